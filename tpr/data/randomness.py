@@ -1,0 +1,76 @@
+"""Randomness as a function of (seed, epoch, sample, purpose, position) alone.
+
+A counter-based hash stands where a generator would: the number of workers, of processes, the split of a
+batch and a resumed run change nothing. The same integers come out of numpy in the loader and of torch on
+any device.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+MASK_32 = 0xFFFFFFFF
+
+
+class Purpose(IntEnum):
+    """What a random number is for; numbers are part of every run's reproducibility, so only add."""
+
+    SHUFFLE = 1
+    FLIP = 2
+    CROP = 3
+    ERASE = 4
+    CAPTION = 5
+    MASK_SELECT = 6
+    MASK_KIND = 7
+    MASK_WORD = 8
+    IDENTITY_SAMPLER = 9
+    HELD_OUT = 10
+
+
+def mix(value: int) -> int:
+    """One round of a 32-bit integer finaliser (every input bit reaches every output bit)."""
+    value &= MASK_32
+    value = ((value ^ (value >> 16)) * 0x7FEB352D) & MASK_32
+    value = ((value ^ (value >> 15)) * 0x846CA68B) & MASK_32
+    return value ^ (value >> 16)
+
+
+def stream_key(seed: int, epoch: int, purpose: Purpose) -> int:
+    """32-bit key of one stream of random numbers."""
+    key = 0x9E3779B9
+    for part in (seed, seed >> 32, epoch, int(purpose)):
+        key = mix(key ^ mix((part & MASK_32) + 0x9E3779B9))
+    return key
+
+
+def _mix_tensor(value: Tensor) -> Tensor:
+    value = value & MASK_32
+    value = ((value ^ (value >> 16)) * 0x7FEB352D) & MASK_32
+    value = ((value ^ (value >> 15)) * 0x846CA68B) & MASK_32
+    return value ^ (value >> 16)
+
+
+def hash_bits(key: int, sample: Tensor, draws: int) -> Tensor:
+    """(B, draws) int64 in [0, 2^32): draw d of each sample, on the device of `sample` ((B,) int64)."""
+    column = torch.arange(draws, device=sample.device, dtype=torch.int64)
+    row = _mix_tensor((sample & MASK_32) ^ key) ^ _mix_tensor((sample >> 32) + 0x85EBCA6B)
+    return _mix_tensor(_mix_tensor(row[:, None] + column * 0x9E3779B9) ^ key)
+
+
+def hash_uniform(
+    seed: int, epoch: int, purpose: Purpose, sample: Tensor, draws: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """(B, draws) uniform numbers in [0, 1) with 24 random bits, exact in float32 on every device."""
+    bits = hash_bits(stream_key(seed, epoch, purpose), sample, draws)
+    return (bits >> 8).to(dtype) * 2.0**-24
+
+
+def uniform_rows(
+    seed: int, epoch: int, purpose: Purpose, sample: npt.NDArray[np.int64], draws: int
+) -> npt.NDArray[np.float32]:
+    """`hash_uniform` for the loader: the same numbers as a numpy array."""
+    result: npt.NDArray[np.float32] = hash_uniform(seed, epoch, purpose, torch.from_numpy(sample), draws).numpy()
+    return result

@@ -1,0 +1,25 @@
+"""What an adapter returns, one record per picture; the corpus keeps them as columns."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Split = Literal["train", "val", "test"]
+Modality = Literal["visible", "infrared"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture with what is known about it."""
+
+    image: str
+    """Path below the data root, with forward slashes."""
+    identity: int
+    """Identity as published; the running picture number where a set has none."""
+    captions: tuple[str, ...] = ()
+    """Every caption of the picture, in published order."""
+    camera: int = -1
+    """Camera number, -1 where unknown."""
+    modality: Modality = "visible"
+    """Kind of camera."""
+    attributes: tuple[int, ...] = ()
+    """Attribute labels, -1 unknown; empty where a set has none."""

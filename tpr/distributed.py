@@ -1,0 +1,93 @@
+"""Several processes as one: start-up, gathering with gradient, sums over ranks.
+
+The rule of every loss: a rank returns its share of the global loss (the sum over its own rows, divided by
+the global count); the shares of all ranks add up to the loss of one process on the whole batch. The
+trainer multiplies by the number of ranks before the backward pass, so DDP's mean of gradients is the
+gradient of the global loss.
+"""
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of processes of this run."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, as torchrun gives it."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def is_main_rank() -> bool:
+    """True on the one process that speaks and writes."""
+    return rank() == 0
+
+
+def rows_per_rank(total: int) -> list[int]:
+    """How a global batch of `total` rows is cut: contiguous, earlier ranks take the remainder."""
+    size, extra = divmod(total, world_size())
+    return [size + (index < extra) for index in range(world_size())]
+
+
+def local_slice(total: int) -> slice:
+    """The rows of a global batch that belong to this rank."""
+    rows = rows_per_rank(total)
+    start = sum(rows[: rank()])
+    return slice(start, start + rows[rank()])
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: Tensor, rows: list[int]) -> Tensor:
+        ctx.rows = rows
+        return _gather_rows(local, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].contiguous()
+        dist.all_reduce(total)
+        start = sum(ctx.rows[: rank()])
+        return total[start : start + ctx.rows[rank()]], None
+
+
+def _gather_rows(local: Tensor, rows: list[int]) -> Tensor:
+    longest = max(rows)
+    padded = local.new_zeros((longest, *local.shape[1:]))
+    padded[: local.shape[0]] = local
+    gathered = [torch.empty_like(padded) for _ in rows]
+    dist.all_gather(gathered, padded)
+    return torch.cat([part[:count] for part, count in zip(gathered, rows, strict=True)])
+
+
+def gather(local: Tensor, total: int) -> Tensor:
+    """Rows of all ranks in rank order, (total, ...); gradients flow back to the rank that owns a row.
+
+    local: this rank's rows, `rows_per_rank(total)[rank]` of them. With one process: `local` itself.
+    """
+    if world_size() == 1:
+        return local
+    rows = rows_per_rank(total)
+    if local.requires_grad:
+        result: Tensor = _Gather.apply(local, rows)  # type: ignore[no-untyped-call]
+        return result
+    return _gather_rows(local, rows)
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """The sum of a tensor over all ranks, without gradient; `value` itself is left alone."""
+    if world_size() == 1:
+        return value.detach()
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total

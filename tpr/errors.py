@@ -1,0 +1,25 @@
+"""Errors a person can cause and mend: shown as one clear line, without a traceback, with exit code 2.
+
+A message says where, what was found, what was expected and what to do. Programming mistakes are not
+`UserError`s: they keep their traceback.
+"""
+
+
+class UserError(Exception):
+    """Something in the user's input (config, path, picture, checkpoint, caption) must change."""
+
+
+class ConfigError(UserError):
+    """A configuration file, an option or a relation between options is wrong."""
+
+
+class DataError(UserError):
+    """A folder, an annotation file, a picture or a caption is missing or not as published."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be read, does not fit, or is not safe to read."""
+
+
+class TrainingError(UserError):
+    """Training cannot go on: non-finite losses, a full disk, a process that died."""

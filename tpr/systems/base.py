@@ -1,0 +1,114 @@
+"""The contract between a retrieval system and everything around it; eight members, all but three optional.
+
+A system is an `nn.Module` whose `forward` is the training step, so DDP and `torch.compile` wrap it
+unchanged. Nothing outside `tpr/systems` knows a system by name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from tpr.config.schema import OptimOptions
+from tpr.data.batch import Batch
+from tpr.data.corpus import Corpus
+from tpr.data.views import Views
+
+Side = Literal["image", "text"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Facts about a run that shape a system: sizes of its input and of its training set."""
+
+    image_size: tuple[int, int]
+    """Height and width in pixels."""
+    text_length: int
+    """Token positions."""
+    identities: int | None
+    """Training identities, None where the training sets have none or nothing is trained."""
+    captions: int
+    """Training captions, the length of per-caption tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where training stands; with a sample's number it decides every random draw."""
+
+    seed: int
+    epoch: int
+    """Epoch from 1."""
+    step: int
+    """Steps taken before this one in the whole run."""
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What one training step returns: shares of this rank, which add up over ranks."""
+
+    losses: Mapping[str, Tensor]
+    """Weighted losses; their sum is minimised."""
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """Values to report, never minimised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRule:
+    """Rate and decay of the parameters whose name matches; the first rule that matches wins."""
+
+    pattern: str
+    """Regular expression searched in the parameter's name."""
+    lr: float = 1.0
+    """Multiplier of the base rate."""
+    weight_decay: float = 1.0
+    """Multiplier of the base decay."""
+
+
+class System(nn.Module):
+    """A method: what it needs from a sample, its losses, and how it encodes for retrieval."""
+
+    Options: ClassVar[type[Any]]
+    """Frozen dataclass of the system's settings."""
+    needs_identities: bool = False
+    """True when a loss needs person labels; checked before anything is built."""
+
+    def views(self) -> Views:
+        """Which tensors a sample becomes."""
+        return Views()
+
+    def forward(self, batch: Batch, progress: Progress) -> StepOutput:
+        """One training step's losses on this rank's part of the global batch."""
+        return self.losses(self.features(batch, progress), batch, progress)
+
+    def features(self, batch: Batch, progress: Progress) -> Any:
+        """First half of the step: the towers."""
+        raise TypeError(f"{type(self).__name__} must define features")
+
+    def losses(self, features: Any, batch: Batch, progress: Progress) -> StepOutput:
+        """Second half of the step: the objectives."""
+        raise TypeError(f"{type(self).__name__} must define losses")
+
+    def before_epoch(self, context: Any) -> None:
+        """Read the training set or refresh tables before an epoch; nothing by default."""
+
+    def encode(self, batch: Batch, side: Side) -> Tensor:
+        """(N, D) one unit vector per item; inner products are first-stage scores."""
+        raise TypeError(f"{type(self).__name__} must define encode")
+
+    def sampler(self, corpus: Corpus) -> Literal["shuffled", "identity"]:
+        """Name of the sampler the system trains with."""
+        return "shuffled"
+
+    @classmethod
+    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Names of the system's official checkpoint -> ours; IRRA's layout by default."""
+        renamed = {}
+        for name, value in state.items():
+            name = name.removeprefix("module.")
+            renamed[name] = value
+        return renamed
+
+    def parameter_groups(self, optim: OptimOptions) -> list[GroupRule]:
+        """Multipliers by parameter name; by default biases and norms are not decayed."""
+        return [GroupRule(pattern=r"bias$|\bln_|norm", weight_decay=0.0)]
