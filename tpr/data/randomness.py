@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     MASK_WORD = 8
     IDENTITY_SAMPLER = 9
     HELD_OUT = 10
+    DROPOUT = 11
 
 
 def mix(value: int) -> int:
