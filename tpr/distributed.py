@@ -7,6 +7,9 @@ gradient of the global loss.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -32,6 +35,15 @@ def local_rank() -> int:
 def is_main_rank() -> bool:
     """True on the one process that speaks and writes."""
     return rank() == 0
+
+
+def is_speaker() -> bool:
+    """True where an error message should be printed.
+
+    Until the processes have met, all find the same mistakes and the main one speaks for them; after that
+    an error may be known to one process only.
+    """
+    return dist.is_initialized() or os.environ.get("RANK", "0") == "0"
 
 
 def rows_per_rank(total: int) -> list[int]:
@@ -91,3 +103,44 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     total = value.detach().clone()
     dist.all_reduce(total)
     return total
+
+
+def start(device: torch.device, timeout_seconds: int) -> None:
+    """Join the other processes that torchrun started; nothing to do for a single one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+
+
+def stop() -> None:
+    """Leave the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+@contextmanager
+def main_rank_first() -> Iterator[None]:
+    """Let the main process go first, so that the others find what it has cached."""
+    if not is_main_rank():
+        barrier()
+    yield
+    if is_main_rank():
+        barrier()
+
+
+def share_object(value: Any) -> Any:
+    """The main process's value, on every process."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]

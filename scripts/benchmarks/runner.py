@@ -1,0 +1,45 @@
+"""Command line of the benchmarks: which to run, how large, and in which form to print."""
+
+import argparse
+import importlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+
+from benchmarks.machine import describe_machine
+from benchmarks.report import Report
+
+NAMES = ("metrics", "loader", "decode", "text", "step", "optim", "sampler", "memory", "loss")
+
+
+def load_benchmark(name: str) -> Callable[[bool], Report]:
+    """The function `run(quick)` of one sub-command; imported late, each needs other libraries."""
+    run: Callable[[bool], Report] = importlib.import_module(f"benchmarks.{name}").run
+    return run
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the named benchmarks; 1 when `--check` finds a difference, else 0."""
+    parser = argparse.ArgumentParser(
+        prog="benchmark.py",
+        description="Paired benchmarks against the published recipe.",
+        epilog="examples: benchmark.py all --quick; benchmark.py metrics step --json",
+        allow_abbrev=False,
+    )
+    parser.add_argument("names", nargs="+", choices=(*NAMES, "all"), metavar="NAME", help=", ".join((*NAMES, "all")))
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
+    parser.add_argument("--check", action="store_true", help="exit code 1 when results or memory are not as promised")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    options = parser.parse_args(arguments)
+    logging.disable(logging.INFO)
+    names = NAMES if "all" in options.names else tuple(dict.fromkeys(options.names))
+    reports = []
+    if not options.json:
+        print(describe_machine(), flush=True)
+    for name in names:
+        reports.append(load_benchmark(name)(options.quick))
+        if not options.json:
+            print(reports[-1].as_text(), flush=True)
+    if options.json:
+        print(json.dumps({"machine": describe_machine(), "reports": [r.as_dict() for r in reports]}, indent=1))
+    return int(options.check and not all(report.passed for report in reports))

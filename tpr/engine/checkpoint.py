@@ -1,0 +1,57 @@
+"""Checkpoints that are whole or not there: written beside the target, synced, then renamed.
+
+A checkpoint is a dictionary of tensors and plain values, read with `weights_only=True`. It holds model,
+optimiser, position in the run, best score, the resolved config and versions. No random state is kept:
+every random number is a function of (seed, epoch, step, sample), see `tpr.data.randomness`.
+"""
+
+import os
+import platform
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tpr import __version__
+from tpr.errors import CheckpointError, TrainingError
+
+FORMAT = "tpr"
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions that a run depends on."""
+    return {"tpr": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write atomically; on failure the old file stays and TrainingError names the reason."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            torch.save({"format": FORMAT, "versions": describe_versions(), **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        kept = "the one written before is kept" if path.exists() else "none was written before"
+        raise TrainingError(f"{path}: the checkpoint could not be written ({_reason(error)}); {kept}") from error
+
+
+def read_checkpoint_file(path: Path) -> dict[str, Any]:
+    """A checkpoint of ours, tensors on the CPU."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({_reason(error)}); remove it or start with runtime.resume=never"
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a checkpoint of this framework, which `format: {FORMAT}` would mark")
+    return state
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,62 @@
+"""Watches for non-finite steps without making the device wait.
+
+The update itself is skipped on the device (see `Trainer.update`); here the flags of past steps are read
+once they have arrived on the host, so a bad run is stopped a few steps late on a GPU, at once on a CPU.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tpr import distributed
+from tpr.errors import TrainingError
+from tpr.systems.base import StepOutput
+
+
+@dataclass(frozen=True)
+class _Flag:
+    step: int
+    bad: Tensor
+    losses: dict[str, Tensor]
+    samples: Tensor
+    arrived: torch.cuda.Event | None
+
+
+class BadStepGuard:
+    """Stops a run after `limit` steps in a row whose loss or gradient is not finite."""
+
+    def __init__(self, limit: int, kept: str) -> None:
+        self.limit = limit
+        self.kept = kept
+        self.in_a_row = 0
+        self.waiting: deque[_Flag] = deque()
+
+    def watch(self, step: int, bad: Tensor, output: StepOutput, samples: Tensor) -> None:
+        """Note one step: `bad` is a device scalar, 1 where the step was skipped."""
+        event = None
+        if bad.device.type == "cuda":
+            bad = bad.to("cpu", non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+        losses = {name: value.detach() for name, value in output.losses.items()}
+        self.waiting.append(_Flag(step, bad, losses, samples, event))
+        while self.waiting and (self.waiting[0].arrived is None or self.waiting[0].arrived.query()):
+            self._judge(self.waiting.popleft())
+
+    def _judge(self, flag: _Flag) -> None:
+        if not bool(flag.bad):
+            self.in_a_row = 0
+            return
+        self.in_a_row += 1
+        if self.in_a_row < self.limit:
+            return
+        losses = ", ".join(f"{name}={float(value):.4g}" for name, value in flag.losses.items())
+        samples = flag.samples.tolist()
+        shown = ", ".join(map(str, samples[:16])) + (", ..." if len(samples) > 16 else "")
+        raise TrainingError(
+            f"step {flag.step}: losses or gradients were not finite for {self.limit} steps in a row "
+            f"(rank {distributed.rank()}: {losses}; samples {shown}); {self.kept}; "
+            "lower optim.lr, set optim.clip, or look at these samples"
+        )

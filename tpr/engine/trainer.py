@@ -1,0 +1,269 @@
+"""The one training loop: epochs, steps, evaluation, checkpoints, resume. It knows no system by name.
+
+The step itself is `Trainer.step`. Everything a step draws at random is a function of (seed, epoch, step,
+sample), so a resumed run repeats the uninterrupted one bit for bit on a CPU.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tpr import distributed
+from tpr.config.schema import Experiment
+from tpr.data.batch import Batch
+from tpr.data.loader import TrainLoader
+from tpr.data.randomness import Purpose, stream_key
+from tpr.engine.checkpoint import read_checkpoint_file, write_checkpoint
+from tpr.engine.guard import BadStepGuard
+from tpr.engine.meter import Meter
+from tpr.engine.optim import build_optimizer, gradient_norm, set_rates
+from tpr.engine.precision import Precision
+from tpr.engine.schedule import rate_factor
+from tpr.engine.stopping import Stopping
+from tpr.systems.base import Progress, StepOutput, System
+
+logger = logging.getLogger(__name__)
+
+
+class Scorer(Protocol):
+    """What the trainer asks of an evaluator: a score of the system now, higher is better."""
+
+    def __call__(self, system: System, epoch: int, step: int) -> float: ...
+
+
+class Recorder(Protocol):
+    """What the trainer tells a journal."""
+
+    def advance(self, pairs: int) -> None: ...
+
+    def record_step(
+        self, epoch: int, step: int, means: dict[str, float], lr: float, pairs_per_second: float
+    ) -> None: ...
+
+    def rewind(self, step: int) -> None: ...
+
+
+class Trainer:
+    """Trains one system on this process's part of every global batch."""
+
+    def __init__(
+        self,
+        system: System,
+        loader: TrainLoader,
+        experiment: Experiment,
+        *,
+        folder: Path,
+        precision: Precision,
+        scorer: Scorer,
+        recorder: Recorder,
+        extra_state: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        """`folder` takes last.pt and best.pt; `extra_state` is saved with every checkpoint."""
+        self.system = system.to(precision.device)
+        self.loader = loader
+        self.experiment = experiment
+        self.folder = folder
+        self.precision = precision
+        self.scorer = scorer
+        self.recorder = recorder
+        self.extra_state = extra_state
+        self.optimizer = build_optimizer(system, experiment.optim)
+        self.scaler = precision.build_scaler()
+        self.model = wrap_model(self.system, precision.device, compiled=experiment.runtime.compile)
+        self.meter = Meter()
+        self.guard = BadStepGuard(experiment.runtime.max_bad_steps, f"{folder / 'last.pt'} is kept")
+        self.epoch = 1
+        self.steps_done = 0
+        self.best: float | None = None
+        self.best_epoch = 0
+        self.evaluated_epoch = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one pass over the training set."""
+        return len(self.loader)
+
+    def fit(self) -> None:
+        """Train from where the state stands to the last epoch or `runtime.max_steps`."""
+        with Stopping() as stopping:
+            while self.epoch <= self.experiment.schedule.epochs and not self.is_step_limit_reached():
+                self.run_epoch(stopping)
+                if self.steps_done == self.epoch * self.steps_per_epoch:
+                    self.finish_epoch()
+                else:
+                    self.finish_early()
+
+    def is_step_limit_reached(self) -> bool:
+        """True once `runtime.max_steps` steps are done."""
+        limit = self.experiment.runtime.max_steps
+        return limit is not None and self.steps_done >= limit
+
+    def run_epoch(self, stopping: Stopping) -> None:
+        """The steps of the current epoch that are not done yet."""
+        self.system.before_epoch(self)
+        self.system.train()
+        first = self.steps_done - (self.epoch - 1) * self.steps_per_epoch
+        self.started = time.perf_counter()
+        self.pairs = 0
+        for batch in self.loader.epoch(self.epoch, first):
+            self.step(batch)
+            self.after_step(batch, stopping)
+            if self.is_step_limit_reached():
+                break
+
+    def step(self, batch: Batch) -> StepOutput:
+        """One optimiser step on this rank's part of a global batch."""
+        progress = self.begin_step()
+        with self.precision.autocast():
+            output: StepOutput = self.model(batch, progress)
+        total = torch.stack([value.float() if value.dtype == torch.bfloat16 else value
+                             for value in output.losses.values()]).sum()
+        bad = self.update(total)
+        self.meter.add(output, total)
+        self.steps_done += 1
+        self.guard.watch(self.steps_done, bad, output, batch["sample_index"])
+        return output
+
+    def begin_step(self) -> Progress:
+        """Set the rate and torch's generator, both functions of the position alone."""
+        share = self.steps_done / self.steps_per_epoch - (self.epoch - 1)
+        set_rates(self.optimizer, rate_factor(self.experiment.schedule, self.epoch, share))
+        seed = self.experiment.seed
+        torch.manual_seed(stream_key(seed + distributed.rank(), self.steps_done, Purpose.DROPOUT))
+        return Progress(seed=seed, epoch=self.epoch, step=self.steps_done)
+
+    def update(self, total: Tensor) -> Tensor:
+        """Backward pass and optimiser step; returns 1 on the device where the step was skipped.
+
+        Shares of the loss add up over ranks while DDP takes the mean of gradients, hence the factor.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = total * distributed.world_size()
+        if self.scaler is not None:
+            return self.update_scaled(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = gradient_norm(self.system)
+        bad = (~torch.isfinite(norm)).float()
+        self.clip(norm)
+        # The fused optimisers leave parameters and state alone where found_inf is 1, without asking the host.
+        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
+        self.optimizer.step()
+        return bad
+
+    def update_scaled(self, loss: Tensor) -> Tensor:
+        """The same under float16's loss scaling, which itself skips steps that overflow."""
+        assert self.scaler is not None
+        self.scaler.scale(loss).backward()
+        if self.experiment.optim.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            self.clip(gradient_norm(self.system))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return (~torch.isfinite(loss.detach())).float()
+
+    def clip(self, norm: Tensor) -> None:
+        """Scale gradients down to `optim.clip`, where it is set."""
+        if self.experiment.optim.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.system.parameters(), self.experiment.optim.clip, norm)
+
+    def after_step(self, batch: Batch, stopping: Stopping) -> None:
+        """Log, save and stop where it is time to."""
+        runtime = self.experiment.runtime
+        self.pairs += batch["global_size"]
+        self.recorder.advance(batch["global_size"])
+        within_epoch = self.steps_done % self.steps_per_epoch != 0
+        save = within_epoch and self.steps_done % runtime.save_every_steps == 0
+        if save or self.steps_done % runtime.log_every_steps == 0 or not within_epoch:
+            self.log()
+        if save:
+            self.save_last()
+        if stopping.is_asked():
+            self.save_last()
+            stopping.leave(self.folder / "last.pt", self.steps_done)
+
+    def log(self) -> None:
+        """Read the meter, the only place where the host waits for the device."""
+        means = self.meter.read()
+        seconds = time.perf_counter() - self.started
+        rate = self.optimizer.param_groups[0]["lr"] / max(self.optimizer.param_groups[0]["base_lr"], 1e-30)
+        self.recorder.record_step(
+            self.epoch, self.steps_done, means, rate * self.experiment.optim.lr, self.pairs / max(seconds, 1e-9)
+        )
+        self.started, self.pairs = time.perf_counter(), 0
+
+    def finish_epoch(self) -> None:
+        """Evaluate where it is due, keep the best, and write last.pt."""
+        evaluation = self.experiment.evaluation
+        is_last = self.epoch == self.experiment.schedule.epochs
+        if is_last or (self.epoch % evaluation.every_epochs == 0 and evaluation.select_on != "last"):
+            self.evaluate()
+        self.epoch += 1
+        self.save_last()
+
+    def finish_early(self) -> None:
+        """After `runtime.max_steps` inside an epoch there is still a best.pt to look at."""
+        if self.best is None:
+            self.evaluate()
+        self.save_last()
+
+    def evaluate(self) -> None:
+        """Score the system and write best.pt where it beats all earlier epochs."""
+        score = float(self.epoch)
+        if self.experiment.evaluation.select_on != "last":
+            score = self.scorer(self.system, self.epoch, self.steps_done)
+        if self.best is None or score > self.best:
+            self.best, self.best_epoch = score, self.epoch
+            if distributed.is_main_rank():
+                write_checkpoint(self.folder / "best.pt", self.describe(with_optimizer=False))
+
+    def save_last(self) -> None:
+        """Write last.pt on the main rank."""
+        if distributed.is_main_rank():
+            write_checkpoint(self.folder / "last.pt", self.describe(with_optimizer=True))
+
+    def describe(self, *, with_optimizer: bool) -> dict[str, Any]:
+        """Everything a checkpoint holds."""
+        state: dict[str, Any] = {
+            "model": self.system.state_dict(),
+            "epoch": self.epoch,
+            "step": self.steps_done,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            **self.extra_state(),
+        }
+        if with_optimizer:
+            state["optimizer"] = self.optimizer.state_dict()
+            state["scaler"] = self.scaler.state_dict() if self.scaler else None
+        return state
+
+    def resume(self) -> bool:
+        """Continue from last.pt where there is one; False where the run is new."""
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return False
+        state = read_checkpoint_file(path)
+        self.system.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.steps_done = state["epoch"], state["step"]
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.recorder.rewind(self.steps_done)
+        logger.info("resumed %s at epoch %d, step %d", path, self.epoch, self.steps_done)
+        return True
+
+
+def wrap_model(system: System, device: torch.device, *, compiled: bool) -> nn.Module:
+    """The system as it is called in a step: compiled if asked, in DDP with several processes."""
+    model: nn.Module = system
+    if distributed.world_size() > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model) if device.type == "cuda" else model
+        ids = [device.index] if device.type == "cuda" else None
+        model = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    return torch.compile(model) if compiled else model  # type: ignore[return-value]
