@@ -122,8 +122,7 @@ class Trainer:
         progress = self.begin_step()
         with self.precision.autocast():
             output: StepOutput = self.model(batch, progress)
-        total = torch.stack([value.float() if value.dtype == torch.bfloat16 else value
-                             for value in output.losses.values()]).sum()
+        total = torch.stack(list(output.losses.values())).sum()
         bad = self.update(total)
         self.meter.add(output, total)
         self.steps_done += 1
@@ -242,11 +241,11 @@ class Trainer:
             state["scaler"] = self.scaler.state_dict() if self.scaler else None
         return state
 
-    def resume(self) -> bool:
-        """Continue from last.pt where there is one; False where the run is new."""
+    def resume(self) -> dict[str, Any] | None:
+        """Continue from last.pt and return its content; None where the run is new."""
         path = self.folder / "last.pt"
         if not path.exists():
-            return False
+            return None
         state = read_checkpoint_file(path)
         self.system.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -256,7 +255,7 @@ class Trainer:
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self.recorder.rewind(self.steps_done)
         logger.info("resumed %s at epoch %d, step %d", path, self.epoch, self.steps_done)
-        return True
+        return state
 
 
 def wrap_model(system: System, device: torch.device, *, compiled: bool) -> nn.Module:

@@ -1,0 +1,144 @@
+"""A tiny corpus and tiny runs on it, for tests of the engine in one process and in several."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+
+from tpr.config.schema import (
+    Choice,
+    DataOptions,
+    Experiment,
+    OptimOptions,
+    RuntimeOptions,
+    ScheduleOptions,
+)
+from tpr.data.corpus import Corpus, offsets_of
+from tpr.data.loader import TrainLoader
+from tpr.engine.precision import Precision
+from tpr.engine.trainer import Trainer
+from tpr.models.architecture import ClipArchitecture
+from tpr.models.clip import ClipOptions
+from tpr.systems import SYSTEMS, build_system
+from tpr.systems.base import Setting
+
+CPU = torch.device("cpu")
+WORDS = ["red", "blue", "coat", "man", "woman", "bag", "shoes", "hat", "green", "jeans", "walking", "dress"]
+SMALL = ClipArchitecture(
+    embed_dim=16,
+    image_width=16,
+    image_layers=1,
+    image_head_width=8,
+    patch=16,
+    text_width=16,
+    text_layers=1,
+    text_heads=2,
+)
+
+
+def make_corpus(folder: Path, images: int = 13, captions: int = 2, identities: int = 5) -> Corpus:
+    """`images` small JPEGs of random blocks with random words."""
+    rng = np.random.RandomState(0)
+    (folder / "toy").mkdir(parents=True, exist_ok=True)
+    paths, texts = [], []
+    for number in range(images):
+        blocks = rng.randint(0, 255, (4, 2, 3), dtype=np.uint8)
+        data = io.BytesIO()
+        Image.fromarray(blocks).resize((24, 48), Image.Resampling.NEAREST).save(data, "JPEG")
+        path = folder / "toy" / f"{number}.jpg"
+        if not path.exists():
+            path.write_bytes(data.getvalue())
+        paths.append(f"toy/{number}.jpg")
+        texts.append([" ".join(rng.choice(WORDS, rng.randint(4, 12))) for _ in range(captions)])
+    table = pa.table(
+        {
+            "image": pa.array(paths),
+            "identity": pa.array(np.arange(images) % identities, pa.int64()),
+            "camera": pa.array(np.full(images, -1), pa.int16()),
+            "infrared": pa.array(np.zeros(images, bool)),
+            "captions": pa.array(texts, pa.list_(pa.string())),
+            "attributes": pa.array([[]] * images, pa.list_(pa.int8())),
+        }
+    )
+    return Corpus(
+        name="toy",
+        split="train",
+        root=folder,
+        table=table,
+        identity=np.arange(images, dtype=np.int64) % identities,
+        caption_offsets=offsets_of(table.column("captions")),
+        has_identities=True,
+        fingerprint=f"toy-{images}-{captions}-{identities}",
+    )
+
+
+def make_experiment(folder: Path, losses: dict[str, float], **data: object) -> Experiment:
+    """A run of the tiny CLIP with these loss weights."""
+    irra = SYSTEMS["irra"].Options
+    weights = {"sdm": 0.0, "id": 0.0, "mlm": 0.0, "itc": 0.0, "cmpm": 0.0} | losses
+    hints = {field: irra.__dataclass_fields__[field] for field in irra.__dataclass_fields__}
+    options = irra(losses=type(hints["losses"].default_factory())(**weights), temperature=0.1)
+    return Experiment(
+        name="toy",
+        system=Choice("irra", options),
+        model=Choice("clip", ClipOptions(architecture=SMALL)),
+        data=replace(
+            DataOptions(root=folder, cache=folder / "cache", batch=8, image_size=(32, 16)), **data
+        ),
+        optim=OptimOptions(lr=1e-3, eps=1e-3),
+        schedule=ScheduleOptions(epochs=4, warmup_epochs=1, per="step"),
+        runtime=RuntimeOptions(output=folder / "runs", workers=0, log_every_steps=2, device="cpu"),
+    )
+
+
+class Silence:
+    """A recorder that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, dict[str, float]]] = []
+
+    def advance(self, pairs: int) -> None: ...
+
+    def record_step(self, epoch: int, step: int, means: dict[str, float], **_: float) -> None:
+        self.steps.append((step, means))
+
+    def rewind(self, step: int) -> None: ...
+
+
+def make_trainer(
+    experiment: Experiment, corpus: Corpus, folder: Path, *, double: bool = False, workers: int = 0
+) -> Trainer:
+    """A trainer over the whole corpus whose score is the epoch."""
+    torch.manual_seed(experiment.seed)
+    setting = Setting(
+        image_size=experiment.data.image_size,
+        text_length=experiment.data.text_length,
+        identities=corpus.identity_count,
+        captions=corpus.caption_count,
+    )
+    system = build_system(experiment, setting)
+    system = system.double() if double else system
+    sampler = experiment.data.sampler if experiment.data.sampler != "system" else system.sampler(corpus)
+    loader = TrainLoader(
+        corpus,
+        experiment.data,
+        system.views(),
+        seed=experiment.seed,
+        workers=workers,
+        sampler=sampler,
+        device=CPU,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    return Trainer(
+        system,
+        loader,
+        experiment,
+        folder=folder,
+        precision=Precision("float32", CPU),
+        scorer=lambda system, epoch, step: float(epoch),
+        recorder=Silence(),
+    )

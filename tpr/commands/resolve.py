@@ -1,0 +1,62 @@
+"""From a command line to an Experiment: config file, overrides, and what a checkpoint adds."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tpr.config.reader import read_tree
+from tpr.config.schema import Experiment
+from tpr.config.typed import build_experiment
+from tpr.errors import ConfigError
+from tpr.models.weights import read_checkpoint
+from tpr.systems import TABLES
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def resolve_experiment(arguments: Sequence[str], finetune: Path | None = None) -> Experiment:
+    """The run that `[CONFIG] [key=value ...] [--finetune CHECKPOINT]` asks for."""
+    config, overrides = split_arguments(arguments)
+    if finetune is not None:
+        overrides = [*overrides, f"init.checkpoint={json.dumps(str(finetune))}"]
+    if config is None:
+        config, architecture = choose_finetune_config(finetune)
+        overrides = [*architecture, *overrides]
+    experiment = build_experiment(read_tree(config, overrides), TABLES)
+    return replace(experiment, name=experiment.name or f"{config.resolve().parent.name}-{config.stem}")
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The config file, which comes first and has no `=`, and the overrides."""
+    if arguments and not re.match(r"[A-Za-z_][\w.]*=", arguments[0]):
+        return Path(arguments[0]), list(arguments[1:])
+    return None, list(arguments)
+
+
+def choose_finetune_config(finetune: Path | None) -> tuple[Path, list[str]]:
+    """Without a CONFIG: the drawn recipe for a drawn checkpoint, with the checkpoint's architecture."""
+    if finetune is None:
+        raise ConfigError(f"no CONFIG given; name one of {name_configs('*')}, or --finetune CHECKPOINT")
+    config = read_checkpoint(finetune).config
+    if config is None or not str(config.get("name", "")).startswith("drawn-"):
+        raise ConfigError(
+            f"--finetune {finetune}: this checkpoint is not of the drawn world, so a CONFIG must say what to "
+            f"fine-tune on; choose one of {name_configs('finetune*')}, {name_configs('irra/*')}"
+        )
+    data: dict[str, Any] = config["data"]
+    architecture = {
+        "model": config["model"] | {"weights": None},
+        "data.root": data["root"],
+        "data.image_size": data["image_size"],
+        "data.text_length": data["text_length"],
+    }
+    return CONFIGS / "drawn" / "finetune.yaml", [f"{key}={json.dumps(value)}" for key, value in architecture.items()]
+
+
+def name_configs(pattern: str) -> str:
+    """The recipes whose path fits, as a person types them."""
+    found = CONFIGS.glob(f"{pattern}.yaml" if "/" in pattern else f"[!s]*/{pattern}.yaml")
+    return ", ".join(sorted(str(Path("configs") / path.relative_to(CONFIGS)) for path in found))
