@@ -4,6 +4,7 @@ Options of a system, a model or a data set live beside their class and arrive th
 `typed.py`); here such a field is a `Choice`. Relations between groups are checked in `Experiment.check`.
 """
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ AdapterChoice = Annotated[Choice, Named("adapter")]
 
 def default_root() -> Path:
     """The folder that `TPR_DATA` names, else `data`."""
-    return Path(os.environ.get("TPR_DATA", "data"))
+    return Path(os.environ.get("TPR_DATA") or "data").expanduser()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,10 @@ class AugmentOptions:
                 raise ConfigError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if self.pad < 0:
             raise ConfigError(f"pad must not be negative, got {self.pad}")
+        for name, most in (("erase_area", 1.0), ("erase_ratio", math.inf)):
+            low, high = getattr(self, name)
+            if not 0 < low <= high <= most:
+                raise ConfigError(f"{name} must rise from above 0 to at most {most:g}, got {[low, high]}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +101,23 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"batch must be at least 1, got {self.batch}")
-        if self.captions_per_image < 1:
-            raise ConfigError(f"captions_per_image must be at least 1, got {self.captions_per_image}")
+        for name in ("captions_per_image", "pictures_per_identity", "max_picture_pixels"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.unit == "pair" and self.captions_per_image != 1:
             raise ConfigError(f"captions_per_image={self.captions_per_image} needs unit=image")
         if min(self.image_size) < 1:
             raise ConfigError(f"image_size must be positive, got {list(self.image_size)}")
         if self.text_length < 3:
             raise ConfigError(f"text_length must be at least 3, got {self.text_length}")
+        _refuse_repeats("train", self.train)
+        _refuse_repeats("test", self.test)
+
+
+def _refuse_repeats(name: str, chosen: tuple[Choice, ...]) -> None:
+    for index, choice in enumerate(chosen):
+        if choice in chosen[:index]:
+            raise ConfigError(f"{name}[{index}] repeats '{choice.name}'; name each data set once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +139,14 @@ class OptimOptions:
 
     def __post_init__(self) -> None:
         if self.lr < 0 or self.eps <= 0 or self.weight_decay < 0:
-            raise ConfigError("lr and weight_decay must not be negative and eps must be positive")
+            raise ConfigError(
+                "lr and weight_decay must not be negative and eps must be positive, "
+                f"got lr={self.lr}, weight_decay={self.weight_decay}, eps={self.eps}"
+            )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas must lie in [0, 1), got {list(self.betas)}")
+        if self.clip is not None and self.clip <= 0:
+            raise ConfigError(f"clip must be positive, got {self.clip}; null does not clip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +173,13 @@ class ScheduleOptions:
             raise ConfigError(f"epochs must be at least 1, got {self.epochs}")
         if self.warmup_epochs < 0:
             raise ConfigError(f"warmup_epochs must not be negative, got {self.warmup_epochs}")
+        if not 0 <= self.warmup_factor <= 1:
+            raise ConfigError(f"warmup_factor must lie in [0, 1], got {self.warmup_factor}")
+        if self.gamma <= 0:
+            raise ConfigError(f"gamma must be positive, got {self.gamma}")
+        rising = all(a < b for a, b in zip((0, *self.milestones), self.milestones, strict=False))
+        if not rising:
+            raise ConfigError(f"milestones must be epochs that rise, got {list(self.milestones)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +190,10 @@ class InitOptions:
     """Checkpoint to start from, ours or an official file; `--finetune` sets it."""
     minimum_share: float = 0.9
     """Least share of values that must fit, of the smaller of checkpoint and model."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.minimum_share <= 1:
+            raise ConfigError(f"minimum_share must lie in [0, 1], got {self.minimum_share}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +207,7 @@ class EvaluationOptions:
     directions: tuple[Literal["text_to_image", "image_to_text"], ...] = ("text_to_image",)
     """Directions that get a table row."""
     select_on: Literal["val", "test", "last"] = "val"
-    """What picks best.pt: validation, the test sets (as published, marked in the table), or the last epoch."""
+    """What picks best.pt: validation, the test sets (as published, marked in tables), or the last epoch."""
     held_out: float = 0.1
     """Share of training identities held out for validation where a set has no validation split."""
     before: bool = False
@@ -185,7 +217,11 @@ class EvaluationOptions:
 
     def __post_init__(self) -> None:
         if self.every_epochs < 1 or self.batch < 1:
-            raise ConfigError("every_epochs and batch must be at least 1")
+            raise ConfigError(
+                f"every_epochs and batch must be at least 1, got {self.every_epochs} and {self.batch}"
+            )
+        if not self.directions or len(set(self.directions)) != len(self.directions):
+            raise ConfigError(f"directions must name each direction once, got {list(self.directions)}")
         if not 0 < self.held_out < 1:
             raise ConfigError(f"held_out must lie between 0 and 1, got {self.held_out}")
 
@@ -220,9 +256,10 @@ class RuntimeOptions:
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ConfigError(f"workers must not be negative, got {self.workers}")
-        for name in ("log_every_steps", "save_every_steps", "max_bad_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("log_every_steps", "save_every_steps", "max_steps", "max_bad_steps", "timeout_seconds"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +270,10 @@ class ReportOptions:
     """Write TensorBoard events."""
     ranking_queries: int = 8
     """Queries drawn into ranking.png per test set; 0 writes no picture."""
+
+    def __post_init__(self) -> None:
+        if self.ranking_queries < 0:
+            raise ConfigError(f"ranking_queries must not be negative, got {self.ranking_queries}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +302,12 @@ class Experiment:
     """The machine."""
     report: ReportOptions = field(default_factory=ReportOptions)
     """What is written."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must lie in [0, 2^63), got {self.seed}")
+        if self.name is not None and (self.name in ("", ".", "..") or set(self.name) & set("/\\\0\n")):
+            raise ConfigError(f"name must be the name of one folder, got {self.name!r}")
 
     def check(self) -> None:
         """Relations between groups; raises ConfigError naming both options."""

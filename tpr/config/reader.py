@@ -1,0 +1,189 @@
+"""YAML files, their bases and command-line overrides as one tree that knows where each value came from.
+
+Nothing here knows option types. Two rules decide every merge: mappings merge key by key and all else is
+replaced; a named group (`system`, `model`) whose name changes starts afresh. `yaml_entries.py` reads the
+single file.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from easydict import EasyDict
+
+from tpr.config.hints import named_kind
+from tpr.config.messages import guess
+from tpr.config.schema import Experiment
+from tpr.config.yaml_entries import Entry, Mappings, parse_document
+from tpr.errors import ConfigError
+
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Raw values of a run before typing."""
+
+    values: EasyDict
+    """Nested values; read keys by index, since a key such as `items` hides the method of that name."""
+    origins: dict[str, str]
+    """Dotted key -> `file.yaml:12` or `command line`; list entries are `data.train[0]`."""
+
+
+def named_groups() -> frozenset[str]:
+    """Top-level keys whose value is chosen by name from a table."""
+    hints = get_type_hints(Experiment, include_extras=True)
+    return frozenset(f.name for f in fields(Experiment) if named_kind(hints[f.name]) is not None)
+
+
+def read_tree(path: Path, overrides: Sequence[str] = (), named: Iterable[str] | None = None) -> Tree:
+    """One config file with its bases, and `key=value` overrides on top.
+
+    named: groups that start afresh when their name changes; by default those of `Experiment`.
+    Raises ConfigError in one line with file and line.
+    """
+    groups = frozenset(named_groups() if named is None else named)
+    entries = _read_file(Path(path), groups, ())
+    parsed = [_parse_override(text) for text in overrides]
+    # Names go first: in `system.tau=0.1 system=rde` the new group must not swallow the option beside it.
+    for key, entry in sorted(parsed, key=lambda item: not _sets_name(item[0], groups)):
+        entries = _merge_groups(entries, _nest(key, entry), groups)
+    values = {key: _plain(entry) for key, entry in entries.items()}
+    return Tree(EasyDict(values), dict(_origins(entries)))
+
+
+def _read_file(path: Path, named: frozenset[str], opened: tuple[Path, ...]) -> Mappings:
+    resolved = path.resolve()
+    if resolved in opened:
+        circle = [*opened[opened.index(resolved) :], resolved]
+        names = " -> ".join(os.path.relpath(file, circle[0].parent) for file in circle)
+        raise ConfigError(f"base files form a circle: {names}")
+    shown = _shown(resolved)
+    document = parse_document(_read_text(resolved, shown), lambda line: f"{shown}:{line}")
+    if document is None:
+        raise ConfigError(f"{shown}: the file holds no options; expected lines such as 'system: NAME'")
+    if not isinstance(document.value, dict):
+        raise ConfigError(f"{document.origin}: expected options as 'key: value', got {_plain(document)!r}")
+    own = dict(document.value)
+    base = own.pop("base", None)
+    merged: Mappings = {}
+    for file in _base_files(base, resolved.parent):
+        merged = _merge_groups(merged, _read_file(file, named, (*opened, resolved)), named)
+    return _merge_groups(merged, own, named)
+
+
+def _read_text(path: Path, shown: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        if "=" in path.name:
+            raise ConfigError(f"{path.name}: a config file is expected before any key=value") from None
+        near = sorted(file.name for file in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise ConfigError(f"{shown}: no such config file{guess(path.name, near)}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{shown}: not a text file in UTF-8 (byte {error.start})") from None
+    except OSError as error:
+        raise ConfigError(f"{shown}: cannot be read ({error.strerror})") from None
+
+
+def _shown(path: Path) -> str:
+    """A path as a user would type it: relative below the working folder, else whole."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _base_files(base: Entry | None, folder: Path) -> list[Path]:
+    if base is None:
+        return []
+    entries = base.value if isinstance(base.value, list) else [base]
+    for entry in entries:
+        if not isinstance(entry.value, str):
+            raise ConfigError(
+                f"base: expected a file or a list of files, got {_plain(base)!r} (in {base.origin})"
+            )
+        if not (folder / entry.value).is_file():
+            raise ConfigError(
+                f"base: no file {entry.value!r} beside this one; bases are relative to their file "
+                f"(in {entry.origin})"
+            )
+    return [folder / str(entry.value) for entry in entries]
+
+
+def _merge_groups(under: Mappings, over: Mappings, named: frozenset[str]) -> Mappings:
+    """Top level of a merge: named groups are spelled out, and dropped when their name changes."""
+    merged = dict(under)
+    for key, given in over.items():
+        is_bare_name = key in named and isinstance(given.value, str)
+        entry = Entry({"name": given}, given.origin) if is_bare_name else given
+        before = merged.get(key)
+        starts_afresh = key in named and before is not None and _is_renamed(before, entry)
+        merged[key] = _merge(None if starts_afresh else before, entry)
+    return merged
+
+
+def _is_renamed(before: Entry, entry: Entry) -> bool:
+    if not (isinstance(before.value, dict) and isinstance(entry.value, dict)):
+        return False
+    if "name" not in before.value or "name" not in entry.value:
+        return False
+    return bool(_plain(before.value["name"]) != _plain(entry.value["name"]))
+
+
+def _merge(under: Entry | None, over: Entry) -> Entry:
+    if under is None or not (isinstance(under.value, dict) and isinstance(over.value, dict)):
+        return over
+    merged = dict(under.value)
+    for key, entry in over.value.items():
+        merged[key] = _merge(merged.get(key), entry)
+    return Entry(merged, over.origin)
+
+
+def _parse_override(text: str) -> tuple[str, Entry]:
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not all(key.split(".")) or not key.isprintable():
+        raise ConfigError(f"command line: expected key=value such as optim.lr=2e-5, got {text!r}")
+    if "[" in key:
+        raise ConfigError(
+            f"command line: {key}: entries of a list are not set one by one; "
+            f"give the whole list, {key.partition('[')[0]}=[...]"
+        )
+    if key == "base" or key.startswith("base."):
+        raise ConfigError("command line: base belongs into a config file")
+    entry = parse_document(value, lambda _: COMMAND_LINE, error_prefix=f"command line: {text}")
+    return key, entry or Entry(None, COMMAND_LINE)
+
+
+def _sets_name(key: str, named: frozenset[str]) -> bool:
+    group, _, rest = key.partition(".")
+    return group in named and rest in ("", "name")
+
+
+def _nest(key: str, entry: Entry) -> Mappings:
+    first, *rest = key.split(".")
+    for part in reversed(rest):
+        entry = Entry({part: entry}, COMMAND_LINE)
+    return {first: entry}
+
+
+def _plain(entry: Entry) -> Any:
+    if isinstance(entry.value, dict):
+        return {key: _plain(inner) for key, inner in entry.value.items()}
+    if isinstance(entry.value, list):
+        return [_plain(inner) for inner in entry.value]
+    return entry.value
+
+
+def _origins(entries: Mappings, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, entry in entries.items():
+        yield from _origins_below(prefix + key, entry)
+
+
+def _origins_below(where: str, entry: Entry) -> Iterator[tuple[str, str]]:
+    yield where, entry.origin
+    if isinstance(entry.value, dict):
+        yield from _origins(entry.value, f"{where}.")
+    if isinstance(entry.value, list):
+        for index, inner in enumerate(entry.value):
+            yield from _origins_below(f"{where}[{index}]", inner)
