@@ -1,1 +1,5 @@
-"""tpr.data.drawn"""
+"""The drawn world: data sets drawn from a seed, in exactly the published layouts, so that all runs offline."""
+
+from tpr.data.drawn.world import World, draw_world
+
+__all__ = ["World", "draw_world"]

@@ -1,0 +1,65 @@
+"""`tpr draw OUT`: draw the world, and if asked a sheet to look at it."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from tpr.data.drawn import draw_world
+from tpr.data.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, PLANNERS
+from tpr.data.drawn.sheet import write_sheet
+
+logger = logging.getLogger(__name__)
+
+EXAMPLES = """examples:
+  tpr draw data/drawn
+  tpr draw /tmp/small --identities 20 --seed 3 --sets all --sheet /tmp/small/sheet.png
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `draw`."""
+    parser = subparsers.add_parser(
+        "draw",
+        help="draw the embedded data sets in their published layouts",
+        description="Draw data sets of people and captions, from a seed, in exactly the published layouts.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder to draw into; later a run's data.root")
+    parser.add_argument(
+        "--identities",
+        metavar="N",
+        type=int,
+        default=None,
+        help=f"test identities of each benchmark, to which all sizes keep their proportion ({DEFAULT_IDENTITIES})",
+    )
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="same seed, same bytes (0)")
+    parser.add_argument(
+        "--sets",
+        metavar="A,B",
+        default=",".join(DEFAULT_SETS),
+        help=f"sets to draw, or all ({','.join(DEFAULT_SETS)}; known: {', '.join(PLANNERS)})",
+    )
+    parser.add_argument("--workers", metavar="W", type=int, default=2, help="processes that draw (2)")
+    parser.add_argument("--sheet", metavar="FILE.png", type=Path, default=None, help="also write a contact sheet")
+    parser.set_defaults(run=run)
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Draw what was asked for; returns the exit code."""
+    names = [name.strip() for name in namespace.sets.split(",") if name.strip()]
+    world = draw_world(
+        namespace.out,
+        sets=names,
+        identities=namespace.identities,
+        seed=namespace.seed,
+        workers=namespace.workers,
+    )
+    for entry in world.sets.values():
+        people = "no identities" if entry.people is None else f"{entry.people} identities"
+        logger.info("%s: %d pictures, %d captions, %s", entry.folder, entry.pictures, entry.captions, people)
+    if namespace.sheet is not None:
+        write_sheet(namespace.sheet, tuple(world.sets), seed=namespace.seed)
+        logger.info("sheet written to %s", namespace.sheet)
+    return 0

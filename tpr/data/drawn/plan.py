@@ -1,0 +1,77 @@
+"""What is to be drawn: pictures with their people and views, and annotation files. Planning draws nothing."""
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tpr.data.drawn.annotators import Annotator
+from tpr.data.drawn.cameras import Camera
+from tpr.data.drawn.captions import Caption, describe
+from tpr.data.drawn.people import Person, draw_person
+from tpr.data.drawn.views import View, draw_view
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture to draw."""
+
+    path: str
+    """Below the set's folder, with forward slashes."""
+    identity: int
+    person: Person
+    view: View
+    camera: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One set, ready to be drawn."""
+
+    folder: str
+    shots: Sequence[Shot]
+    files: Mapping[str, Any]
+    """Path below the folder -> what its JSON says."""
+    captions: int
+    identities: int | None
+    """People, None where the set has no labels."""
+
+    def encoded_files(self) -> Iterator[tuple[str, str]]:
+        """Each annotation file's path and text."""
+        for path, value in self.files.items():
+            yield path, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Studio:
+    """The randomness of one set: every stream is a function of seed, set, purpose and numbers alone."""
+
+    set_name: str
+    seed: int
+    names: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", self.stream("names"))
+
+    def stream(self, *purpose: object) -> random.Random:
+        """A generator of its own for this purpose."""
+        return random.Random("/".join(map(str, (self.seed, self.set_name, *purpose))))
+
+    def person(self, identity: int) -> Person:
+        """The person with this number."""
+        return draw_person(self.stream("person", identity))
+
+    def view(self, cameras: Sequence[Camera], picture: int) -> tuple[Camera, View]:
+        """A camera and a view for this picture, whoever is in it."""
+        source = self.stream("view", picture)
+        camera = source.choice(tuple(cameras))
+        return camera, draw_view(camera, source)
+
+    def numbers(self, count: int, spread: int = 3) -> list[int]:
+        """Distinct numbers for file names, in no order and with gaps."""
+        return self.names.sample(range(count * spread), count)
+
+    def caption(self, shot: Shot, annotator: Annotator, picture: int, number: int) -> Caption:
+        """Caption `number` of a picture."""
+        return describe(shot.person, shot.view, annotator, self.stream("caption", picture, number))

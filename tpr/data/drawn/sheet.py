@@ -1,0 +1,74 @@
+"""A contact sheet: a row of pictures per set with a caption under each."""
+
+import io
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from tpr.data.drawn.layouts import FOLDERS, PLANNERS
+from tpr.data.drawn.pictures import draw_picture
+from tpr.data.drawn.plan import Plan, Shot
+
+CELL_WIDTH, PICTURE_HEIGHT, TEXT_HEIGHT, MARGIN, TITLE_HEIGHT = 128, 224, 104, 10, 24
+COLUMNS = 8
+INK, PAPER, SOFT = (40, 42, 48), (250, 249, 246), (110, 112, 118)
+
+
+def write_sheet(path: Path, sets: Sequence[str], *, seed: int = 0, columns: int = COLUMNS) -> None:
+    """Draw a few pictures of each set anew and write them with their captions as one PNG."""
+    row_height = TITLE_HEIGHT + PICTURE_HEIGHT + TEXT_HEIGHT
+    size = (columns * (CELL_WIDTH + MARGIN) + MARGIN, len(sets) * row_height + MARGIN)
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    title, small = ImageFont.load_default(15), ImageFont.load_default(10)
+    for row, name in enumerate(sets):
+        plan = PLANNERS[name](columns, seed)
+        top = MARGIN + row * row_height
+        draw.text((MARGIN, top), FOLDERS[name], fill=INK, font=title)
+        for column, (shot, caption) in enumerate(_samples(plan, columns)):
+            left = MARGIN + column * (CELL_WIDTH + MARGIN)
+            _paste(sheet, shot, left, top + TITLE_HEIGHT)
+            lines = textwrap.wrap(caption, 25)[:8]
+            place = (left, top + TITLE_HEIGHT + PICTURE_HEIGHT + 4)
+            draw.multiline_text(place, "\n".join(lines), fill=SOFT, font=small, spacing=2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.quantize(192, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def _paste(sheet: Image.Image, shot: Shot, left: int, top: int) -> None:
+    with Image.open(io.BytesIO(draw_picture(shot.person, shot.view))) as opened:
+        picture = opened.convert("RGB")
+    scale = min(CELL_WIDTH / picture.width, PICTURE_HEIGHT / picture.height)
+    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+    sheet.paste(picture, (left + (CELL_WIDTH - picture.width) // 2, top))
+
+
+def _samples(plan: Plan, count: int) -> Iterator[tuple[Shot, str]]:
+    """Pictures spread over the set, each with its first caption."""
+    captions = captions_of(plan)
+    step = max(1, len(plan.shots) // count)
+    for shot in list(plan.shots)[::step][:count]:
+        yield shot, captions[shot.path]
+
+
+def captions_of(plan: Plan) -> dict[str, str]:
+    """Picture path -> one of its captions, whatever the set's layout."""
+    found: dict[str, str] = {}
+    for value in plan.files.values():
+        records: Any = value
+        if isinstance(value, dict):
+            records = [{"image": path, "captions": text} for path, text in value.items() if path.endswith(".jpg")]
+            records += []
+        for record in records:
+            path = record.get("file_path") or record.get("img_path") or record["image"]
+            text = record.get("captions") or record["caption"]
+            found.setdefault(path, text if isinstance(text, str) else text[0])
+    return {shot.path: next(found[key] for key in _keys(shot.path) if key in found) for shot in plan.shots}
+
+
+def _keys(path: str) -> tuple[str, str, str]:
+    """Ways in which annotation files name a picture: whole, below its folder, by its name."""
+    return path, path.partition("/")[2], path.rpartition("/")[2]
