@@ -31,8 +31,10 @@ def show_value(value: Any) -> str:
 
 
 def class_title(cls: type) -> str:
-    """`Optim` for OptimOptions, `Irra` for Irra.Options."""
+    """`Optim` for OptimOptions, `Irra` for Irra.Options and for the Options of a file irra.py."""
     *outer, name = cls.__qualname__.split(".")
-    if name == "Options" and outer and outer[-1] != "<locals>":
+    if name != "Options":
+        return name.removesuffix("Options")
+    if outer and outer[-1] != "<locals>":
         return outer[-1]
-    return name.removesuffix("Options") or name
+    return cls.__module__.rpartition(".")[2].title().replace("_", "")
