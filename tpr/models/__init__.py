@@ -1,1 +1,18 @@
-"""tpr.models"""
+"""Towers, heads and the weights that go into them."""
+
+from tpr.models.architecture import ClipArchitecture, ImageArchitecture, TextArchitecture
+from tpr.models.clip import ClipOptions, ClipTowers, Encoded
+from tpr.models.weights import Checkpoint, LoadReport, fit_state, read_checkpoint
+
+__all__ = [
+    "Checkpoint",
+    "ClipArchitecture",
+    "ClipOptions",
+    "ClipTowers",
+    "Encoded",
+    "ImageArchitecture",
+    "LoadReport",
+    "TextArchitecture",
+    "fit_state",
+    "read_checkpoint",
+]

@@ -1,1 +1,30 @@
-"""tpr.systems"""
+"""Retrieval systems: one small file each on shared parts, and the tables that configs choose from."""
+
+from typing import Any
+
+from tpr.data.adapters import ADAPTERS
+from tpr.models.clip import ClipOptions
+from tpr.systems.base import System
+from tpr.systems.irra import Irra
+
+SYSTEMS: dict[str, type[System]] = {"irra": Irra}
+MODELS: dict[str, type[Any]] = {"clip": ClipOptions}
+TABLES: dict[str, dict[str, type[Any]]] = {
+    "system": {name: system.Options for name, system in SYSTEMS.items()},
+    "model": MODELS,
+    "adapter": {name: adapter.Options for name, adapter in ADAPTERS.items()},
+}
+
+# After the tables, which these functions look names up in.
+from tpr.systems.loading import build_system, load_system, load_weights, read_experiment_of  # noqa: E402
+
+__all__ = [
+    "MODELS",
+    "SYSTEMS",
+    "TABLES",
+    "System",
+    "build_system",
+    "load_system",
+    "load_weights",
+    "read_experiment_of",
+]

@@ -70,8 +70,16 @@ class System(nn.Module):
 
     Options: ClassVar[type[Any]]
     """Frozen dataclass of the system's settings."""
-    needs_identities: bool = False
-    """True when a loss needs person labels; checked before anything is built."""
+
+    def __init__(self, setting: Setting) -> None:
+        """A system takes (options, model_options, setting) and passes the setting on to here."""
+        super().__init__()
+        self.setting = setting
+
+    @classmethod
+    def needs_identities(cls, options: Any) -> bool:
+        """True when a loss of these options needs person labels; checked before anything is built."""
+        return False
 
     def views(self) -> Views:
         """Which tensors a sample becomes."""
@@ -103,11 +111,7 @@ class System(nn.Module):
     @classmethod
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Names of the system's official checkpoint -> ours; IRRA's layout by default."""
-        renamed = {}
-        for name, value in state.items():
-            name = name.removeprefix("module.")
-            renamed[name] = value
-        return renamed
+        return {name.removeprefix("module."): value for name, value in state.items()}
 
     def parameter_groups(self, optim: OptimOptions) -> list[GroupRule]:
         """Multipliers by parameter name; by default biases and norms are not decayed."""

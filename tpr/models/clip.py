@@ -1,0 +1,162 @@
+"""CLIP's two towers out of open_clip's modules: pooled and projected tokens, any size, stride and block.
+
+Parameter names are OpenAI's (`visual.*`, `transformer.*`, ...), so published files map one to one. The
+logit scale is not built: every objective here takes its scale as an argument.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import open_clip.model
+import torch
+from torch import Tensor, nn
+
+from tpr.errors import ConfigError
+from tpr.models.architecture import ClipArchitecture, find_architecture
+from tpr.models.attention import run_blocks
+from tpr.models.positions import resize_grid, resize_sequence
+
+LENGTH_STEP = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipOptions:
+    """A CLIP dual encoder: its sizes and where its weights come from."""
+
+    architecture: str | ClipArchitecture = "ViT-B-16-quickgelu"
+    """A ViT name of open_clip, or the sizes of a small CLIP given inline."""
+    weights: str | None = None
+    """A tag of open_clip such as openai, or a file: .pt, .bin or .safetensors; absent: random weights."""
+    stride: int | None = None
+    """Pixels between patches; absent: the patch size. A smaller one makes patches overlap."""
+
+    def __post_init__(self) -> None:
+        if self.stride is not None and self.stride < 1:
+            raise ConfigError(f"stride must be at least 1, got {self.stride}")
+
+
+class Encoded(NamedTuple):
+    """One side's features in the joint space, none of them normalised."""
+
+    pooled: Tensor
+    """(B, D) class token, or end token of a caption."""
+    tokens: Tensor | None
+    """(B, N, D) all projected tokens, where they were asked for."""
+    early: Tensor | None
+    """(B, N, D) the same after an earlier block, where it was asked for."""
+
+
+class ClipTowers(nn.Module):
+    """Image and text tower with a joint space."""
+
+    def __init__(self, options: ClipOptions, *, image_size: tuple[int, int], text_length: int) -> None:
+        super().__init__()
+        sizes = find_architecture(options.architecture)
+        patch, stride = sizes.image.patch, options.stride or sizes.image.patch
+        if min(image_size) < patch:
+            raise ConfigError(f"data.image_size={list(image_size)} is smaller than a patch of {patch} pixels")
+        clip = _build_clip(sizes, image_size, max(text_length, sizes.text.context))
+        self.sizes = sizes
+        self.grid = count_patches(image_size, patch, stride)
+        self.visual = clip.visual
+        self.visual.conv1.stride = (stride, stride)
+        if stride != patch:
+            rows = torch.randn(self.grid[0] * self.grid[1] + 1, sizes.image.width)
+            self.visual.positional_embedding = nn.Parameter(rows * sizes.image.width**-0.5)
+        self.transformer = clip.transformer
+        self.token_embedding = clip.token_embedding
+        self.positional_embedding = clip.positional_embedding
+        self.ln_final = clip.ln_final
+        self.text_projection = clip.text_projection
+
+    def encode_image(self, images: Tensor, *, every_token: bool = False, early: int | None = None) -> Encoded:
+        """Features of (B, 3, H, W) normalised images.
+
+        every_token: also project all tokens, class token first, patches row by row.
+        early: also return the projected tokens after this many blocks.
+        """
+        patches = self.visual.conv1(images.to(self.visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
+        first = self.visual.class_embedding.expand(len(images), 1, -1)
+        tokens = torch.cat([first, patches], dim=1) + self.visual.positional_embedding
+        tokens, kept = run_blocks(self.visual.transformer.resblocks, self.visual.ln_pre(tokens), keep=early)
+        every = self._project_image(tokens) if every_token else None
+        pooled = self._project_image(tokens[:, 0]) if every is None else every[:, 0]
+        return Encoded(pooled, every, None if kept is None else self._project_image(kept))
+
+    def encode_text(
+        self,
+        tokens: Tensor,
+        *,
+        length: int | None = None,
+        every_token: bool = False,
+        early: int | None = None,
+    ) -> Encoded:
+        """Features of (B, L) token ids; the feature is that of the highest id, the end token.
+
+        length: positions to compute, at least the longest caption's. The tower is causal, so what follows
+            a caption's end never changes its feature. Absent: all L for `every_token`, else as few as the
+            captions need on a CPU, and all L elsewhere (finding out would wait for the device).
+        every_token, early: as for images.
+        """
+        end = tokens.argmax(dim=1)
+        if length is None:
+            length = tokens.shape[1] if every_token or early else find_text_length(tokens)
+        states = self.token_embedding(tokens[:, :length]) + self.positional_embedding[:length]
+        states, kept = run_blocks(self.transformer.resblocks, states, causal=True, keep=early)
+        rows = torch.arange(len(tokens), device=tokens.device)
+        every = self._project_text(states) if every_token else None
+        pooled = self._project_text(states[rows, end]) if every is None else every[rows, end]
+        return Encoded(pooled, every, None if kept is None else self._project_text(kept))
+
+    def fit_weight(self, name: str, value: Tensor, grid: tuple[int, int] | None) -> tuple[Tensor, str] | None:
+        """A stored position embedding brought to this model's positions, and how; None: nothing to bring.
+
+        grid: rows and columns that a stored image grid has, where the file tells.
+        """
+        if name == "visual.positional_embedding":
+            return resize_grid(value, self.grid, grid)
+        if name == "positional_embedding":
+            return resize_sequence(value, len(self.positional_embedding))
+        return None
+
+    def _project_image(self, tokens: Tensor) -> Tensor:
+        return self.visual.ln_post(tokens) @ self.visual.proj  # type: ignore[no-any-return]
+
+    def _project_text(self, tokens: Tensor) -> Tensor:
+        return self.ln_final(tokens) @ self.text_projection  # type: ignore[no-any-return]
+
+
+def count_patches(image_size: tuple[int, int], patch: int, stride: int) -> tuple[int, int]:
+    """Rows and columns of patches."""
+    return (image_size[0] - patch) // stride + 1, (image_size[1] - patch) // stride + 1
+
+
+def find_text_length(tokens: Tensor) -> int:
+    """Positions that (B, L) captions need, rounded up to few values; all L where asking would wait."""
+    if tokens.device.type != "cpu" or not len(tokens):
+        return tokens.shape[1]
+    longest = int(tokens.argmax(dim=1).max()) + 1
+    return min(tokens.shape[1], -(-longest // LENGTH_STEP) * LENGTH_STEP)
+
+
+def _build_clip(sizes: ClipArchitecture, image_size: tuple[int, int], context: int) -> open_clip.model.CLIP:
+    image, text = sizes.image, sizes.text
+    return open_clip.model.CLIP(
+        sizes.embed_dim,
+        {
+            "layers": image.layers,
+            "width": image.width,
+            "head_width": image.width // image.heads,
+            "mlp_ratio": image.mlp_ratio,
+            "patch_size": image.patch,
+            "image_size": image_size,
+        },
+        {
+            "context_length": context,
+            "vocab_size": text.vocabulary,
+            "width": text.width,
+            "heads": text.heads,
+            "layers": text.layers,
+        },
+        quick_gelu=sizes.quick_gelu,
+    )

@@ -1,0 +1,71 @@
+"""Weights by tag: open_clip fetches them once, when a config asks for it; a path is taken as it is."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+
+from tpr.errors import CheckpointError, ConfigError
+from tpr.models.clip import ClipOptions
+
+CACHE = Path("~/.cache/clip").expanduser()
+
+
+def find_weights(options: ClipOptions) -> Path:
+    """The file behind `model.weights`: the path itself, or that of a tag, fetched if it is not here yet.
+
+    Raises ConfigError for a tag that does not fit the architecture, CheckpointError where the file can be
+    neither found nor fetched.
+    """
+    weights = options.weights or ""
+    if Path(weights).exists():
+        return Path(weights)
+    if not isinstance(options.architecture, str):
+        raise CheckpointError(f"model.weights={weights}: no such file; sizes given inline have no tags")
+    tags = list_pretrained_tags_by_model(options.architecture)
+    if weights not in tags:
+        raise CheckpointError(
+            f"model.weights={weights}: no such file, and {options.architecture} has no such tag; "
+            f"tags: {', '.join(tags) or 'none'}"
+        )
+    published = get_pretrained_cfg(options.architecture, weights)
+    quick_gelu = weights == "openai" or bool(published.get("quick_gelu"))
+    _check_activation(options.architecture, weights, quick_gelu)
+    return _fetch(weights, published)
+
+
+def _check_activation(architecture: str, tag: str, quick_gelu: bool) -> None:
+    """open_clip lists a tag under both activations, but the weights were trained with one."""
+    if quick_gelu == architecture.endswith("-quickgelu"):
+        return
+    other = f"{architecture}-quickgelu" if quick_gelu else architecture.removesuffix("-quickgelu")
+    raise ConfigError(
+        f"model.weights={tag} was trained with {'QuickGELU' if quick_gelu else 'GELU'}; "
+        f"set model.architecture={other}"
+    )
+
+
+def _fetch(tag: str, published: dict[str, Any]) -> Path:
+    try:
+        with _one_at_a_time():
+            return Path(download_pretrained(published))
+    except Exception as error:
+        # Every transport has errors of its own; whichever it was, the way out is the same.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        source = published.get("url") or f"https://huggingface.co/{published.get('hf_hub', '').rstrip('/')}"
+        raise CheckpointError(
+            f"model.weights={tag}: cannot be fetched ({reason}); fetch {source} on a machine with a network, "
+            "copy it here and set model.weights=PATH"
+        ) from None
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Processes of one machine fetch in turn: the first downloads, the others find the file whole."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "tpr.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,87 @@
+"""What systems on CLIP's two towers share: encoding, retrieval by cosine, official names, gathered rows.
+
+A system that is a dual encoder holds its towers as `base_model`, the name that IRRA, MLLM4Text-ReID and
+HAM gave them in their checkpoints.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+
+from torch import Tensor
+
+from tpr import distributed
+from tpr.data.batch import Batch
+from tpr.models.clip import ClipOptions, ClipTowers
+from tpr.models.download import find_weights
+from tpr.models.weights import LoadReport, fit_state, read_checkpoint
+from tpr.objectives.contrastive import Gathered, normalise, widen
+from tpr.systems.base import Setting, Side, System
+
+logger = logging.getLogger(__name__)
+
+TOWERS = "base_model."
+NOT_WEIGHTS = {"logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size", "attn_mask"}
+
+
+class DualEncoder(System):
+    """An image tower and a text tower with a joint space; scores are cosines of pooled features."""
+
+    def __init__(self, model_options: ClipOptions, setting: Setting) -> None:
+        super().__init__(setting)
+        self.model_options = model_options
+        self.base_model = ClipTowers(
+            model_options, image_size=setting.image_size, text_length=setting.text_length
+        )
+
+    def load_towers(self, minimum_share: float) -> LoadReport:
+        """Takes the towers' weights from what `model.weights` names; logs and returns the report."""
+        path = find_weights(self.model_options)
+        towers = take_towers(self.from_official(read_checkpoint(path).state))
+        report = fit_state(self.base_model, towers, minimum_share=minimum_share, source=str(path))
+        logger.info("%s: %s", path, report.render())
+        return report
+
+    def encode(self, batch: Batch, side: Side) -> Tensor:
+        """(N, D) unit vectors in float32 (float64 where the weights are)."""
+        if side == "image":
+            return normalise(widen(self.base_model.encode_image(batch["images"]).pooled))
+        length = find_length(batch)
+        return normalise(widen(self.base_model.encode_text(batch["tokens"], length=length).pooled))
+
+    @classmethod
+    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """IRRA's layout (`module.` before every name or not) and bare CLIP files -> our names.
+
+        Bare CLIP names get `base_model.` in front, as whole names: never by their endings, since blocks of
+        the cross-modal transformer end like those of the text tower.
+        """
+        names = {name.removeprefix("module."): value for name, value in state.items()}
+        names = {name: value for name, value in names.items() if name.split(".")[-1] not in NOT_WEIGHTS}
+        if any(name.startswith(TOWERS) for name in names):
+            return names
+        return {TOWERS + name: value for name, value in names.items()}
+
+
+def take_towers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The towers' part of a state in our names, under CLIP's own names."""
+    return {name.removeprefix(TOWERS): value for name, value in state.items() if name.startswith(TOWERS)}
+
+
+def find_length(batch: Batch) -> int | None:
+    """Token positions that the batch's captions need, where the loader has counted them on the host."""
+    return cast(Mapping[str, Any], batch).get("longest_caption")
+
+
+def gather_rows(image_features: Tensor, text_features: Tensor, batch: Batch) -> Gathered:
+    """All ranks' features and identities, gathered once for all objectives of a step."""
+    images = batch["global_size"]
+    captions = images * len(text_features) // max(len(image_features), 1)
+    return Gathered(
+        image_features=distributed.gather(image_features, images),
+        text_features=distributed.gather(text_features, captions),
+        identity=distributed.gather(batch["identity"], images),
+        text_identity=distributed.gather(batch["text_identity"], captions),
+        image_start=distributed.local_slice(images).start,
+        text_start=distributed.local_slice(images).start * captions // images,
+    )

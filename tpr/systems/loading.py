@@ -1,0 +1,157 @@
+"""Systems from a configuration or from a checkpoint, ours or official."""
+
+import logging
+import math
+from pathlib import Path
+
+import torch
+
+from tpr import systems
+from tpr.config.schema import Choice, DataOptions, Experiment
+from tpr.config.typed import build_experiment
+from tpr.errors import CheckpointError, ConfigError
+from tpr.models.architecture import find_architecture, read_architecture
+from tpr.models.clip import ClipOptions, count_patches
+from tpr.models.positions import guess_grid
+from tpr.models.weights import Checkpoint, LoadReport, fit_state, read_checkpoint
+from tpr.systems.base import Setting, System
+from tpr.systems.dual_encoder import TOWERS, DualEncoder, take_towers
+from tpr.systems.irra import Irra
+
+logger = logging.getLogger(__name__)
+
+OFFICIAL_SIZE = (384, 128)
+"""Input of every published system that shares IRRA's layout."""
+OPENAI_NAMES = {"input_resolution", "context_length", "vocab_size"}
+"""Entries of OpenAI's own files beside the weights."""
+
+
+def build_system(experiment: Experiment, setting: Setting) -> System:
+    """The system of a configuration, on the CPU, with the weights that `model.weights` names.
+
+    With `init.checkpoint` the model's own weights are not read, since those replace them (`load_weights`).
+    Fresh weights follow torch's global seed.
+    """
+    system = _build(experiment, setting)
+    options = experiment.model.options
+    if options.weights is not None and experiment.init.checkpoint is None and isinstance(system, DualEncoder):
+        system.load_towers(experiment.init.minimum_share)
+    return system
+
+
+def load_weights(system: System, path: Path, minimum_share: float = 0.9) -> LoadReport:
+    """Starts a system from a checkpoint, ours or official, by exact names; logs and returns the report.
+
+    Raises CheckpointError when less than `minimum_share` of the values fit.
+    """
+    checkpoint = read_checkpoint(path)
+    report = _fit(system, checkpoint, minimum_share)
+    logger.info("%s: %s", path, report.render())
+    return report
+
+
+def load_system(
+    checkpoint: Path | str, device: str | torch.device = "cpu", *, experiment: Experiment | None = None
+) -> System:
+    """A checkpoint as a system in evaluation mode, ready to encode pictures and texts.
+
+    checkpoint: a file of ours, of IRRA's layout (IRRA, MLLM4Text-ReID, HAM), or a bare CLIP file of OpenAI
+    or open_clip. experiment: what to build; absent: what the file says (`read_experiment_of`).
+    Raises CheckpointError in one line for a file that cannot be read or does not fit.
+    """
+    content = read_checkpoint(Path(checkpoint))
+    experiment = experiment or read_experiment_of(content)
+    system = _build(experiment, _read_setting(content, experiment))
+    report = _fit(system, content, experiment.init.minimum_share)
+    logger.info("%s: %s", checkpoint, report.render())
+    if report.missing or report.reinitialised:
+        logger.warning("%s lacks part of the system: %s", checkpoint, report.render())
+    return system.to(device).eval()
+
+
+def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
+    """The configuration that a checkpoint was made with; for official files one to evaluate them with."""
+    if checkpoint.config is not None:
+        return build_experiment(checkpoint.config, systems.TABLES)
+    state = Irra.from_official(checkpoint.state)
+    towers = take_towers(state)
+    try:
+        sizes = read_architecture(towers, quick_gelu=_uses_quick_gelu(checkpoint))
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from None
+    patches = len(towers["visual.positional_embedding"]) - 1
+    image_size, stride = find_input(patches, sizes.image.patch)
+    return Experiment(
+        system=Choice("irra", Irra.read_options(state)),
+        model=Choice("clip", ClipOptions(architecture=sizes, stride=stride)),
+        data=DataOptions(image_size=image_size, text_length=sizes.text.context),
+    )
+
+
+def find_input(patches: int, patch: int) -> tuple[tuple[int, int], int | None]:
+    """Picture size and stride behind a number of stored patch positions.
+
+    A square number comes from CLIP's own pictures and is resized for the published 384x128; another one is
+    that size at some stride, or else the grid nearest to its shape.
+    """
+    if math.isqrt(patches) ** 2 == patches:
+        return OFFICIAL_SIZE, None
+    for stride in range(patch, 0, -1):
+        if math.prod(count_patches(OFFICIAL_SIZE, patch, stride)) == patches:
+            return OFFICIAL_SIZE, None if stride == patch else stride
+    rows, columns = guess_grid(patches, OFFICIAL_SIZE)
+    return (rows * patch, columns * patch), None
+
+
+def _build(experiment: Experiment, setting: Setting) -> System:
+    system = systems.SYSTEMS[experiment.system.name]
+    return system(experiment.system.options, experiment.model.options, setting)  # type: ignore[call-arg]
+
+
+def _fit(system: System, checkpoint: Checkpoint, minimum_share: float) -> LoadReport:
+    grid, state = None, checkpoint.state
+    if checkpoint.config is None:
+        state = system.from_official(state)
+    else:
+        grid = _read_grid(checkpoint)
+    return fit_state(system, state, minimum_share=minimum_share, grid=grid, source=str(checkpoint.path))
+
+
+def _read_grid(checkpoint: Checkpoint) -> tuple[int, int] | None:
+    """Rows and columns of patches of a checkpoint of ours, whose number alone may mean several shapes."""
+    try:
+        experiment = read_experiment_of(checkpoint)
+    except ConfigError as error:
+        raise CheckpointError(f"{checkpoint.path}: its configuration cannot be read ({error})") from None
+    options = experiment.model.options
+    if not isinstance(options, ClipOptions):
+        return None
+    patch = find_architecture(options.architecture).image.patch
+    return count_patches(experiment.data.image_size, patch, options.stride or patch)
+
+
+def _read_setting(checkpoint: Checkpoint, experiment: Experiment) -> Setting:
+    stored = checkpoint.setting or {}
+    classifier = checkpoint.state.get("classifier.weight", checkpoint.state.get("module.classifier.weight"))
+    identities = None if classifier is None else len(classifier)
+    return Setting(
+        image_size=experiment.data.image_size,
+        text_length=experiment.data.text_length,
+        identities=stored.get("identities", identities),
+        captions=stored.get("captions", 0),
+    )
+
+
+def _uses_quick_gelu(checkpoint: Checkpoint) -> bool:
+    """Every published person search system and OpenAI use QuickGELU; a bare open_clip file does not tell."""
+    names = checkpoint.state.keys()
+    is_certain = (
+        checkpoint.kind == "torchscript" or names >= OPENAI_NAMES or any(TOWERS in name for name in names)
+    )
+    if not is_certain:
+        logger.warning(
+            "%s: the file does not tell its activation; QuickGELU is taken, as in OpenAI's CLIP; "
+            "weights trained with GELU (LAION's) need model.architecture=NAME without -quickgelu",
+            checkpoint.path,
+        )
+    return True
