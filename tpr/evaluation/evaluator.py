@@ -1,0 +1,157 @@
+"""Named splits in, results out: what a run measures during training and at its end."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tpr import distributed
+from tpr.config.schema import Experiment
+from tpr.data.corpora import Corpora
+from tpr.data.corpus import Corpus, IndexArray
+from tpr.engine.precision import Precision
+from tpr.errors import DataError
+from tpr.evaluation.embed import embed
+from tpr.evaluation.intervals import bootstrap_intervals
+from tpr.evaluation.metrics import QueryResults, concatenate, rank_queries, summarise
+from tpr.evaluation.results import SELECTED_ON_TEST, Direction, Results, Row
+from tpr.systems.base import Side, System
+
+logger = logging.getLogger(__name__)
+
+SHARD_QUERIES = 1024
+"""Queries that one process ranks before the next shard; fixed, so that no product depends on the ranks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """One query's best pictures, for looking at."""
+
+    caption: str
+    identity: int
+    """Identity of the person the caption describes."""
+    rows: IndexArray
+    """(K,) gallery rows, best first."""
+    scores: npt.NDArray[np.float32]
+    """(K,) cosines."""
+    hits: npt.NDArray[np.bool_]
+    """(K,) True where the picture shows the person."""
+
+
+class Evaluator:
+    """Measures a system on the validation or test sets of a run, on all ranks together."""
+
+    def __init__(
+        self, experiment: Experiment, corpora: Corpora, *, device: torch.device, precision: Precision
+    ) -> None:
+        self.experiment = experiment
+        self.corpora = corpora
+        self.device = device
+        self.precision = precision
+
+    def evaluate(self, system: System, which: Literal["val", "test"]) -> Results:
+        """Every set of one kind in every asked direction. Every rank must call it and gets the same.
+
+        Raises DataError where there is no such set or none of a set's queries has a match.
+        """
+        rows = []
+        for name, corpus in self.get_sets(which).items():
+            features = {side: self.embed(system, corpus, side) for side in ("image", "text")}
+            for direction in self.experiment.evaluation.directions:
+                rows.append(self.measure(name, corpus, direction, features))
+        is_optimistic = which == "test" and self.experiment.evaluation.select_on == "test"
+        return Results(tuple(rows), SELECTED_ON_TEST if is_optimistic else "")
+
+    def measure(self, name: str, corpus: Corpus, direction: Direction, features: Mapping[str, Tensor]) -> Row:
+        """One row of the table from the features of both sides."""
+        identity = {"image": corpus.identity, "text": corpus.identity[corpus.caption_owners()]}
+        query, gallery = ("text", "image") if direction == "text_to_image" else ("image", "text")
+        results = rank_in_shards(features[query], features[gallery], identity[query], identity[gallery])
+        try:
+            metrics = summarise(results)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
+        intervals = bootstrap_intervals(results) if self.experiment.evaluation.intervals else None
+        return Row(name, direction, metrics, intervals)
+
+    def score(self, results: Results) -> float:
+        """The number that selects the best epoch: R@1 from text to image, averaged over sets."""
+        chosen = [row for row in results.rows if row.direction == "text_to_image"] or list(results.rows)
+        return sum(row.metrics.r1 for row in chosen) / len(chosen)
+
+    def rankings(self, system: System, name: str, queries: int, top: int = 10) -> list[Ranking]:
+        """The best pictures of a test set for captions spread evenly over it, the first of each picture.
+
+        Not the best or worst queries: what a reader sees is a fair sample. Every rank must call it.
+        """
+        corpus = self.get_sets("test")[name]
+        described = np.flatnonzero(np.diff(corpus.caption_offsets))
+        chosen = described[np.unique(np.linspace(0, len(described) - 1, queries).round().astype(np.int64))]
+        images = self.embed(system, corpus, "image")
+        texts = self.embed(system, corpus, "text", corpus.caption_offsets[chosen])
+        scores = torch.nn.functional.normalize(texts, dim=1) @ torch.nn.functional.normalize(images, dim=1).T
+        best = torch.sort(scores, dim=1, descending=True, stable=True)
+        rows, values = best.indices[:, :top].cpu().numpy(), best.values[:, :top].cpu().numpy()
+        identity = corpus.identity
+        return [
+            Ranking(
+                corpus.captions(int(row))[0],
+                int(identity[row]),
+                found,
+                score,
+                identity[found] == identity[row],
+            )
+            for row, found, score in zip(chosen, rows, values, strict=True)
+        ]
+
+    def embed(self, system: System, corpus: Corpus, side: Side, indices: IndexArray | None = None) -> Tensor:
+        """Features of one side of a corpus with this run's options."""
+        return embed(
+            system,
+            corpus,
+            self.experiment.data,
+            side,
+            batch=self.experiment.evaluation.batch,
+            device=self.device,
+            autocast=self.precision.autocast,
+            workers=self.experiment.runtime.workers,
+            indices=indices,
+        )
+
+    def get_sets(self, which: Literal["val", "test"]) -> Mapping[str, Corpus]:
+        """Corpora of one kind by name. Raises DataError where there is none."""
+        sets = self.corpora.val if which == "val" else self.corpora.test
+        if not sets:
+            remedy = (
+                "name one in data.test" if which == "test" else "set evaluation.select_on to last or test"
+            )
+            raise DataError(f"nothing to evaluate: this run has no {which} split; {remedy}")
+        return sets
+
+
+def rank_in_shards(
+    queries: Tensor, gallery: Tensor, query_identity: IndexArray, gallery_identity: IndexArray
+) -> QueryResults:
+    """`rank_queries` with shards of queries in turn on every rank; all rows, in order, on each."""
+    starts = range(0, max(1, len(queries)), SHARD_QUERIES)
+    own = {
+        number: rank_queries(
+            queries[start : start + SHARD_QUERIES],
+            gallery,
+            query_identity[start : start + SHARD_QUERIES],
+            gallery_identity,
+        )
+        for number, start in enumerate(starts)
+        if number % distributed.world_size() == distributed.rank()
+    }
+    if distributed.world_size() > 1:
+        gathered: list[dict[int, QueryResults]] = [{} for _ in range(distributed.world_size())]
+        dist.all_gather_object(gathered, own)
+        own = {number: part for parts in gathered for number, part in parts.items()}
+    return concatenate([own[number] for number in sorted(own)])

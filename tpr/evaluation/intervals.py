@@ -1,0 +1,40 @@
+"""Bootstrap intervals of retrieval metrics over query identities.
+
+Queries of one person succeed and fail together, so whole identities are drawn, not queries.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tpr.evaluation.metrics import MEASURES, QueryResults
+
+Interval = tuple[float, float]
+DRAWS_AT_ONCE = 2**22
+"""Counts held at once: the number of identities times the samples drawn together."""
+
+
+def bootstrap_intervals(
+    results: QueryResults, *, samples: int = 1000, seed: int = 0, level: float = 0.95
+) -> Mapping[str, Interval]:
+    """Percentile interval in percent of each of `MEASURES`; the same numbers for the same seed.
+
+    Each sample draws as many identities, with replacement, as there are among queries with a match, and
+    averages over the queries of those drawn.
+    """
+    measures = results.measures()
+    names, member = np.unique(results.identity[results.first > 0], return_inverse=True)
+    sums = np.zeros((len(names), 1 + len(MEASURES)))
+    np.add.at(sums, member, np.column_stack([np.ones(len(measures)), measures]))
+    rng = np.random.default_rng(seed)
+    shares = np.full(len(names), 1 / len(names))
+    step = max(1, DRAWS_AT_ONCE // len(names))
+    totals = np.concatenate(
+        [
+            rng.multinomial(len(names), shares, size=min(step, samples - done)) @ sums
+            for done in range(0, samples, step)
+        ]
+    )
+    means = totals[:, 1:] / totals[:, :1]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {name: (float(a), float(b)) for name, a, b in zip(MEASURES, low, high, strict=True)}
