@@ -21,22 +21,18 @@ from tpr.data.corpus import Corpus, offsets_of
 from tpr.data.loader import TrainLoader
 from tpr.engine.precision import Precision
 from tpr.engine.trainer import Trainer
-from tpr.models.architecture import ClipArchitecture
+from tpr.models.architecture import ClipArchitecture, ImageArchitecture, TextArchitecture
 from tpr.models.clip import ClipOptions
 from tpr.systems import SYSTEMS, build_system
 from tpr.systems.base import Setting
+from tpr.systems.irra import Losses
 
 CPU = torch.device("cpu")
 WORDS = ["red", "blue", "coat", "man", "woman", "bag", "shoes", "hat", "green", "jeans", "walking", "dress"]
 SMALL = ClipArchitecture(
     embed_dim=16,
-    image_width=16,
-    image_layers=1,
-    image_head_width=8,
-    patch=16,
-    text_width=16,
-    text_layers=1,
-    text_heads=2,
+    image=ImageArchitecture(width=16, layers=1, heads=2),
+    text=TextArchitecture(width=16, layers=1, heads=2),
 )
 
 
@@ -79,9 +75,8 @@ def make_corpus(folder: Path, images: int = 13, captions: int = 2, identities: i
 def make_experiment(folder: Path, losses: dict[str, float], **data: object) -> Experiment:
     """A run of the tiny CLIP with these loss weights."""
     irra = SYSTEMS["irra"].Options
-    weights = {"sdm": 0.0, "id": 0.0, "mlm": 0.0, "itc": 0.0, "cmpm": 0.0} | losses
-    hints = {field: irra.__dataclass_fields__[field] for field in irra.__dataclass_fields__}
-    options = irra(losses=type(hints["losses"].default_factory())(**weights), temperature=0.1)
+    weights = Losses(**({"sdm": 0.0, "id": 0.0, "mlm": 0.0} | losses))
+    options = irra(losses=weights, temperature=0.1)
     return Experiment(
         name="toy",
         system=Choice("irra", options),

@@ -2,25 +2,28 @@
 
 import argparse
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tpr import distributed
 from tpr.commands.resolve import resolve_checkpoint
-from tpr.data.corpora import Corpora, load_split
+from tpr.data.corpora import load_corpora
 from tpr.engine.precision import choose_device, choose_precision
 from tpr.errors import ConfigError
 from tpr.evaluation.evaluator import Evaluator
 from tpr.report.console import configure_logging, say
 from tpr.systems import load_system
 
+logger = logging.getLogger(__name__)
+
 EXAMPLES = """examples:
   tpr evaluate runs/drawn-pretrain/best.pt
   tpr evaluate irra_cuhk.pth data.root=/data data.test=[cuhk_pedes,rstpreid] --intervals"""
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register `tpr evaluate`."""
     parser = subparsers.add_parser(
         "evaluate",
@@ -35,3 +38,27 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--intervals", action="store_true", help="add 95 %% bootstrap intervals over identities")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON instead of a table")
     parser.set_defaults(run=run)
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Evaluate and print the table."""
+    overrides = list(namespace.arguments)
+    if namespace.intervals:
+        overrides.append("evaluation.intervals=true")
+    experiment = resolve_checkpoint(namespace.checkpoint, overrides)
+    if not experiment.data.test:
+        raise ConfigError("data.test: nothing to evaluate on; add data.test=[cuhk_pedes] or other sets")
+    device = choose_device(experiment.runtime)
+    distributed.start(device, experiment.runtime.timeout_seconds)
+    configure_logging(None, main=distributed.is_main_rank())
+    system = load_system(namespace.checkpoint, device, experiment=experiment)
+    with distributed.main_rank_first():
+        corpora = load_corpora(replace(experiment.data, train=()), experiment.evaluation, experiment.seed)
+    precision = choose_precision(experiment.runtime, device)
+    evaluator = Evaluator(experiment, corpora, device=device, precision=precision)
+    results = evaluator.evaluate(system, "test")
+    if distributed.is_main_rank():
+        title = f"{namespace.checkpoint}, test sets, %"
+        say(json.dumps(results.to_json(), indent=2) if namespace.json else results.to_table(title))
+    distributed.stop()
+    return 0

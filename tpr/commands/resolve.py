@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tpr.config.reader import read_tree
+from tpr.config.reader import read_stored_tree, read_tree
+from tpr.config.resolved import dump_yaml
 from tpr.config.schema import Experiment
 from tpr.config.typed import build_experiment
 from tpr.errors import ConfigError
 from tpr.models.weights import read_checkpoint
-from tpr.systems import TABLES
+from tpr.systems import TABLES, read_experiment_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -29,6 +30,12 @@ def resolve_experiment(arguments: Sequence[str], finetune: Path | None = None) -
     return replace(experiment, name=experiment.name or f"{config.resolve().parent.name}-{config.stem}")
 
 
+def resolve_checkpoint(checkpoint: Path, overrides: Sequence[str]) -> Experiment:
+    """The run that made a checkpoint, or one that fits an official file, with overrides on top."""
+    stored = dump_yaml(read_experiment_of(read_checkpoint(checkpoint)))
+    return build_experiment(read_stored_tree(stored, str(checkpoint), overrides), TABLES)
+
+
 def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """The config file, which comes first and has no `=`, and the overrides."""
     if arguments and not re.match(r"[A-Za-z_][\w.]*=", arguments[0]):
@@ -39,12 +46,12 @@ def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
 def choose_finetune_config(finetune: Path | None) -> tuple[Path, list[str]]:
     """Without a CONFIG: the drawn recipe for a drawn checkpoint, with the checkpoint's architecture."""
     if finetune is None:
-        raise ConfigError(f"no CONFIG given; name one of {name_configs('*')}, or --finetune CHECKPOINT")
+        raise ConfigError(f"no CONFIG given; name one of {name_configs('*/*')}, or --finetune CHECKPOINT")
     config = read_checkpoint(finetune).config
     if config is None or not str(config.get("name", "")).startswith("drawn-"):
         raise ConfigError(
             f"--finetune {finetune}: this checkpoint is not of the drawn world, so a CONFIG must say what to "
-            f"fine-tune on; choose one of {name_configs('finetune*')}, {name_configs('irra/*')}"
+            f"fine-tune on; choose one of {name_configs('*/finetune*')}, {name_configs('irra/*')}"
         )
     data: dict[str, Any] = config["data"]
     architecture = {
@@ -53,10 +60,11 @@ def choose_finetune_config(finetune: Path | None) -> tuple[Path, list[str]]:
         "data.image_size": data["image_size"],
         "data.text_length": data["text_length"],
     }
-    return CONFIGS / "drawn" / "finetune.yaml", [f"{key}={json.dumps(value)}" for key, value in architecture.items()]
+    overrides = [f"{key}={json.dumps(value)}" for key, value in architecture.items()]
+    return CONFIGS / "drawn" / "finetune.yaml", overrides
 
 
 def name_configs(pattern: str) -> str:
     """The recipes whose path fits, as a person types them."""
-    found = CONFIGS.glob(f"{pattern}.yaml" if "/" in pattern else f"[!s]*/{pattern}.yaml")
-    return ", ".join(sorted(str(Path("configs") / path.relative_to(CONFIGS)) for path in found))
+    found = (path.relative_to(CONFIGS) for path in CONFIGS.glob(f"{pattern}.yaml"))
+    return ", ".join(sorted(f"configs/{path.as_posix()}" for path in found if path.parts[0] != "shared"))

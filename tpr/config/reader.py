@@ -45,7 +45,18 @@ def read_tree(path: Path, overrides: Sequence[str] = (), named: Iterable[str] | 
     Raises ConfigError in one line with file and line.
     """
     groups = frozenset(named_groups() if named is None else named)
-    entries = _read_file(Path(path), groups, ())
+    return _override(_read_file(Path(path), groups, ()), overrides, groups)
+
+
+def read_stored_tree(text: str, shown: str, overrides: Sequence[str] = ()) -> Tree:
+    """The resolved YAML text that a checkpoint holds, with overrides on top; shown: its name in messages."""
+    document = parse_document(text, lambda line: shown)
+    if document is None or not isinstance(document.value, dict):
+        raise ConfigError(f"{shown}: the stored configuration holds no options")
+    return _override(document.value, overrides, named_groups())
+
+
+def _override(entries: Mappings, overrides: Sequence[str], groups: frozenset[str]) -> Tree:
     parsed = [_parse_override(text) for text in overrides]
     # Names go first: in `system.tau=0.1 system=rde` the new group must not swallow the option beside it.
     for key, entry in sorted(parsed, key=lambda item: not _sets_name(item[0], groups)):

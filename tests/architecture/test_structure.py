@@ -1,0 +1,112 @@
+"""Rules of the layout that reviews forget: import direction, sizes, names, copies."""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "tpr"
+FILES = sorted(PACKAGE.rglob("*.py"))
+ORDER = [
+    "config", "data", "models", "objectives", "systems", "engine", "evaluation", "report", "commands",
+]  # fmt: skip
+LEAVES = {"tpr", "tpr.errors", "tpr.distributed"}
+LONGEST_FILE = 330
+LONGEST_FUNCTION = 60
+MOST_BRANCHES = 10
+WINDOW = 8
+MOST_COPIED = 0.015
+
+
+def relative(path):
+    return str(path.relative_to(ROOT))
+
+
+def package_of(path):
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else None
+
+
+def imported_modules(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{relative(path)}: relative import"
+            yield node.module
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if package_of(p)], ids=relative)
+def test_imports_point_leftwards(path):
+    own = ORDER.index(package_of(path))
+    for module in imported_modules(path):
+        if not module.startswith("tpr") or module in LEAVES:
+            continue
+        package = module.split(".")[1]
+        assert package in ORDER, f"{relative(path)} imports {module}"
+        assert ORDER.index(package) <= own, f"{relative(path)} imports {module}, which lies to its right"
+
+
+def test_shared_code_names_no_system():
+    from tpr.systems import SYSTEMS
+
+    names = re.compile(r"""["'](%s)["']|isinstance\([^)]*\b(%s)\b""" % (
+        "|".join(SYSTEMS), "|".join(system.__name__ for system in SYSTEMS.values())
+    ))  # fmt: skip
+    for path in FILES:
+        if package_of(path) != "systems":
+            found = names.search(path.read_text())
+            assert not found, f"{relative(path)} names a system: {found}"
+
+
+def test_no_file_is_a_drawer_of_odds_and_ends():
+    odd = {"utils", "util", "misc", "common", "helpers", "build"}
+    assert [relative(path) for path in FILES if path.stem in odd] == []
+
+
+def test_files_stay_short():
+    lengths = {relative(path): len(path.read_text().splitlines()) for path in FILES}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
+
+
+def functions():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield path, node
+
+
+def test_functions_stay_short_and_take_few_positional_arguments():
+    for path, node in functions():
+        where = f"{relative(path)}:{node.lineno} {node.name}"
+        assert node.end_lineno - node.lineno < LONGEST_FUNCTION, f"{where} is too long"
+        positional = [argument.arg for argument in node.args.posonlyargs + node.args.args]
+        assert len([name for name in positional if name not in ("self", "cls", "ctx")]) <= 6, where
+
+
+def test_every_argument_and_result_is_typed():
+    for path, node in functions():
+        where = f"{relative(path)}:{node.lineno} {node.name}"
+        arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+        bare = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
+        assert not bare and node.returns is not None, f"{where}: untyped {bare or 'result'}"
+
+
+def test_few_lines_are_copies():
+    windows: Counter[tuple[str, ...]] = Counter()
+    for path in FILES:
+        docless = [line.strip() for line in path.read_text().splitlines()]
+        lines = [line for line in docless if line and not line.startswith("#")]
+        windows.update(tuple(lines[i : i + WINDOW]) for i in range(len(lines) - WINDOW + 1))
+    copied = sum(count for count in windows.values() if count > 1)
+    worst = [window for window, count in windows.most_common(3) if count > 1]
+    assert copied / sum(windows.values()) < MOST_COPIED, worst
+
+
+def test_no_work_is_left_as_a_note():
+    words = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+    texts = [*FILES, *(ROOT / "scripts").rglob("*.py"), *(ROOT / "configs").rglob("*.yaml"), ROOT / "README.md"]
+    assert [relative(path) for path in texts if words.search(path.read_text())] == []

@@ -1,0 +1,52 @@
+"""`tpr convert`: an official checkpoint as one of ours, with a report of what was read."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tpr.commands.resolve import resolve_checkpoint
+from tpr.config.resolved import to_tree
+from tpr.engine.checkpoint import write_checkpoint
+from tpr.errors import CheckpointError
+from tpr.report.console import configure_logging, say
+from tpr.systems import load_system
+
+EXAMPLES = """examples:
+  tpr convert irra_cuhk.pth
+  tpr convert ViT-B-16.pt --out clip.pt data.image_size=[384,128]"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `tpr convert`."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="an official checkpoint as one of ours",
+        description="Write a checkpoint of IRRA's layout, OpenAI or open_clip in this framework's format.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("arguments", nargs="*", metavar="key=value")
+    parser.add_argument("--out", type=Path, help="file to write; default: beside it, ending in .tpr.pt")
+    parser.set_defaults(run=run)
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Convert one file; never overwrites another."""
+    configure_logging(None, main=True)
+    source: Path = namespace.checkpoint
+    target: Path = namespace.out or source.with_name(f"{source.stem}.tpr.pt")
+    if target.exists():
+        raise CheckpointError(f"{target}: is there already; remove it or choose another with --out")
+    experiment = resolve_checkpoint(source, namespace.arguments)
+    system = load_system(source, experiment=experiment)
+    state: dict[str, Any] = {
+        "model": system.state_dict(),
+        "config": to_tree(experiment),
+        "setting": asdict(system.setting),
+    }
+    write_checkpoint(target, state)
+    say(f"written to {target}; evaluate it with: tpr evaluate {target} data.root=/data data.test=[cuhk_pedes]")
+    return 0
