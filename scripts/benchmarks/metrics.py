@@ -9,7 +9,7 @@ from benchmarks.reference.oracle import rank_by_oracle
 from benchmarks.reference.ranking import rank_by_argsort
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
-from tpr.evaluation import retrieval_metrics
+from tpr.evaluation.metrics import retrieval_metrics
 
 MEMORY_LIMIT = 64
 """MiB that one evaluation may take beyond the features."""
@@ -32,7 +32,7 @@ def run(quick: bool) -> Report:
             rounds=3 if quick else 5,
             warm=queries < 10_000,
         )
-        report.cases.append(Case(label, timing, goal=7))
+        report.cases.append(Case(label, timing, goal=None if quick else 7))
         _check_scores(report, label, problem)
         _check_ties(report, label, problem)
     return report

@@ -1,0 +1,118 @@
+"""One training step, forward and backward: the published model and step against system `irra`.
+
+`faithful` computes the published losses in float32 with less work: one text pass where both passes read the
+same ids, words guessed at labelled positions only. `fast` is the same under bf16 autocast.
+"""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from benchmarks.inputs import draw_captions
+from benchmarks.machine import has_bf16
+from benchmarks.project import build_irra
+from benchmarks.reference.model import Irra, train_step
+from benchmarks.reference.towers import Architecture
+from benchmarks.report import Case, Report
+from benchmarks.timing import interleave
+from tpr.data.batch import Batch
+from tpr.data.masking import mask_words
+from tpr.data.tokens import tokenize
+from tpr.engine.meter import Meter
+from tpr.systems.base import Progress, StepOutput, System
+
+SMALL = Architecture(
+    image_size=(128, 64), image_width=128, image_layers=2, text_width=128, text_layers=2, embedding=128
+)
+IDENTITIES = 11_003
+PROGRESS = Progress(seed=1, epoch=1, step=0)
+
+
+def run(quick: bool) -> Report:
+    """ViT-B/16 at 384 x 128, batch 2, 11,003 identities; `quick` takes a small CLIP and batch 8."""
+    sizes, batch_size = (SMALL, 8) if quick else (Architecture(), 2)
+    name = "small CLIP" if quick else "ViT-B/16"
+    height, width = sizes.image_size
+    report = Report("step", f"{name}, {height} x {width}, batch {batch_size}, {torch.get_num_threads()} threads")
+    for masked_words in (True, False):
+        _compare(report, sizes, batch_size, masked_words=masked_words, quick=quick)
+    return report
+
+
+def _compare(report: Report, sizes: Architecture, batch_size: int, *, masked_words: bool, quick: bool) -> None:
+    torch.manual_seed(1)
+    published = Irra(sizes, IDENTITIES, masked_words)
+    system = build_irra(sizes, IDENTITIES, masked_words=masked_words)
+    system.load_state_dict(system.from_official(published.state_dict()))
+    system.train()
+    theirs, ours = draw_batches(sizes, batch_size)
+    losses = "sdm + id + mlm" if masked_words else "sdm + id"
+    values = train_step(published, theirs)
+    for name, value in step(system, ours, bf16=False).losses.items():
+        other = values[f"{name}_loss"]
+        report.check(
+            f"{losses}: {name} equals the published loss",
+            abs(float(value) - other) <= 1e-5 * max(1, abs(other)),
+            f"{float(value):.6f} and {other:.6f}",
+        )
+    _check_gradients(report, losses, published, system)
+    variants = [("faithful, float32", False, 1.15)]
+    if has_bf16() or quick:
+        variants.append(("fast, bf16", True, 3.5))
+    for label, bf16, goal in variants:
+        timing = interleave(
+            lambda: train_step(published, theirs),
+            lambda bf16=bf16: step(system, ours, bf16=bf16),
+            rounds=3 if quick else 7,
+        )
+        goal_here = goal if masked_words and not quick else None
+        report.cases.append(Case(f"{losses}: {label}", timing, goal_here, batch_size))
+
+
+def step(system: System, batch: Batch, *, bf16: bool) -> StepOutput:
+    """Forward and backward as the trainer runs them; values stay on the device."""
+    system.zero_grad(set_to_none=True)
+    with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
+        output: StepOutput = system(batch, PROGRESS)
+    total = torch.stack([value.float() for value in output.losses.values()]).sum()
+    total.backward()
+    Meter().add(output, total)
+    return StepOutput({name: value.detach() for name, value in output.losses.items()})
+
+
+def draw_batches(sizes: Architecture, batch_size: int) -> tuple[dict[str, Tensor], Batch]:
+    """The same pictures, captions and masks for both sides.
+
+    The published masking changes the caption itself, so its two text passes read equal ids.
+    """
+    generator = torch.Generator().manual_seed(2)
+    images = torch.randn(batch_size, 3, *sizes.image_size, generator=generator)
+    identity = torch.randint(0, IDENTITIES, (batch_size,), generator=generator)
+    tokens = tokenize(draw_captions(batch_size, seed=3))
+    rows = torch.arange(batch_size)
+    masked, labels = mask_words(tokens, 0.15, caption_index=rows, seed=PROGRESS.seed, epoch=PROGRESS.epoch)
+    theirs = {"images": images, "pids": identity, "caption_ids": masked, "mlm_ids": masked, "mlm_labels": labels}
+    ours: Batch = {
+        "images": images,
+        "tokens": tokens,
+        "identity": identity,
+        "text_identity": identity,
+        "owner": rows,
+        "sample_index": rows,
+        "image_index": rows,
+        "caption_index": rows,
+        "global_size": batch_size,
+    }
+    return theirs, ours
+
+
+def _check_gradients(report: Report, losses: str, published: Irra, system: System) -> None:
+    """Norm over all gradients, and the largest difference of one tensor's norm."""
+    ours = {name: parameter.grad for name, parameter in system.named_parameters()}
+    worst = 0.0
+    for name, parameter in published.named_parameters():
+        theirs, mine = parameter.grad, ours[name]
+        if theirs is not None and mine is not None and theirs.norm() > 1e-6:
+            worst = max(worst, float((theirs - mine).norm() / theirs.norm()))
+    report.check(f"{losses}: gradients agree", worst < 1e-3, f"largest relative difference {worst:.1e}")
