@@ -1,0 +1,183 @@
+"""Good, odd and broken picture files."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+from tpr.data.corpus import Corpus
+from tpr.data.pictures import decode, load_picture, read_bytes, read_jpeg_header
+from tpr.errors import DataError
+
+
+def draw(height: int = 40, width: int = 24, seed: int = 0) -> Image.Image:
+    noise = np.random.RandomState(seed).randint(0, 256, (height // 4 + 1, width // 4 + 1, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BILINEAR)
+
+
+def encode(picture: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def by_pillow(data: bytes) -> torch.Tensor:
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"quality": 95, "subsampling": 0}, {"progressive": True}, {"optimize": True}, {"restart_marker_blocks": 2}],
+)
+def test_jpegs_decode_to_pillows_pixels(options: dict) -> None:
+    data = encode(draw(), **options)
+    pixels = decode(data)
+    assert pixels.dtype == torch.uint8
+    assert pixels.shape == (3, 40, 24)
+    assert (pixels.int() - by_pillow(data).int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_grey_and_cmyk_jpegs_become_rgb(mode: str) -> None:
+    data = encode(draw().convert(mode))
+    assert torch.equal(decode(data), by_pillow(data))
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("PNG", "P"), ("PNG", "LA"), ("PNG", "1"), ("BMP", "RGB")])
+def test_other_formats_are_read_by_pillow(kind: str, mode: str) -> None:
+    data = encode(draw().convert(mode), kind)
+    assert torch.equal(decode(data), by_pillow(data))
+
+
+def test_transparency_is_dropped() -> None:
+    picture = draw().convert("RGBA")
+    picture.putalpha(30)
+    assert torch.equal(decode(encode(picture, "PNG")), by_pillow(encode(draw(), "PNG")))
+    palette = draw().convert("P")
+    data = encode(palette, "PNG", transparency=bytes(range(256)))
+    assert torch.equal(decode(data), by_pillow(encode(palette, "PNG")))
+
+
+def test_sixteen_bits_become_their_high_byte() -> None:
+    values = np.arange(0, 65536, 4096, dtype=np.uint16).reshape(4, 4)
+    pixels = decode(encode(Image.fromarray(values), "PNG"))
+    assert pixels.shape == (3, 4, 4)
+    assert pixels[0].flatten().tolist() == list(range(0, 256, 16))
+    assert torch.equal(pixels[0], pixels[2])
+
+
+def test_an_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (6, 5), colour) for colour in ("red", "blue")]
+    data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert decode(data)[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_orientation_of_exif_is_ignored() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(encode(draw(), exif=exif)).shape == (3, 40, 24)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_one_pixel_is_a_picture(kind: str) -> None:
+    assert decode(encode(Image.new("RGB", (1, 1), "white"), kind)).tolist() == [[[255]], [[255]], [[255]]]
+
+
+def test_the_header_is_found_behind_other_segments() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 5000
+    assert read_jpeg_header(encode(draw(), exif=exif, comment=b"\xff\xc0" * 20)) == (40, 24, 3, 8)
+    assert read_jpeg_header(encode(draw(), "PNG")) is None
+    assert read_jpeg_header(b"\xff\xd8\xff") is None
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_truncated_jpeg_is_refused(share: float) -> None:
+    data = encode(draw(200, 100))
+    with pytest.raises(DataError, match="is truncated or damaged") as caught:
+        decode(data[: int(len(data) * share)])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_file_and_a_text_file_are_refused() -> None:
+    with pytest.raises(DataError, match=r"^is empty \(0 bytes\)$"):
+        decode(b"")
+    with pytest.raises(DataError, match=r"^is not a picture \(it starts with b'404: Not Fou'\)$"):
+        decode(b"404: Not Found, sorry")
+
+
+def bomb(width: int, height: int) -> bytes:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_a_bomb_is_refused_by_its_header() -> None:
+    message = r"^has 10000 x 6000 = 60,000,000 pixels, more than data.max_picture_pixels=50,000,000$"
+    with pytest.raises(DataError, match=message):
+        decode(bomb(10_000, 6_000))
+    jpeg = bytearray(encode(draw()))
+    place = jpeg.index(b"\xff\xc0")
+    jpeg[place + 5 : place + 9] = struct.pack(">HH", 6_000, 10_000)
+    with pytest.raises(DataError, match=message):
+        decode(bytes(jpeg))
+    with pytest.raises(DataError, match="decompression bomb"):
+        decode(bomb(60_000, 60_000), max_pixels=10**12)
+    with pytest.raises(DataError, match="has 24 x 40 = 960 pixels, more than data.max_picture_pixels=959"):
+        decode(encode(draw()), max_pixels=959)
+
+
+def test_random_damage_never_raises_anything_else() -> None:
+    rng = np.random.RandomState(3)
+    for data in (encode(draw()), encode(draw(), "PNG"), encode(draw().convert("P"), "GIF")):
+        for _ in range(60):
+            broken = bytearray(data)
+            for place in rng.randint(0, len(data), 12):
+                broken[place] = rng.randint(0, 256)
+            try:
+                pixels = decode(bytes(broken), max_pixels=10**6)
+            except DataError as error:
+                assert "\n" not in str(error)
+            else:
+                assert pixels.shape[0] == 3
+
+
+def make_corpus(root: Path, columns: dict) -> Corpus:
+    return Corpus(
+        name="some_set",
+        split="train",
+        root=root,
+        table=pa.table(columns),
+        identity=np.zeros(1, np.int64),
+        caption_offsets=np.zeros(2, np.int64),
+        has_identities=True,
+        fingerprint="x",
+    )
+
+
+def test_bytes_come_from_the_file_or_the_packed_column(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"loose")
+    assert read_bytes(make_corpus(tmp_path, {"image": ["a.jpg"]}), 0) == b"loose"
+    assert read_bytes(make_corpus(tmp_path, {"image": ["a.jpg"], "picture": [b"packed"]}), 0) == b"packed"
+    with pytest.raises(DataError, match=r"cannot be read \(No such file or directory\)"):
+        read_bytes(make_corpus(tmp_path, {"image": ["b.jpg"]}), 0)
+
+
+def test_a_path_and_an_opened_picture_load_alike(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    draw().save(path)
+    assert torch.equal(load_picture(path), load_picture(draw()))
+    assert torch.equal(load_picture(str(path)), load_picture(path))
+    (tmp_path / "b.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"b.png is empty \(0 bytes\)"):
+        load_picture(tmp_path / "b.png")
+    with pytest.raises(DataError, match=r"c.png cannot be read \(No such file or directory\)"):
+        load_picture(tmp_path / "c.png")

@@ -1,0 +1,136 @@
+"""From a picture's bytes to pixels: torchvision's JPEG decoder, and Pillow for everything it does not take.
+
+Size is read from the header before anything is decoded, so a decompression bomb costs nothing. EXIF
+orientation is ignored, as in the published loaders.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torchvision.io  # noqa: F401  registers torch.ops.image
+from PIL import Image
+from torch import Tensor
+
+from tpr.data.corpus import Corpus
+from tpr.errors import DataError
+
+MOST_PIXELS = 50_000_000
+"""Default of `data.max_picture_pixels`."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""What Pillow may open: file types that person data sets use, and none that runs a program."""
+
+RGB_MODE = torchvision.io.ImageReadMode.RGB.value
+
+
+class JpegHeader(NamedTuple):
+    """Size and kind of a JPEG, from its frame header."""
+
+    height: int
+    width: int
+    components: int
+    bits: int
+
+
+def read_bytes(corpus: Corpus, row: int) -> bytes:
+    """The file of one picture, from the packed column or from below the root; DataError if it is missing."""
+    if "picture" in corpus.table.column_names:
+        return bytes(corpus.table.column("picture")[row].as_py())
+    try:
+        return Path(corpus.root, corpus.image_path(row)).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from None
+
+
+def decode(data: bytes, *, max_pixels: int = MOST_PIXELS) -> Tensor:
+    """(3, H, W) uint8 RGB pixels; the first frame of an animation, the high byte of 16 bits.
+
+    Raises DataError in one line for an empty, truncated or foreign file and for more than `max_pixels`.
+    """
+    if not data:
+        raise DataError("is empty (0 bytes)")
+    header = read_jpeg_header(data)
+    if header is not None:
+        check_size(header.height, header.width, max_pixels)
+        if header.components in (1, 3) and header.bits == 8:
+            try:
+                # The op below torchvision's deprecated wrapper; mode and orientation as whole numbers.
+                encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+                pixels: Tensor = torch.ops.image.decode_jpeg(encoded, RGB_MODE, False)
+                return pixels
+            except RuntimeError:
+                pass  # Pillow reads some files that this decoder refuses, and words its errors better.
+    return _decode_by_pillow(data, max_pixels)
+
+
+def read_jpeg_header(data: bytes) -> JpegHeader | None:
+    """The first frame header of a JPEG; None for another format or a header that is not plain."""
+    if data[:2] != b"\xff\xd8":
+        return None
+    position = 2
+    while position + 9 < len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height = int.from_bytes(data[position + 5 : position + 7], "big")
+            width = int.from_bytes(data[position + 7 : position + 9], "big")
+            header = JpegHeader(height, width, data[position + 9], data[position + 4])
+            return header if height and width else None
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return None
+
+
+def check_size(height: int, width: int, max_pixels: int) -> None:
+    """Raise DataError for a picture of more than `max_pixels`."""
+    if height * width > max_pixels:
+        raise DataError(
+            f"has {width} x {height} = {width * height:,} pixels, more than data.max_picture_pixels={max_pixels:,}"
+        )
+
+
+def _decode_by_pillow(data: bytes, max_pixels: int) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # oddities of a file that is read all the same
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                check_size(picture.height, picture.width, max_pixels)
+                return convert_picture(picture)
+        except DataError:
+            raise
+        except Image.UnidentifiedImageError:
+            raise DataError(f"is not a picture (it starts with {data[:12]!r})") from None
+        except Exception as error:  # decoders raise nearly anything when fed a damaged file
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"is truncated or damaged ({reason})") from None
+
+
+def convert_picture(picture: Image.Image) -> Tensor:
+    """(3, H, W) uint8 pixels of an opened picture: transparency is dropped, 16 bits become 8."""
+    if picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture)
+        if picture.mode != "F" and values.size and values.max() > 255:
+            values = values >> 8
+        picture = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    elif picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    pixels = np.array(picture.convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def load_picture(source: Path | str | Image.Image, *, max_pixels: int = MOST_PIXELS) -> Tensor:
+    """(3, H, W) uint8 pixels of a file or an opened picture; DataError names the file."""
+    if isinstance(source, Image.Image):
+        check_size(source.height, source.width, max_pixels)
+        return convert_picture(source)
+    try:
+        return decode(Path(source).read_bytes(), max_pixels=max_pixels)
+    except OSError as error:
+        raise DataError(f"{source} cannot be read ({error.strerror})") from None
+    except DataError as error:
+        raise DataError(f"{source} {error}") from None

@@ -1,0 +1,170 @@
+"""Which training samples form each step, as whole arrays: the same for any number of workers and ranks.
+
+An order is one array of sample numbers for an epoch; step s is its s-th slice of `batch` samples. It is a
+function of (seed, epoch) alone. Ranks cut their share out of each step, so all train on the same batches.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tpr.data.corpus import IndexArray
+from tpr.data.randomness import Purpose, hash_bits, stream_key
+from tpr.errors import ConfigError
+
+
+class Sampler(ABC):
+    """The order of an epoch."""
+
+    batch: int
+    """Samples in a step, over all ranks."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Steps of an epoch, the same in every epoch."""
+
+    @abstractmethod
+    def order(self, epoch: int) -> IndexArray:
+        """Sample numbers of all steps of an epoch, one step after another."""
+
+    def global_batches(self, epoch: int) -> list[IndexArray]:
+        """One array of sample numbers per step, over all ranks."""
+        order = self.order(epoch)
+        return [order[start : start + self.batch] for start in range(0, len(order), self.batch)]
+
+
+class ShuffledSampler(Sampler):
+    """Every sample once per epoch; the last step holds what is left over, as published."""
+
+    def __init__(self, samples: int, batch: int, *, seed: int, name: str = "the training set") -> None:
+        if samples < batch:
+            raise ConfigError(
+                f"data.batch={batch} is larger than {name}, which has {samples} training samples; lower data.batch"
+            )
+        self.samples = samples
+        self.batch = batch
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.batch)
+
+    def order(self, epoch: int) -> IndexArray:
+        """A permutation of all samples."""
+        return shuffle(self.samples, stream_key(self.seed, epoch, Purpose.SHUFFLE))
+
+
+class IdentitySampler(Sampler):
+    """P identities x K samples in every step, P = batch / K.
+
+    An identity's samples are shuffled and cut into chunks of K, the remainder is dropped; one with fewer
+    than K draws K with repetition. Chunks are then dealt to the steps like cards, identity after identity
+    in random order, so an identity never meets itself in a step, and as many steps come out as can.
+    Differs: IRRA's sampler draws P identities that still have chunks until fewer than P have any, which
+    leaves the identities with many pictures to the end of the epoch and drops what remains of them.
+    """
+
+    def __init__(
+        self, identity: IndexArray, batch: int, per_identity: int, *, seed: int, name: str = "the training set"
+    ) -> None:
+        if batch % per_identity:
+            raise ConfigError(
+                f"data.batch={batch} is no multiple of data.pictures_per_identity={per_identity}, "
+                "as the identity sampler needs"
+            )
+        self.batch = batch
+        self.per_identity = per_identity
+        self.seed = seed
+        self._samples = np.argsort(identity, kind="stable")
+        changes = np.flatnonzero(np.diff(identity[self._samples])) + 1
+        self._starts = np.concatenate([np.zeros(min(len(identity), 1), dtype=np.int64), changes])
+        self._counts = np.diff(self._starts, append=len(identity))
+        self._identities = batch // per_identity
+        if len(self._counts) < self._identities:
+            raise ConfigError(
+                f"data.batch={batch} needs {self._identities} identities x {per_identity} samples, "
+                f"{name} has {len(self._counts)} identities; lower data.batch or raise data.pictures_per_identity"
+            )
+        chunks = np.maximum(self._counts // per_identity, 1)
+        self._steps = count_steps(chunks, self._identities)
+        self._chunks = np.minimum(chunks, self._steps)
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def order(self, epoch: int) -> IndexArray:
+        """Steps of P x K samples, an identity's K side by side."""
+        key = stream_key(self.seed, epoch, Purpose.IDENTITY_SAMPLER)
+        rows = self._shuffle_within(key)
+        dealt = shuffle(len(self._counts), key ^ 1)
+        owner = np.repeat(dealt, self._chunks[dealt])[: self._steps * self._identities]
+        chunk = count_within(self._chunks[dealt])[: len(owner)]
+        # Card c goes to step c mod steps: an identity's chunks are neighbours, hence in different steps.
+        steps = shuffle(self._steps, key ^ 2)
+        table = np.arange(len(owner)).reshape(self._identities, self._steps)[:, steps].T.reshape(-1)
+        owner, chunk = owner[table], chunk[table]
+        places = self._pick(owner, chunk, key)
+        return rows[places].reshape(-1)
+
+    def _shuffle_within(self, key: int) -> IndexArray:
+        """Sample numbers, grouped by identity, shuffled in each group."""
+        count = len(self._samples)
+        group = np.repeat(np.arange(len(self._counts), dtype=np.uint64), self._counts)
+        place_bits = count.bit_length()
+        random_bits = min(32, 64 - place_bits - len(self._counts).bit_length())
+        packed = group << np.uint64(random_bits)
+        packed |= draw_bits(count, key) >> np.uint64(32 - random_bits)
+        packed = (packed << np.uint64(place_bits)) | np.arange(count, dtype=np.uint64)
+        packed.sort()
+        order = (packed & np.uint64((1 << place_bits) - 1)).astype(np.int64)
+        return self._samples[order]
+
+    def _pick(self, owner: IndexArray, chunk: IndexArray, key: int) -> IndexArray:
+        """(chunks, K) places in the grouped samples of each chunk."""
+        size = self.per_identity
+        places = (chunk * size)[:, None] + np.arange(size)
+        few = self._counts[owner] < size
+        bits = hash_bits(key ^ 3, torch.from_numpy(owner[few]), size).numpy()
+        places[few] = (bits * self._counts[owner[few]][:, None]) >> 32
+        return places + self._starts[owner][:, None]
+
+
+def count_steps(chunks: IndexArray, identities: int) -> int:
+    """Most steps of `identities` distinct identities that these numbers of chunks allow.
+
+    That is the largest S with sum(min(chunks, S)) >= S * identities: an identity can serve S steps at most.
+    """
+    low, high = 1, int(chunks.sum()) // identities
+    while low < high:
+        middle = (low + high + 1) // 2
+        if int(np.minimum(chunks, middle).sum()) >= middle * identities:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def count_within(counts: IndexArray) -> IndexArray:
+    """0, 1, ... within each group: [2, 1, 3] -> [0, 1, 0, 0, 1, 2]."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1]) - np.repeat(ends - counts, counts)
+
+
+def draw_bits(count: int, key: int) -> npt.NDArray[np.uint64]:
+    """(count,) 32 random bits each."""
+    return hash_bits(key, torch.arange(count), 1)[:, 0].numpy().astype(np.uint64)
+
+
+def shuffle(count: int, key: int) -> IndexArray:
+    """A permutation of 0..count-1, the same with every version of numpy."""
+    packed = (draw_bits(count, key) << np.uint64(32)) | np.arange(count, dtype=np.uint64)
+    packed.sort()
+    return (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
+def cut_share(total: int, rank: int, world: int) -> slice:
+    """The rows of a global batch that belong to a rank, as `tpr.distributed.local_slice` cuts them."""
+    size, extra = divmod(total, world)
+    start = rank * size + min(rank, extra)
+    return slice(start, start + size + (rank < extra))

@@ -1,0 +1,125 @@
+"""CLIP's word pieces by open_clip's tokenizer, with the mask token of the published systems.
+
+Id 49405 is the last word of CLIP's vocabulary ("jekyll"); the published systems use it as the mask token.
+Its merge is dropped here, so that word splits in two and no caption can yield the mask. Nor can a caption
+yield a start or an end: the special strings are ordinary symbols here, because a second end token would
+move the position that the text tower reads.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tpr.errors import DataError
+
+MASK = 49405
+START = 49406
+END = 49407
+VOCABULARY = 49408
+WORD_LIMIT = MASK
+"""Ids 1..WORD_LIMIT-1 are words; 0 is padding (and "!" inside a run of symbols, never at its end)."""
+
+TOKENIZER_VERSION = 1
+"""Part of the token cache's key: raise it whenever an id of any caption could change."""
+
+LONGEST_WORD = 2048
+"""Bytes of one word that are looked at. Merging takes quadratic time, and even the longest pieces fill 50
+positions within this many bytes."""
+
+LARGEST_MEMORY = 500_000
+"""Words whose pieces are remembered before starting anew; bounds memory on a corpus of many millions."""
+
+PLAIN_TEXT = re.compile(r"[ -%'-~]*")
+"""Printable ASCII without '&': nothing in it for ftfy or HTML unescaping to change."""
+
+
+class WordPieces:
+    """Caption -> ids of its word pieces, without start and end."""
+
+    def __init__(self) -> None:
+        # Importing open_clip takes seconds; configuration and data commands should not pay for it.
+        import regex
+        from open_clip.tokenizer import SimpleTokenizer
+
+        self._tokenizer = SimpleTokenizer()
+        del self._tokenizer.bpe_ranks[("jeky", "ll</w>")]
+        self._pattern = regex.compile(
+            r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE
+        )
+        self._memory: dict[str, list[int]] = {}
+
+    def encode(self, caption: str) -> list[int]:
+        """Ids of one caption, any length; empty for a caption without a visible symbol."""
+        if PLAIN_TEXT.fullmatch(caption):
+            text = caption.lower()
+        else:
+            text = self._tokenizer.clean_fn(caption)
+        memory = self._memory
+        ids: list[int] = []
+        for word in self._pattern.findall(text):
+            pieces = memory.get(word)
+            ids.extend(self._split(word) if pieces is None else pieces)
+        return ids
+
+    def _split(self, word: str) -> list[int]:
+        if len(self._memory) >= LARGEST_MEMORY:
+            self._memory.clear()
+            self._tokenizer.cache.clear()
+        symbols = [self._tokenizer.byte_encoder[byte] for byte in word.encode("utf-8")[:LONGEST_WORD]]
+        pieces = [self._tokenizer.encoder[piece] for piece in self._tokenizer.bpe("".join(symbols)).split(" ")]
+        self._memory[word] = pieces
+        return pieces
+
+
+@lru_cache(maxsize=1)
+def load_word_pieces() -> WordPieces:
+    """The tokenizer of this process; reading its vocabulary takes a quarter of a second."""
+    return WordPieces()
+
+
+def encode_captions(captions: Iterable[str]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
+    """Ids of many captions in one row, and (N + 1,) offsets; start and end are left out."""
+    pieces = load_word_pieces()
+    ids: list[int] = []
+    offsets = [0]
+    for number, caption in enumerate(captions):
+        if not isinstance(caption, str):
+            raise DataError(f"caption {number} is {caption!r}, expected text")
+        ids += pieces.encode(caption)
+        offsets.append(len(ids))
+    return np.array(ids, dtype=np.uint16), np.array(offsets, dtype=np.int64)
+
+
+def pad_captions(
+    ids: npt.NDArray[np.uint16],
+    offsets: npt.NDArray[np.int64],
+    captions: npt.NDArray[np.int64],
+    length: int,
+) -> npt.NDArray[np.int64]:
+    """(n, length) start, words, end, zeros for the numbered captions; long ones are cut and keep their end."""
+    starts = offsets[captions]
+    counts = np.minimum(offsets[captions + 1] - starts, length - 2)
+    rows = np.zeros((len(captions), length), dtype=np.int64)
+    rows[:, 0] = START
+    column = np.arange(length - 2)
+    words = column < counts[:, None]
+    rows[:, 1:-1][words] = ids[(starts[:, None] + column)[words]]
+    rows[np.arange(len(captions)), counts + 1] = END
+    return rows
+
+
+def tokenize(captions: list[str], length: int = 77) -> Tensor:
+    """(N, length) int64 CLIP ids: start, word pieces, end, zeros; a long caption is cut and keeps its end.
+
+    Raises DataError for an entry that is no text.
+    Source: CLIP's byte-pair encoding as in open_clip; IRRA's mask id. Differs: "jekyll" splits in two and
+    special strings are ordinary text, where the official code fails or ends the caption.
+    """
+    ids, offsets = encode_captions([captions] if isinstance(captions, str) else captions)
+    rows = pad_captions(ids, offsets, np.arange(len(offsets) - 1), length)
+    return torch.from_numpy(rows)
