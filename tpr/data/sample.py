@@ -6,6 +6,8 @@ from typing import Literal
 Split = Literal["train", "val", "test"]
 Modality = Literal["visible", "infrared"]
 
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -1,1 +1,24 @@
-"""tpr.data.adapters"""
+"""The table of data sets: a name in a config -> the class that reads the published files."""
+
+from tpr.data.adapters.base import Adapter, Counts
+from tpr.data.adapters.cuhk_pedes import CuhkPedes
+from tpr.data.adapters.ham_pedes import HamPedes
+from tpr.data.adapters.icfg_pedes import IcfgPedes
+from tpr.data.adapters.jsonl import Jsonl
+from tpr.data.adapters.luperson_mllm import LupersonMllm
+from tpr.data.adapters.mals import Mals
+from tpr.data.adapters.rstpreid import RstpReid
+from tpr.data.adapters.synth_pedes import SynthPedes
+
+ADAPTERS: dict[str, type[Adapter]] = {
+    "cuhk_pedes": CuhkPedes,
+    "icfg_pedes": IcfgPedes,
+    "rstpreid": RstpReid,
+    "luperson_mllm": LupersonMllm,
+    "synth_pedes": SynthPedes,
+    "ham_pedes": HamPedes,
+    "mals": Mals,
+    "jsonl": Jsonl,
+}
+
+__all__ = ["ADAPTERS", "Adapter", "Counts"]

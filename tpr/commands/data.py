@@ -1,0 +1,192 @@
+"""`tpr data`: is my data as published, and one packed file per corpus."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prettytable import PrettyTable
+
+from tpr.commands.resolve import resolve_experiment, split_arguments
+from tpr.config.schema import Choice, DataOptions
+from tpr.config.typed import build_options
+from tpr.config.yaml_entries import StrictLoader
+from tpr.data.adapters import ADAPTERS, Counts
+from tpr.data.check import CheckReport, SplitReport, check_sets, choose_sets
+from tpr.data.pack import SHARD_BYTES, pack_set
+from tpr.errors import ConfigError
+from tpr.report.console import say
+from tpr.systems import TABLES
+
+CHECK_EXAMPLES = """examples:
+  tpr data check data.root=/data
+  tpr data check configs/irra/cuhk_pedes.yaml data.root=/data"""
+PACK_EXAMPLES = """examples:
+  tpr data pack cuhk_pedes --root /data
+  tpr data pack synth_pedes --root /data --out /fast captions=published images=1000000"""
+SHOWN = 3
+"""Findings of each kind that are named; the others are counted."""
+GIGABYTE = 2**30
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register `tpr data check` and `tpr data pack`."""
+    parser = subparsers.add_parser("data", help="check data sets, pack them", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
+    check = commands.add_parser(
+        "check",
+        help="compare data sets with what was published",
+        description="Counts, missing and unreadable pictures, overlap of training and test. Without CONFIG: "
+        "every set whose folder exists. Exit code 2 if something must be mended.",
+        epilog=CHECK_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    check.add_argument("arguments", nargs="*", metavar="[CONFIG] [key=value ...]")
+    check.add_argument("--sets", nargs="+", default=[], metavar="SET", help=f"of {', '.join(ADAPTERS)}")
+    check.add_argument("--no-decode", action="store_true", help="look for pictures without opening them")
+    check.set_defaults(run=run_check)
+    pack = commands.add_parser(
+        "pack",
+        help="write a set with its pictures into a few Arrow files",
+        description="Write OUT/<set folder>/packed/, which data.root=OUT reads in place of loose files.",
+        epilog=PACK_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    pack.add_argument("set", metavar="SET", help=f"one of {', '.join(ADAPTERS)}")
+    pack.add_argument("options", nargs="*", metavar="key=value", help="options of the set")
+    pack.add_argument(
+        "--root", type=Path, help="data root; default: the environment variable TPR_DATA, else data"
+    )
+    pack.add_argument("--out", type=Path, help="data root to write below; default: the same")
+    pack.add_argument(
+        "--shard-gigabytes", type=float, default=SHARD_BYTES / GIGABYTE, help="default: %(default)s"
+    )
+    pack.set_defaults(run=run_pack)
+
+
+def run_check(namespace: argparse.Namespace) -> int:
+    """Check sets, print findings and the closing table; 2 if something is broken."""
+    data = read_data_options(namespace.arguments)
+    named = list({repr(choice): choice for choice in (*data.train, *data.test)}.values())
+    choices = choose_sets(data.root, namespace.sets) if namespace.sets or not named else named
+    report = check_sets(choices, data, read_pictures=not namespace.no_decode)
+    for line in [*report.notes, *list_findings(report)]:
+        say(line)
+    say(str(make_table(report)))
+    return 2 if report.is_broken else 0
+
+
+def run_pack(namespace: argparse.Namespace) -> int:
+    """Pack one set."""
+    if namespace.set not in ADAPTERS:
+        raise ConfigError(f"SET: '{namespace.set}' is not known; known: {', '.join(ADAPTERS)}")
+    if namespace.shard_gigabytes <= 0:
+        raise ConfigError(f"--shard-gigabytes must be positive, got {namespace.shard_gigabytes}")
+    options = build_options(
+        ADAPTERS[namespace.set].Options, parse_values(namespace.options), TABLES, namespace.set
+    )
+    data = DataOptions(root=namespace.root) if namespace.root else DataOptions()
+    shard_bytes = int(namespace.shard_gigabytes * GIGABYTE)
+    packed = pack_set(Choice(namespace.set, options), data, namespace.out or data.root, shard_bytes)
+    say(
+        f"{packed.folder}: {packed.pictures:,} pictures in {packed.files} Arrow files, "
+        f"{packed.size / GIGABYTE:.2f} GiB; `data.root={namespace.out or data.root}` reads them"
+    )
+    return 0
+
+
+def read_data_options(arguments: Sequence[str]) -> DataOptions:
+    """The group `data` of a config with overrides, or of overrides alone."""
+    config, overrides = split_arguments(arguments)
+    if config is not None:
+        return resolve_experiment(arguments).data
+    values = parse_values(overrides)
+    strange = [key for key in values if not key.startswith("data.")]
+    if strange:
+        raise ConfigError(f"{strange[0]}: without a CONFIG only data.* can be given, such as data.root=/data")
+    return build_options(
+        DataOptions, {key.removeprefix("data."): value for key, value in values.items()}, TABLES, "data"
+    )
+
+
+def parse_values(texts: Sequence[str]) -> dict[str, Any]:
+    """`key=value` words as a mapping; values are YAML. Raises ConfigError for anything else."""
+    values = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"expected key=value, got '{text}'")
+        try:
+            values[key] = yaml.load(value, StrictLoader)  # a kin of SafeLoader
+        except yaml.YAMLError:
+            raise ConfigError(f"{key}: '{value}' is not valid YAML") from None
+    return values
+
+
+def list_findings(report: CheckReport) -> list[str]:
+    """Lines that name the first findings of each kind and count the others."""
+    lines = [f"{name}: {problem}" for name, problem in report.failures.items()]
+    for split in report.splits:
+        where = f"{split.name} {split.split}"
+        lines += _list_some(f"{where}: missing", split.missing)
+        lines += _list_some(
+            f"{where}: unreadable", [f"{image} {reason}" for image, reason in split.unreadable]
+        )
+        lines += _list_some(f"{where}: identity also in train", list(map(str, split.shared_identities)))
+        for training, pairs in split.shared_pictures.items():
+            twins = [f"{image} equals {other}" for other, image in pairs]
+            lines += _list_some(f"{where}: picture also in {training} train", twins)
+    return lines
+
+
+def _list_some(what: str, findings: Sequence[str]) -> list[str]:
+    lines = [f"{what}: {finding}" for finding in findings[:SHOWN]]
+    if len(findings) > SHOWN:
+        lines.append(f"{what}: and {len(findings) - SHOWN:,} more")
+    return lines
+
+
+def make_table(report: CheckReport) -> PrettyTable:
+    """The closing table: found and published sizes side by side."""
+    table = PrettyTable(
+        [
+            "set",
+            "split",
+            "identities",
+            "images",
+            "captions",
+            "missing",
+            "unreadable",
+            "shared ids / pictures",
+            "verdict",
+        ]
+    )
+    for column in table.field_names[2:8]:
+        table.align[column] = "r"
+    for name in report.failures:
+        table.add_row([name, "", "", "", "", "", "", "", "broken"])
+    for split in report.splits:
+        table.add_row(_make_row(split))
+    return table
+
+
+def _make_row(split: SplitReport) -> list[str]:
+    published = split.published or Counts(None, None, None)
+    sizes = [
+        _show_size(split.found.identities, published.identities),
+        _show_size(split.found.images, published.images),
+        _show_size(split.found.captions, published.captions),
+    ]
+    pictures = sum(len(pairs) for pairs in split.shared_pictures.values())
+    shared = f"{len(split.shared_identities)} / {pictures}" if split.split != "train" else ""
+    broken = [f"{len(split.missing):,}", f"{len(split.unreadable):,}"]
+    return [split.name, split.split, *sizes, *broken, shared, split.verdict]
+
+
+def _show_size(found: int | None, published: int | None) -> str:
+    """`found of published`, or what there is of the two."""
+    shown = "-" if found is None else f"{found:,}"
+    return shown if published is None else f"{shown} of {published:,}"

@@ -1,0 +1,143 @@
+"""What all data set adapters share: the class to derive from, published counts, options of large corpora.
+
+An adapter names its folder, its files and its published counts, and has one method that yields samples in
+published order. Everything else (cache, held-out identities, packing, checking) happens around it.
+"""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from tpr.data.corpus import IndexArray
+from tpr.data.sample import Sample, Split
+from tpr.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Size of one split; None is not published or not meant."""
+
+    identities: int | None
+    images: int | None
+    captions: int | None
+    exact: bool = True
+    """False where published figures are rounded or disagree: a difference of 1 % is no finding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """A set without options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubsetOptions:
+    """Options of every large pre-training corpus."""
+
+    images: int | None = None
+    """Pictures to draw at random from the annotation; absent: all."""
+    seed: int = 1
+    """Seed of every draw that the adapter makes."""
+    pictures: Literal["all", "present"] = "all"
+    """All: each picture that the annotation names must exist; present: those not on disk are left out."""
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 1:
+            raise ConfigError(f"images must be at least 1, got {self.images}")
+
+
+class Adapter(ABC):
+    """One data set in its published layout."""
+
+    Options: ClassVar[type[Any]] = NoOptions
+    """Frozen dataclass of the set's options."""
+    name: ClassVar[str]
+    """Name in the table of adapters and in configs."""
+    folders: ClassVar[tuple[str, ...]]
+    """Accepted folder names below the data root, the published one first."""
+    layout: ClassVar[str]
+    """Expected files in a few words, for messages."""
+    counts: ClassVar[Mapping[Split, Counts]]
+    """Published size of each split that the set has."""
+    version: ClassVar[int] = 1
+    """Raise it whenever parsing changes: cached tables of older versions are then parsed again."""
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = self.Options() if options is None else options
+        self.has_identities = True
+        """False when each picture is its own class; may be set while parsing."""
+        self.notes: list[str] = []
+        """What parsing did to the annotation, such as repairs; logged at every start."""
+
+    @property
+    def label(self) -> str:
+        """Name of the corpus in tables and reports."""
+        return self.name
+
+    def find_folder(self, root: Path) -> Path | None:
+        """The set's folder, None if there is none."""
+        return next((root / name for name in self.folders if (root / name).is_dir()), None)
+
+    def folder(self, root: Path) -> Path:
+        """The set's folder; DataError if there is none."""
+        if not root.is_dir():
+            raise DataError(
+                f"data.root='{root}' is no folder; set data.root or the environment variable TPR_DATA"
+            )
+        found = self.find_folder(root)
+        if found is None:
+            raise self.not_found(root / self.folders[0], root)
+        return found
+
+    def not_found(self, path: Path, root: Path) -> DataError:
+        """The message for anything missing."""
+        return DataError(
+            f"{path} not found. Expected: {self.layout} under data.root='{root}'. "
+            "Run `tpr data check` to check all sets."
+        )
+
+    def find_file(self, root: Path, *names: str) -> Path:
+        """The first of these files in the set's folder; DataError naming the first if there is none."""
+        folder = self.folder(root)
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
+        raise self.not_found(folder / names[0], root)
+
+    @abstractmethod
+    def sources(self, root: Path) -> list[Path]:
+        """The annotation files; their names, sizes and times key the cache. DataError if one is missing."""
+
+    @abstractmethod
+    def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
+        """Every picture with its split, in published order. DataError in one line."""
+
+    def describe_state(self, root: Path) -> list[str]:
+        """Anything beside the annotation files that parsing depends on, such as a folder that was found."""
+        return []
+
+    def review(self, found: Mapping[Split, Counts]) -> list[str]:
+        """Warnings that follow from the sizes that were found."""
+        return []
+
+    def choose_rows(self, identity: IndexArray) -> IndexArray | None:
+        """Ascending training rows that the options ask for, None for all. identity: (N,) as published."""
+        if isinstance(self.options, SubsetOptions) and self.options.images is not None:
+            return draw_rows(len(identity), self.options.images, self.options.seed)
+        return None
+
+
+def draw_rows(total: int, count: int, seed: int) -> IndexArray:
+    """`count` of `total` rows at random, ascending; all of them if there are no more."""
+    if count >= total:
+        return np.arange(total, dtype=np.int64)
+    return np.sort(np.array(random.Random(seed).sample(range(total), count), dtype=np.int64))
+
+
+def clean_text(text: str) -> str:
+    """Without blanks at the ends and with single blanks inside."""
+    return " ".join(text.split())

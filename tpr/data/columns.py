@@ -1,0 +1,252 @@
+"""Samples written as Arrow files, and the entry folder that a cache and a packed set have in common.
+
+An entry is a folder with `manifest.json` and, per split, Arrow files and two index arrays:
+`train-00000.arrow`, `train.identity.npy`, `train.offsets.npy`. The manifest is written last; a folder
+without one is no entry.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tpr.data.corpus import Corpus, IndexArray, map_files, number_identities
+from tpr.data.sample import SPLITS, Sample, Split
+from tpr.errors import DataError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Raise it whenever columns or files of an entry change."""
+ROWS_PER_BATCH = 16_384
+FOOTER_BYTES = 4096
+"""Room kept for an Arrow file's schema and footer when its size is limited, plus BLOCK_BYTES per batch."""
+BLOCK_BYTES = 64
+
+SCHEMA = pa.schema(
+    [
+        ("image", pa.string()),
+        ("identity", pa.int64()),
+        ("camera", pa.int16()),
+        ("infrared", pa.bool_()),
+        ("captions", pa.list_(pa.string())),
+        ("attributes", pa.list_(pa.int8())),
+    ]
+)
+PICTURE = pa.field("picture", pa.large_binary())
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """What the manifest knows of one split."""
+
+    files: list[str]
+    rows: int
+    captions: int
+    identities: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Contents of an entry folder."""
+
+    adapter: str
+    version: int
+    options: dict[str, Any]
+    has_identities: bool
+    notes: list[str] = field(default_factory=list)
+    """What parsing did to the annotation, such as repairs."""
+    warnings: list[str] = field(default_factory=list)
+    """What the user should change; said at every start."""
+    splits: dict[Split, SplitFiles] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+class ShardWriter:
+    """Record batches into numbered Arrow files of a limited size."""
+
+    def __init__(self, folder: Path, split: Split, schema: pa.Schema, limit_bytes: int | None = None) -> None:
+        self.folder = folder
+        self.split = split
+        self.schema = schema
+        self.limit = limit_bytes
+        self.files: list[str] = []
+        self._sink: Any = None
+        self._writer: Any = None
+        self._batches = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append a batch; a new file is begun where this one would grow beyond the limit."""
+        if self._writer is None or not self._fits(batch):
+            self._begin()
+        self._writer.write_batch(batch)
+        self._batches += 1
+
+    def _fits(self, batch: pa.RecordBatch) -> bool:
+        if self.limit is None or not self._batches:
+            return True
+        footer = FOOTER_BYTES + BLOCK_BYTES * (self._batches + 1)
+        return int(self._sink.tell() + pa.ipc.get_record_batch_size(batch)) + footer <= self.limit
+
+    def _begin(self) -> None:
+        self.close()
+        self.files.append(f"{self.split}-{len(self.files):05d}.arrow")
+        self._sink = pa.OSFile(str(self.folder / self.files[-1]), "wb")
+        self._writer = pa.ipc.new_file(self._sink, self.schema)
+        self._batches = 0
+
+    def close(self) -> None:
+        """Finish the file at hand and wait until it is on disk."""
+        if self._writer is not None:
+            self._writer.close()
+            self._sink.close()
+            sync(self.folder / self.files[-1])
+            self._writer = None
+
+
+class SplitWriter:
+    """The samples of one split: columns in batches, and the index arrays."""
+
+    def __init__(self, folder: Path, split: Split) -> None:
+        self.shards = ShardWriter(folder, split, SCHEMA)
+        self.samples: list[Sample] = []
+
+    def add(self, sample: Sample) -> None:
+        """Append one sample."""
+        self.samples.append(sample)
+        if len(self.samples) >= ROWS_PER_BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the samples collected so far."""
+        if self.samples:
+            self.shards.write(make_batch(self.samples))
+            self.samples = []
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.flush()
+        self.shards.close()
+
+
+def make_batch(samples: list[Sample]) -> pa.RecordBatch:
+    """Samples as columns; DataError names the picture whose values do not fit."""
+    try:
+        return pa.record_batch(_make_columns(samples), schema=SCHEMA)
+    except (UnicodeEncodeError, OverflowError, pa.ArrowInvalid):
+        for sample in samples:
+            try:
+                pa.record_batch(_make_columns([sample]), schema=SCHEMA)
+            except (UnicodeEncodeError, OverflowError, pa.ArrowInvalid) as error:
+                image = sample.image.encode("ascii", "backslashreplace").decode()
+                raise DataError(f"picture '{image}': its values cannot be stored ({error})") from None
+        raise
+
+
+def _make_columns(samples: list[Sample]) -> list[pa.Array]:
+    values: list[list[Any]] = [
+        [sample.image for sample in samples],
+        [sample.identity for sample in samples],
+        [sample.camera for sample in samples],
+        [sample.modality == "infrared" for sample in samples],
+        [sample.captions for sample in samples],
+        [sample.attributes for sample in samples],
+    ]
+    return [pa.array(column, type=kind) for column, kind in zip(values, SCHEMA.types, strict=True)]
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_index(folder: Path, split: Split, files: list[str], fingerprint: str) -> SplitFiles:
+    """Write the index arrays of a split whose Arrow files are there, and return its part of the manifest."""
+    table = map_files([folder / name for name in files])
+    identity = read_identity(table)
+    numbers = number_identities(identity)
+    lengths = [pa.compute.list_value_length(chunk).to_numpy() for chunk in table.column("captions").chunks]
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
+    save_array(folder / f"{split}.identity.npy", numbers if split == "train" else identity)
+    save_array(folder / f"{split}.offsets.npy", offsets.astype(np.int64))
+    return SplitFiles(files, len(identity), int(offsets[-1]), int(numbers.max()) + 1, fingerprint)
+
+
+def read_identity(table: pa.Table) -> IndexArray:
+    """(N,) identities as published."""
+    identity: IndexArray = table.column("identity").to_numpy().astype(np.int64, copy=False)
+    return identity
+
+
+def save_array(path: Path, array: IndexArray) -> None:
+    """Write one index array to disk for good."""
+    np.save(path, array, allow_pickle=False)
+    sync(path)
+
+
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, which makes the folder an entry."""
+    path = folder / MANIFEST
+    path.write_text(json.dumps(asdict(manifest), indent=1, default=str), encoding="utf-8")
+    sync(path)
+    sync(folder)
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """The manifest of an entry. Raises DataError if there is none that this version understands."""
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        written = content.pop("splits")
+        splits = {split: SplitFiles(**written[split]) for split in SPLITS if split in written}
+        manifest = Manifest(**content, splits=splits)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{folder / MANIFEST}: cannot be read ({error})") from None
+    if manifest.format != FORMAT:
+        raise DataError(f"{folder}: format {manifest.format}, this version of tpr reads format {FORMAT}")
+    names = [name for files in splits.values() for name in files.files]
+    if any(Path(name).name != name for name in names):
+        raise DataError(f"{folder / MANIFEST}: a file name leads out of the folder")
+    return manifest
+
+
+def open_split(folder: Path, manifest: Manifest, split: Split, *, root: Path, name: str) -> Corpus:
+    """One split of an entry, mapped. Raises DataError if a file is missing or damaged."""
+    known = manifest.splits[split]
+    files = tuple((folder / file).absolute() for file in known.files)
+    table = map_files(files)
+    identity = map_array(folder / f"{split}.identity.npy", known.rows)
+    offsets = map_array(folder / f"{split}.offsets.npy", known.rows + 1)
+    if table.num_rows != known.rows or int(offsets[-1]) != known.captions:
+        raise DataError(f"{folder}: the files of split '{split}' do not match {MANIFEST}")
+    return Corpus(
+        name=name,
+        split=split,
+        root=root,
+        table=table,
+        identity=identity,
+        caption_offsets=offsets,
+        has_identities=manifest.has_identities,
+        fingerprint=known.fingerprint,
+        files=files,
+    )
+
+
+def map_array(path: Path, length: int) -> IndexArray:
+    """An index array whose pages are shared until somebody writes to them."""
+    try:
+        # Mode c maps privately: torch accepts the array without a warning, and the file never changes.
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    if array.shape != (length,) or array.dtype != np.int64:
+        raise DataError(f"{path}: found {array.dtype} of shape {array.shape}, expected {length} int64")
+    return array
