@@ -31,7 +31,8 @@ def attend(
 
 
 def _split_heads(part: Tensor, heads: int) -> Tensor:
-    return part.view(*part.shape[:2], heads, -1).transpose(1, 2)
+    batch, length, width = part.shape
+    return part.view(batch, length, heads, width // heads).transpose(1, 2)
 
 
 def run_blocks(

@@ -135,8 +135,12 @@ def find_text_length(tokens: Tensor) -> int:
     """Positions that (B, L) captions need, rounded up to few values; all L where asking would wait."""
     if tokens.device.type != "cpu" or not len(tokens):
         return tokens.shape[1]
-    longest = int(tokens.argmax(dim=1).max()) + 1
-    return min(tokens.shape[1], -(-longest // LENGTH_STEP) * LENGTH_STEP)
+    return round_length(int(tokens.argmax(dim=1).max()) + 1, tokens.shape[1])
+
+
+def round_length(longest: int, positions: int) -> int:
+    """The next multiple of eight, within the positions there are: kernels then see few different shapes."""
+    return min(positions, -(-longest // LENGTH_STEP) * LENGTH_STEP)
 
 
 def _build_clip(sizes: ClipArchitecture, image_size: tuple[int, int], context: int) -> open_clip.model.CLIP:

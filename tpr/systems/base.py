@@ -4,18 +4,26 @@ A system is an `nn.Module` whose `forward` is the training step, so DDP and `tor
 unchanged. Nothing outside `tpr/systems` knows a system by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
 
+import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from tpr.config.schema import OptimOptions
 from tpr.data.batch import Batch
 from tpr.data.corpus import Corpus
+from tpr.data.pictures import load_picture
+from tpr.data.tokens import tokenize
+from tpr.data.transforms import normalise_pixels, resize
 from tpr.data.views import Views
+from tpr.errors import DataError
 
 Side = Literal["image", "text"]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +38,8 @@ class Setting:
     """Training identities, None where the training sets have none or nothing is trained."""
     captions: int
     """Training captions, the length of per-caption tables."""
+    captions_per_image: int = 1
+    """Captions of one image in a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +113,44 @@ class System(nn.Module):
     def encode(self, batch: Batch, side: Side) -> Tensor:
         """(N, D) one unit vector per item; inner products are first-stage scores."""
         raise TypeError(f"{type(self).__name__} must define encode")
+
+    def encode_images(self, images: Sequence[Image.Image | Path | str], *, batch: int = 64) -> Tensor:
+        """(N, D) unit vectors of opened pictures or of picture files, on the CPU.
+
+        Raises DataError naming a file that cannot be read.
+        """
+
+        def prepare(part: Sequence[Image.Image | Path | str]) -> Batch:
+            pixels = [resize(load_picture(image), self.setting.image_size) for image in part]
+            return Batch(images=normalise_pixels(torch.stack(pixels).to(self.device)))
+
+        return self._encode_parts(images, prepare, "image", batch)
+
+    def encode_texts(self, texts: Sequence[str], *, batch: int = 256) -> Tensor:
+        """(N, D) unit vectors of descriptions, on the CPU."""
+
+        def prepare(part: Sequence[str]) -> Batch:
+            return Batch(tokens=tokenize(list(part), self.setting.text_length).to(self.device))
+
+        return self._encode_parts(texts, prepare, "text", batch)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @torch.no_grad()
+    def _encode_parts(
+        self, items: Sequence[Item], prepare: Callable[[Sequence[Item]], Batch], side: Side, batch: int
+    ) -> Tensor:
+        if not items:
+            raise DataError(f"nothing to encode: expected at least one {side}")
+        was_training = self.training
+        self.eval()
+        parts = [items[start : start + batch] for start in range(0, len(items), batch)]
+        encoded = [self.encode(prepare(part), side).cpu() for part in parts]
+        self.train(was_training)
+        return torch.cat(encoded)
 
     def sampler(self, corpus: Corpus) -> Literal["shuffled", "identity"]:
         """Name of the sampler the system trains with."""

@@ -6,13 +6,12 @@ HAM gave them in their checkpoints.
 
 import logging
 from collections.abc import Mapping
-from typing import Any, cast
 
 from torch import Tensor
 
 from tpr import distributed
 from tpr.data.batch import Batch
-from tpr.models.clip import ClipOptions, ClipTowers
+from tpr.models.clip import ClipOptions, ClipTowers, round_length
 from tpr.models.download import find_weights
 from tpr.models.weights import LoadReport, fit_state, read_checkpoint
 from tpr.objectives.contrastive import Gathered, normalise, widen
@@ -70,18 +69,21 @@ def take_towers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def find_length(batch: Batch) -> int | None:
     """Token positions that the batch's captions need, where the loader has counted them on the host."""
-    return cast(Mapping[str, Any], batch).get("longest_caption")
+    longest = batch.get("longest_caption")
+    return None if longest is None else round_length(longest, batch["tokens"].shape[1])
 
 
-def gather_rows(image_features: Tensor, text_features: Tensor, batch: Batch) -> Gathered:
+def gather_rows(
+    image_features: Tensor, text_features: Tensor, batch: Batch, captions_per_image: int
+) -> Gathered:
     """All ranks' features and identities, gathered once for all objectives of a step."""
     images = batch["global_size"]
-    captions = images * len(text_features) // max(len(image_features), 1)
+    captions = images * captions_per_image
     return Gathered(
         image_features=distributed.gather(image_features, images),
         text_features=distributed.gather(text_features, captions),
         identity=distributed.gather(batch["identity"], images),
         text_identity=distributed.gather(batch["text_identity"], captions),
         image_start=distributed.local_slice(images).start,
-        text_start=distributed.local_slice(images).start * captions // images,
+        text_start=distributed.local_slice(images).start * captions_per_image,
     )

@@ -167,7 +167,7 @@ class Irra(DualEncoder):
 
     def losses(self, features: Features, batch: Batch, progress: Progress) -> StepOutput:
         """Weighted losses and accuracies, as shares of this rank."""
-        gathered = gather_rows(features.images, features.texts, batch)
+        gathered = gather_rows(features.images, features.texts, batch, self.setting.captions_per_image)
         losses = self.match(features, batch, gathered)
         metrics: dict[str, Tensor] = {}
         if self.options.losses.id > 0:
@@ -215,12 +215,14 @@ class Irra(DualEncoder):
             features.image_tokens is not None and features.words is not None and features.labels is not None
         )
         positions = LabelledPositions.find(features.labels, rate=self.options.mask_rate)
-        pictures = self.ln_pre_i(features.image_tokens)[batch["owner"]]
-        related = relate_words(
-            self.cross_attn, self.cross_modal_transformer.resblocks, self.ln_pre_t(features.words), pictures
-        )
+        related = self.relate(features.image_tokens[batch["owner"]], features.words)
         logits = self.mlm_head(self.ln_post(related.flatten(0, 1)[positions.index]))
         return masked_word_loss(logits, positions), masked_word_accuracy(logits, positions)
+
+    def relate(self, image_tokens: Tensor, words: Tensor) -> Tensor:
+        """(T, L, D) words after they looked at their own picture and at one another, before the last norm."""
+        pictures, words = self.ln_pre_i(image_tokens), self.ln_pre_t(words)
+        return relate_words(self.cross_attn, self.cross_modal_transformer.resblocks, words, pictures)
 
     def parameter_groups(self, optim: OptimOptions) -> list[GroupRule]:
         """IRRA's groups: in the official code later rules win, here the first does.

@@ -2,13 +2,14 @@
 
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from tpr import systems
 from tpr.config.schema import Choice, DataOptions, Experiment
-from tpr.config.typed import build_experiment
+from tpr.config.typed import build_experiment, build_options
 from tpr.errors import CheckpointError, ConfigError
 from tpr.models.architecture import find_architecture, read_architecture
 from tpr.models.clip import ClipOptions, count_patches
@@ -72,7 +73,10 @@ def load_system(
 def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
     """The configuration that a checkpoint was made with; for official files one to evaluate them with."""
     if checkpoint.config is not None:
-        return build_experiment(checkpoint.config, systems.TABLES)
+        try:
+            return build_experiment(checkpoint.config, systems.TABLES)
+        except ConfigError as error:
+            raise _unreadable(checkpoint, error) from None
     state = Irra.from_official(checkpoint.state)
     towers = take_towers(state)
     try:
@@ -105,6 +109,7 @@ def find_input(patches: int, patch: int) -> tuple[tuple[int, int], int | None]:
 
 def _build(experiment: Experiment, setting: Setting) -> System:
     system = systems.SYSTEMS[experiment.system.name]
+    setting = replace(setting, captions_per_image=experiment.data.captions_per_image)
     return system(experiment.system.options, experiment.model.options, setting)  # type: ignore[call-arg]
 
 
@@ -119,15 +124,21 @@ def _fit(system: System, checkpoint: Checkpoint, minimum_share: float) -> LoadRe
 
 def _read_grid(checkpoint: Checkpoint) -> tuple[int, int] | None:
     """Rows and columns of patches of a checkpoint of ours, whose number alone may mean several shapes."""
-    try:
-        experiment = read_experiment_of(checkpoint)
-    except ConfigError as error:
-        raise CheckpointError(f"{checkpoint.path}: its configuration cannot be read ({error})") from None
-    options = experiment.model.options
-    if not isinstance(options, ClipOptions):
+    config = checkpoint.config or {}
+    model = {key: value for key, value in config["model"].items() if key != "name"}
+    if systems.MODELS.get(config["model"]["name"]) is not ClipOptions:
         return None
+    try:
+        options = build_options(ClipOptions, model, systems.TABLES, "model")
+    except ConfigError as error:
+        raise _unreadable(checkpoint, error) from None
     patch = find_architecture(options.architecture).image.patch
-    return count_patches(experiment.data.image_size, patch, options.stride or patch)
+    height, width = config["data"]["image_size"]
+    return count_patches((height, width), patch, options.stride or patch)
+
+
+def _unreadable(checkpoint: Checkpoint, error: ConfigError) -> CheckpointError:
+    return CheckpointError(f"{checkpoint.path}: its configuration is not for this version ({error})")
 
 
 def _read_setting(checkpoint: Checkpoint, experiment: Experiment) -> Setting:
