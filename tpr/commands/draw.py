@@ -32,7 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="N",
         type=int,
         default=None,
-        help=f"test identities of each benchmark, to which all sizes keep their proportion ({DEFAULT_IDENTITIES})",
+        help=f"test identities per benchmark; all sizes keep their proportion to it ({DEFAULT_IDENTITIES})",
     )
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="same seed, same bytes (0)")
     parser.add_argument(
@@ -42,7 +42,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help=f"sets to draw, or all ({','.join(DEFAULT_SETS)}; known: {', '.join(PLANNERS)})",
     )
     parser.add_argument("--workers", metavar="W", type=int, default=2, help="processes that draw (2)")
-    parser.add_argument("--sheet", metavar="FILE.png", type=Path, default=None, help="also write a contact sheet")
+    parser.add_argument(
+        "--sheet", metavar="FILE.png", type=Path, default=None, help="also write a contact sheet"
+    )
     parser.set_defaults(run=run)
 
 

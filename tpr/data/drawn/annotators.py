@@ -1,7 +1,7 @@
 """Annotators: which details they mention, in which words and in which sentences.
 
 Slots of a sentence: [S] the person, [P] he or she, [p] his or her, [U] upper garment, [L] lower garment,
-[C] both, [F] shoes, [H] hair, [A] hat, glasses and scarf, [B] bag and what is in the hand, [V] action and view.
+[C] both, [F] shoes, [H] hair, [A] hat, glasses and scarf, [B] bag and thing in the hand, [V] action and view.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,10 @@ class Annotator:
     mentions: Mentions
     """Share of pictures in which a visible detail is mentioned."""
     sentences: Sequence[str]
+    endings: Mapping[str, Sequence[str]]
+    """Slot -> sentences that may follow when the detail has not been said yet."""
+    thorough: float
+    """Share of the remaining details that get such a sentence."""
     determiners: Sequence[str] = ("A", "The", "This")
     ages: float = 0.15
     """Share of captions that give an age."""
@@ -35,98 +39,143 @@ class Annotator:
 PLAIN = Annotator(
     dialect="plain",
     own_words=0.45,
-    mentions={"H": 0.45, "U": 0.98, "L": 0.93, "F": 0.6, "A": 0.6, "B": 0.85, "V": 0.15, "pattern": 0.75, "sleeve": 0.3},
+    mentions={
+        "H": 0.45,
+        "U": 0.98,
+        "L": 0.93,
+        "F": 0.6,
+        "A": 0.6,
+        "B": 0.85,
+        "V": 0.15,
+        "pattern": 0.75,
+        "sleeve": 0.3,
+    },
     sentences=(
-        "[S] is wearing [U] and [L]. [P] is also wearing [F] and carrying [B].",
-        "[S] is wearing [U] and [L]. [P] has [H] and is carrying [B].",
-        "[S] has [H] and is wearing [U]. [P] also has on [L] and [F].",
-        "[S] wears [C] with [F]. [P] has [A] and [H].",
-        "[S] wears [C] with [F]. [P] carries [B] [V].",
-        "[S] with [H] is dressed in [C]. [P] has on [A] and holds [B].",
-        "[S] has on [U], [L] and [F]. [P] is carrying [B].",
-        "[S] has on [U], [L] and [F]. [P] is wearing [A].",
-        "[S] is walking in [C] and [F]. [p] hair style is [H].",
-        "[S] is dressed in [C]. [P] wears [F].",
-        "[S] is dressed in [C]. [P] has [B] with [p] body.",
-        "[S] is dressed in [C]. [P] is seen [V].",
-        "[S] wears [U]. [P] also wears [L].",
-        "[S] is clad in [U]. [P] is [V].",
-        "[S] has [L] on and [F].",
+        "[S] is wearing [U] and [L].",
+        "[S] is wearing [U], [L] and [F].",
+        "[S] has [H] and is wearing [U] and [L].",
+        "[S] wears [C] with [F].",
+        "[S] wears [C] and [A].",
+        "[S] with [H] is dressed in [C].",
+        "[S] has on [U], [L] and [F].",
+        "[S] is walking in [C] and [F].",
+        "[S] is dressed in [C] and is carrying [B].",
+        "[S] is clad in [U] and is seen [V].",
+        "[S] wears [U].",
+        "[S] has [L] on.",
         "[S] is walking.",
     ),
+    endings={
+        "H": ("[P] has [H].", "[p] hair style is [H]."),
+        "F": ("[P] is also wearing [F].", "[P] has [F] on [p] feet."),
+        "A": ("[P] has on [A].", "[P] is also wearing [A]."),
+        "B": ("[P] is carrying [B].", "[P] carries [B] with [p] body.", "[P] also holds [B]."),
+        "V": ("[P] is [V].",),
+    },
+    thorough=0.85,
 )
 FINE = Annotator(
     dialect="fine",
     own_words=0.45,
-    mentions={"H": 0.85, "U": 1.0, "L": 0.98, "F": 0.88, "A": 0.85, "B": 0.92, "V": 0.45, "pattern": 0.95, "sleeve": 0.85},
+    mentions={
+        "H": 0.85,
+        "U": 1.0,
+        "L": 0.98,
+        "F": 0.88,
+        "A": 0.85,
+        "B": 0.92,
+        "V": 0.45,
+        "pattern": 0.95,
+        "sleeve": 0.85,
+    },
     determiners=("A", "The"),
     ages=0.5,
     sentences=(
-        "[S] with [H] is wearing [U] on the upper body, and [p] lower body is covered by [L]. [P] has [F] on [p] feet, "
-        "wears [A] and carries [B].",
-        "[S] with [H] is wearing [U] on the upper body, and [p] lower body is covered by [L]. [P] is stepping in [F], "
-        "taking along [B].",
-        "[S] with [H] is in [U], matched with [L], and walks in [F]. In addition, [P] is equipped with [A].",
-        "[S] having [H] appears in [U] together with [L]. The feet are covered by [F]. [P] is seen [V].",
-        "In this picture, [S] is dressed in [C], and the feet are in [F]. [P] has [H] and takes along [B], [V].",
-        "In this picture, [S] is dressed in [C], and the feet are in [F]. [p] hairstyle is [H].",
-        "[S] has [C] on. The feet wear [F], and besides [P] takes along [B] and wears [A].",
-        "[S] has [C] on. The feet wear [F], and besides [P] takes along [B].",
-        "[S] has [C] on and wears [A]. The hairstyle is [H].",
-        "[S] appears in [U] as well as [L], taking along [B], and is seen [V].",
-        "[S] appears in [U] as well as [L], with [H].",
-        "[S] appears in [U], and [p] hairstyle is [H].",
-        "[S] appears in [C] with [F] on the feet.",
+        "[S] with [H] is wearing [U] on the upper body, and [p] lower body is covered by [L].",
+        "[S] with [H] is in [U], matched with [L], and walks in [F].",
+        "[S] having [H] appears in [U] together with [L].",
+        "In this picture, [S] is dressed in [C], and the feet are in [F].",
+        "[S] has [C] on, and the feet wear [F].",
+        "[S] appears in [U] as well as [L], taking along [B].",
+        "[S] in [A] is covered by [U], paired with [L].",
         "[S] appears in [C].",
-        "[S] appears in [U].",
+        "[S] is covered by [U].",
         "[S] appears in the picture.",
     ),
+    endings={
+        "H": ("In addition, [p] hairstyle is [H].", "The head shows [H]."),
+        "F": ("Besides, [P] is stepping in [F].", "The feet are covered by [F]."),
+        "A": ("[P] is also equipped with [A].", "[P] puts on [A] as an accessory."),
+        "B": ("[P] is taking along [B] as well.", "In the meantime, [P] is equipped with [B]."),
+        "V": ("[P] is seen [V].", "The whole body is seen [V]."),
+    },
+    thorough=0.75,
 )
 CASUAL = Annotator(
     dialect="casual",
     own_words=0.45,
-    mentions={"H": 0.6, "U": 0.97, "L": 0.92, "F": 0.65, "A": 0.7, "B": 0.88, "V": 0.6, "pattern": 0.8, "sleeve": 0.25},
+    mentions={
+        "H": 0.6,
+        "U": 0.97,
+        "L": 0.92,
+        "F": 0.65,
+        "A": 0.7,
+        "B": 0.88,
+        "V": 0.6,
+        "pattern": 0.8,
+        "sleeve": 0.25,
+    },
     determiners=("A", "This"),
     ages=0.3,
     sentences=(
-        "[S] who has [H], in [C] and [F], was [V] with [B]",
-        "[S] in [C] was [V], [p] shoes were [F] and there was [B] with [p] body.",
-        "[S] rocking [U] plus [L], [F], also got [B] and [A]",
-        "[S] rocking [U] plus [L], [F], with [H]",
-        "it was [S] with [H] in [C], going around with [B].",
-        "it was [S] with [H] in [C], [p] feet in [F], [V].",
-        "[S] got [C] on with [F], and [A] too, was [V].",
-        "[S] got [C] on with [F], was [V]",
-        "[S] got [C] on, hair is [H]",
-        "[S] got [C] on, going around with [B]",
-        "[S] got [U] on, was [V]",
-        "[S] got [L] on with [F]",
+        "[S] who has [H], in [C] and [F]",
+        "[S] in [C] was [V] with [B]",
+        "[S] rocking [U] plus [L]",
+        "[S] rocking [U] plus [L] and [F]",
+        "it was [S] with [H] in [C]",
+        "it was [S] in [C] going around with [B]",
+        "[S] got [C] on and [A] too",
         "[S] got [C] on",
         "[S] got [U] on",
+        "[S] got [L] on",
         "[S] was on the road",
     ),
+    endings={
+        "H": (", hair is [H]", ", got [H]"),
+        "F": (", [p] shoes were [F]", ", [p] feet in [F]"),
+        "A": (", [A] too", ", got [A]"),
+        "B": (", also got [B]", ", there was [B] with [p] body"),
+        "V": (", was [V]", ", [P] was [V] on the road"),
+    },
+    thorough=0.85,
 )
 
-MACHINE_MENTIONS: Mentions = {
+MACHINE_MENTIONS: dict[str, float] = {
     "H": 0.7, "U": 1.0, "L": 0.97, "F": 0.7, "A": 0.75, "B": 0.9, "V": 0.1, "pattern": 0.7, "sleeve": 0.35,
 }  # fmt: skip
+MACHINE_ENDINGS = {
+    "H": ("[P] has [H].", "[P] sports [H]."),
+    "F": ("[P] is also wearing [F].",),
+    "A": ("[P] is also wearing [A].", "[P] has [A]."),
+    "B": ("[P] is carrying [B].", "[P] also has [B]."),
+    "V": ("[P] is [V].",),
+}
 QWEN_STATIC = Annotator(
     dialect="shared",
     own_words=0.0,
     mentions=MACHINE_MENTIONS,
     determiners=("The", "The", "A"),
     sentences=(
-        "[S] in the image has [H] and is wearing [U] with [L]. [P] is also wearing [F] and carrying [B].",
-        "[S] in the image has [H] and is wearing [U] with [L]. [P] is also wearing [A].",
-        "[S] in the image is wearing [U] and [L], paired with [F]. [P] has [H].",
-        "[S] in the image is wearing [U] and [L], paired with [F]. [P] is carrying [B].",
-        "[S] is wearing [C]. [P] has [H] and is carrying [B].",
-        "[S] is wearing [C]. [P] has [A] and [F].",
-        "[S] is wearing [C] and has [H].",
+        "[S] in the image has [H] and is wearing [U] with [L].",
+        "[S] in the image is wearing [U] and [L], paired with [F].",
         "[S] is wearing [C].",
+        "[S] is wearing [C] and carrying [B].",
+        "[S] is wearing [C] and has [H].",
         "[S] is wearing [U].",
         "[S] is visible in the image.",
     ),
+    endings=MACHINE_ENDINGS,
+    thorough=0.85,
 )
 SHIKRA_STATIC = Annotator(
     dialect="shared",
@@ -134,29 +183,29 @@ SHIKRA_STATIC = Annotator(
     mentions=MACHINE_MENTIONS | {"H": 0.5, "F": 0.5, "sleeve": 0.2},
     determiners=("A", "A", "The"),
     sentences=(
-        "[S] with [H] in [U], [L] and [F] with [B].",
         "[S] with [H] in [U], [L] and [F].",
         "[S] wearing [C] and [A], carrying [B].",
         "[S] wearing [C] and [F], carrying [B].",
         "[S] wearing [C] with [H].",
         "[S] wearing [C] and [A].",
-        "[S] wearing [C] and [F].",
         "[S] wearing [C].",
         "[S] wearing [U].",
         "[S] on the street.",
     ),
+    endings=MACHINE_ENDINGS,
+    thorough=0.4,
 )
 
 
 def dynamic_sentences(verbs: Sequence[str]) -> tuple[str, ...]:
-    """Templates as an LLM varies them: worn things in every order, hair first or last, one or two sentences."""
+    """Templates as an LLM varies them: worn things in every order, hair first or left for the end."""
     sentences = []
     for number, order in enumerate(permutations("CFA")):
         first, second, third = (f"[{slot}]" for slot in order)
         verb = verbs[number % len(verbs)]
         sentences += [
-            f"[S] {verb} {first}, {second} and {third}, also carrying [B]. [P] has [H].",
-            f"With [H], [S] {verb} {first}, {second} and {third}, along with [B].",
+            f"[S] {verb} {first}, {second} and {third}, also carrying [B].",
+            f"With [H], [S] {verb} {first}, {second} and {third}.",
             f"Sporting [H], [S] {verb} {first} and {second}.",
         ]
     sentences += [
@@ -179,6 +228,8 @@ QWEN_DYNAMIC = Annotator(
     mentions=MACHINE_MENTIONS,
     determiners=("The", "A"),
     sentences=dynamic_sentences(("is seen wearing", "is dressed in", "is attired in")),
+    endings=MACHINE_ENDINGS,
+    thorough=0.7,
 )
 SHIKRA_DYNAMIC = Annotator(
     dialect="shared",
@@ -186,12 +237,24 @@ SHIKRA_DYNAMIC = Annotator(
     mentions=MACHINE_MENTIONS | {"F": 0.5},
     determiners=("A",),
     sentences=dynamic_sentences(("can be seen wearing", "is wearing", "is spotted in")),
+    endings=MACHINE_ENDINGS,
+    thorough=0.5,
 )
 
 BLIP = Annotator(
     dialect="shared",
     own_words=0.0,
-    mentions={"H": 0.1, "U": 0.97, "L": 0.85, "F": 0.15, "A": 0.5, "B": 0.6, "V": 0.5, "pattern": 0.5, "sleeve": 0.05},
+    mentions={
+        "H": 0.1,
+        "U": 0.97,
+        "L": 0.85,
+        "F": 0.15,
+        "A": 0.5,
+        "B": 0.6,
+        "V": 0.5,
+        "pattern": 0.5,
+        "sleeve": 0.05,
+    },
     determiners=("a",),
     ages=0.1,
     wrong_words=0.05,
@@ -206,18 +269,30 @@ BLIP = Annotator(
         "[S] walking down a street in [U]",
         "[S] standing on a sidewalk",
     ),
+    endings={},
+    thorough=0.0,
 )
 TEMPLATE = Annotator(
     dialect="shared",
     own_words=0.0,
-    mentions={"H": 1.0, "U": 1.0, "L": 1.0, "F": 1.0, "A": 1.0, "B": 1.0, "V": 0.0, "pattern": 0.0, "sleeve": 0.0},
+    mentions={
+        "H": 1.0,
+        "U": 1.0,
+        "L": 1.0,
+        "F": 1.0,
+        "A": 1.0,
+        "B": 1.0,
+        "V": 0.0,
+        "pattern": 0.0,
+        "sleeve": 0.0,
+    },
     ages=0.0,
     wrong_words=0.05,
     sentences=(
-        "[S] is wearing [U], [L] and [F]. [P] has [H] and [B].",
-        "[S] is wearing [U], [L] and [F]. [P] has [H].",
-        "[S] is wearing [C]. [P] has [H].",
-        "[S] is wearing [C] and [F].",
-        "[S] is wearing [U].",
+        "[S] with [H] is wearing [U], [L] and [F].",
+        "[S] with [H] is wearing [C] and [F].",
+        "[S] with [H] is wearing [U].",
     ),
+    endings={"F": ("[P] wears [F].",), "A": ("[P] has [A].",), "B": ("[P] carries [B].",)},
+    thorough=1.0,
 )

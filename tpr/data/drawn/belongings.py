@@ -14,16 +14,28 @@ def draw_hat(brush: Brush, person: Person, skeleton: Skeleton, colours: Colours)
         return
     x, y, size, colour = *skeleton.head, skeleton.head_size, colours["hat"]
     rim = y + size * 0.32
-    crown = [(x + size * across, rim + size * up) for across, up in ((-0.92, 0), (-0.84, 0.5), (-0.45, 0.86), (0, 0.95))]
+    crown = [
+        (x + size * across, rim + size * up)
+        for across, up in ((-0.92, 0), (-0.84, 0.5), (-0.45, 0.86), (0, 0.95))
+    ]
     crown += [(2 * x - across, up) for across, up in reversed(crown)]
     brush.polygon(crown, colour)
     if person.hat == "cap":
         tip = x + size * (0.3 + 1.15 * abs(skeleton.side)) * (1 if skeleton.side >= 0 else -1)
         if skeleton.turn > -0.5:
-            start, end = sorted((x - size * 0.72 * abs(skeleton.turn), tip if abs(skeleton.side) > 0.3 else x + size * 0.72))
+            start, end = sorted(
+                (x - size * 0.72 * abs(skeleton.turn), tip if abs(skeleton.side) > 0.3 else x + size * 0.72)
+            )
             brush.box(start, rim - size * 0.2, end, rim + size * 0.06, shade(colour, 0.72), size * 0.12)
     elif person.hat == "beanie":
-        brush.box(x - size * 0.96, rim - size * 0.1, x + size * 0.96, rim + size * 0.2, shade(colour, 0.82), size * 0.1)
+        brush.box(
+            x - size * 0.96,
+            rim - size * 0.1,
+            x + size * 0.96,
+            rim + size * 0.2,
+            shade(colour, 0.82),
+            size * 0.1,
+        )
         brush.ellipse(x, rim + size * 1.02, size * 0.2, size * 0.2, shade(colour, 1.15))
     else:
         brush.ellipse(x, rim, size * 1.55, size * 0.26, shade(colour, 0.92))
@@ -82,7 +94,11 @@ def _draw_shoulder_bag(brush: Brush, skeleton: Skeleton, colour: Colour) -> None
 def _draw_hand_bag(brush: Brush, person: Person, skeleton: Skeleton, colour: Colour) -> None:
     x, y, _ = skeleton.arms[1].end
     if person.bag == "handbag":
-        brush.line([(x - 0.04, y - 0.09), (x - 0.02, y - 0.005), (x + 0.02, y - 0.005), (x + 0.04, y - 0.09)], 0.01, shade(colour, 0.7))
+        brush.line(
+            [(x - 0.04, y - 0.09), (x - 0.02, y - 0.005), (x + 0.02, y - 0.005), (x + 0.04, y - 0.09)],
+            0.01,
+            shade(colour, 0.7),
+        )
         brush.box(x - 0.07, y - 0.185, x + 0.07, y - 0.075, colour, 0.018)
         brush.box(x - 0.07, y - 0.105, x + 0.07, y - 0.075, shade(colour, 0.84), 0.012)
         return

@@ -93,9 +93,7 @@ RSTPREID = Benchmark(
 def plan_benchmark(benchmark: Benchmark, identities: int, seed: int) -> Plan:
     """Pictures and the annotation file of a benchmark with this many test identities."""
     studio = Studio(benchmark.name, seed)
-    people = [
-        split for split, share in benchmark.splits for _ in range(max(1, round(share * identities)))
-    ]
+    people = [split for split, share in benchmark.splits for _ in range(max(1, round(share * identities)))]
     counts = [studio.stream("pictures", number).randint(*benchmark.pictures) for number in range(len(people))]
     numbers = iter(studio.numbers(sum(counts)))
     shots: list[Shot] = []
@@ -108,7 +106,8 @@ def plan_benchmark(benchmark: Benchmark, identities: int, seed: int) -> Plan:
             path = benchmark.name_file(camera.name, next(numbers), studio)
             shot = Shot(f"imgs/{path}", identity, person, view, camera.name)
             captions = [
-                studio.caption(shot, benchmark.annotator, len(shots), which).text for which in range(benchmark.captions)
+                studio.caption(shot, benchmark.annotator, len(shots), which).text
+                for which in range(benchmark.captions)
             ]
             records.append(_record(benchmark, split, identity, path, captions))
             shots.append(shot)
@@ -121,11 +120,11 @@ def plan_benchmark(benchmark: Benchmark, identities: int, seed: int) -> Plan:
     )
 
 
-def _record(benchmark: Benchmark, split: str, identity: int, path: str, captions: list[str]) -> dict[str, Any]:
+def _record(
+    benchmark: Benchmark, split: str, identity: int, path: str, captions: list[str]
+) -> dict[str, Any]:
     """One picture's record with the published keys."""
     record: dict[str, Any] = {"split": split, "captions": captions, benchmark.path_key: path, "id": identity}
     if benchmark.has_tokens:
         record["processed_tokens"] = [re.findall(r"[a-z]+", caption.lower()) for caption in captions]
     return record
-
-

@@ -33,7 +33,9 @@ class Brush:
         right, bottom = self.at(x + width, y - height)
         self.draw.ellipse((left, top, right, bottom), fill=colour)
 
-    def box(self, left: float, bottom: float, right: float, top: float, colour: Colour, round_by: float = 0.0) -> None:
+    def box(
+        self, left: float, bottom: float, right: float, top: float, colour: Colour, round_by: float = 0.0
+    ) -> None:
         """A filled upright rectangle, with rounded corners if asked."""
         corner, opposite = self.at(left, top), self.at(right, bottom)
         if opposite[0] - corner[0] < 1 or opposite[1] - corner[1] < 1:

@@ -22,7 +22,7 @@ class Camera:
     gamma: tuple[float, float] = (0.9, 1.15)
     blur: tuple[float, float] = (0.0, 0.6)
     """Gaussian radius in 1/128 of the picture's height."""
-    noise: float = 4.0
+    noise: float = 3.0
     """Standard deviation of the sensor's noise in grey levels."""
     quality: tuple[int, int] = (80, 93)
     """JPEG quality."""
@@ -30,8 +30,10 @@ class Camera:
 
 
 CUHK = (
-    Camera(name="cam_a", heights=(160, 260), cast=(1.08, 1.0, 0.86), scenes=("plaza", "street"), noise=5),
-    Camera(name="cam_b", heights=(150, 230), cast=(0.9, 1.0, 1.1), light=(0.7, 0.95), scenes=("park", "wall")),
+    Camera(name="cam_a", heights=(160, 260), cast=(1.08, 1.0, 0.86), scenes=("plaza", "street"), noise=4),
+    Camera(
+        name="cam_b", heights=(150, 230), cast=(0.9, 1.0, 1.1), light=(0.7, 0.95), scenes=("park", "wall")
+    ),
     Camera(name="CUHK01", heights=(160, 200), aspects=(2.5, 2.8), cast=(1.0, 1.06, 0.94), scenes=("plaza",)),
     Camera(name="CUHK03", heights=(180, 300), light=(0.95, 1.2), saturation=(0.6, 0.9), scenes=("corridor",)),
     Camera(name="Market", heights=(128, 128), aspects=(2.0, 2.0), blur=(0.4, 1.0), scenes=("shop", "plaza")),
@@ -39,15 +41,25 @@ CUHK = (
     Camera(name="train_query", heights=(200, 360), saturation=(0.9, 1.2), scenes=("street", "crossing")),
 )
 ICFG = (
-    Camera(name="morning", heights=(220, 400), cast=(1.1, 1.0, 0.84), light=(0.75, 1.0), scenes=("park", "plaza")),
-    Camera(name="noon", heights=(220, 400), light=(1.1, 1.3), saturation=(0.7, 0.95), scenes=("plaza", "street")),
+    Camera(
+        name="morning", heights=(220, 400), cast=(1.1, 1.0, 0.84), light=(0.75, 1.0), scenes=("park", "plaza")
+    ),
+    Camera(
+        name="noon", heights=(220, 400), light=(1.1, 1.3), saturation=(0.7, 0.95), scenes=("plaza", "street")
+    ),
     Camera(name="afternoon", heights=(200, 380), cast=(1.14, 0.98, 0.8), light=(0.6, 0.85), scenes=OUTDOOR),
-    Camera(name="indoor", heights=(200, 360), cast=(0.93, 1.06, 0.95), light=(0.7, 0.95), scenes=INDOOR, noise=7),
+    Camera(
+        name="indoor", heights=(200, 360), cast=(0.93, 1.06, 0.95), light=(0.7, 0.95), scenes=INDOOR, noise=5
+    ),
 )
 RSTP = (
-    Camera(name="c1", heights=(250, 400), cast=(0.88, 0.98, 1.16), light=(0.6, 0.85), scenes=("street", "wall")),
-    Camera(name="c2", heights=(250, 400), cast=(1.05, 1.04, 0.9), saturation=(0.6, 0.85), scenes=("crossing",)),
-    Camera(name="c3", heights=(220, 360), light=(0.65, 0.9), blur=(0.4, 1.2), scenes=INDOOR, noise=8),
+    Camera(
+        name="c1", heights=(250, 400), cast=(0.88, 0.98, 1.16), light=(0.6, 0.85), scenes=("street", "wall")
+    ),
+    Camera(
+        name="c2", heights=(250, 400), cast=(1.05, 1.04, 0.9), saturation=(0.6, 0.85), scenes=("crossing",)
+    ),
+    Camera(name="c3", heights=(220, 360), light=(0.65, 0.9), blur=(0.4, 1.2), scenes=INDOOR, noise=5),
     Camera(name="c4", heights=(240, 400), light=(1.1, 1.3), saturation=(0.7, 0.9), scenes=("plaza", "park")),
 )
 WEB = (

@@ -11,7 +11,15 @@ from tpr.data.drawn.views import View
 
 SLOT = re.compile(r"\[([A-Za-z])\]")
 ALWAYS = frozenset("SPp")
-SLOT_NAMES = {"C": "clothing", "U": "clothing", "L": "clothing", "F": "footwear", "H": "hair", "A": "accessory", "B": "belongings"}
+SLOT_NAMES = {
+    "C": "clothing",
+    "U": "clothing",
+    "L": "clothing",
+    "F": "footwear",
+    "H": "hair",
+    "A": "accessory",
+    "B": "belongings",
+}
 MARKUP = ("<box>(112,64),(388,902)</box>", "<ref>the person</ref>", "<ph_st><ph_ed>")
 
 
@@ -30,7 +38,7 @@ def describe(person: Person, view: View, annotator: Annotator, source: random.Ra
     """One caption of the picture; all randomness comes from `source`."""
     speaker = Speaker(person, view, annotator, source)
     details = speaker.details()
-    sentence = _choose_sentence(annotator, details, source)
+    sentence = _choose_sentences(annotator, details, source)
     defect = source.choice(("slot", "markup")) if source.random() < annotator.defects else None
     slots = [slot for slot in SLOT.findall(sentence) if slot in SLOT_NAMES]
     unfilled = source.choice(slots) if defect == "slot" and slots else None
@@ -50,17 +58,26 @@ def describe(person: Person, view: View, annotator: Annotator, source: random.Ra
     return _join(pieces, defect)
 
 
-def _choose_sentence(annotator: Annotator, details: dict[str, list[Piece]], source: random.Random) -> str:
-    """A sentence whose slots can all be filled; those that say more are taken more often."""
+def _choose_sentences(annotator: Annotator, details: dict[str, list[Piece]], source: random.Random) -> str:
+    """A sentence whose slots can all be filled, rather one that says more, then some of what is left."""
     known = ALWAYS | details.keys()
     options = [sentence for sentence in annotator.sentences if known.issuperset(SLOT.findall(sentence))]
     said = [len(set(SLOT.findall(sentence)) - ALWAYS) + ("[C]" in sentence) for sentence in options]
-    return source.choices(options, weights=[6.0**count for count in said])[0]
+    text = source.choices(options, weights=[4.0**count if count else 1e-3 for count in said])[0]
+    rest = [slot for slot in annotator.endings if slot in details and f"[{slot}]" not in text]
+    source.shuffle(rest)
+    for slot in rest:
+        if source.random() < annotator.thorough:
+            ending = source.choice(annotator.endings[slot])
+            text += ending if ending.startswith(",") else f" {ending}"
+    return text
 
 
 def _join(pieces: list[Piece], defect: str | None) -> Caption:
     """The text, with capitals at sentence starts, and the numbers of its marked words."""
-    text, attribute, wrong = "", set(), set()
+    text = ""
+    attribute: set[int] = set()
+    wrong: set[int] = set()
     for piece in pieces:
         if piece.is_attribute:
             first = len(text.split()) - (not text[-1:].isspace() and text != "")

@@ -91,7 +91,7 @@ def plan_synth_pedes(identities: int, seed: int) -> Plan:
     """Identities, one or two stylish captions and a template sentence per picture."""
     studio = Studio("synth_pedes", seed)
     shots = synth_shots(studio, identities)
-    records = []
+    records: list[dict[str, Any]] = []
     for picture, shot in enumerate(shots):
         styles = SPAC if studio.stream("styles", picture).random() < 0.6 else (SPAC[picture % 2],)
         records.append(
@@ -99,7 +99,9 @@ def plan_synth_pedes(identities: int, seed: int) -> Plan:
                 "id": shot.identity,
                 "file_path": shot.path,
                 "attributes": [synth_attributes(shot.person)],
-                "captions": [studio.caption(shot, style, picture, which).text for which, style in enumerate(styles)],
+                "captions": [
+                    studio.caption(shot, style, picture, which).text for which, style in enumerate(styles)
+                ],
                 "prompt_caption": [studio.caption(shot, TEMPLATE, picture, 2).text],
             }
         )
@@ -108,7 +110,7 @@ def plan_synth_pedes(identities: int, seed: int) -> Plan:
 
 
 def plan_ham_pedes(identities: int, seed: int) -> Plan:
-    """A random half of SYNTH-PEDES' pictures under the same names, two captions each in annotators' styles."""
+    """A random half of SYNTH-PEDES' pictures under the same names, two captions each in human styles."""
     shots = synth_shots(Studio("synth_pedes", seed), identities)
     studio = Studio("ham_pedes", seed)
     kept = sorted(studio.names.sample(range(len(shots)), max(1, len(shots) // 2)))
@@ -129,7 +131,9 @@ def plan_mals(identities: int, seed: int) -> Plan:
     total = 5 * identities
     numbers = sorted(studio.numbers(total))
     shots: list[Shot] = []
-    files: dict[str, list[dict[str, Any]]] = {f"gene_attrs/g_{subset}_attrs.json": [] for subset in MALS_SUBSETS}
+    files: dict[str, list[dict[str, Any]]] = {
+        f"gene_attrs/g_{subset}_attrs.json": [] for subset in MALS_SUBSETS
+    }
     for picture, number in enumerate(numbers):
         subset = MALS_SUBSETS[picture % len(MALS_SUBSETS)]
         camera, view = studio.view(DIFFUSION, picture)

@@ -4,7 +4,7 @@ import math
 
 from tpr.data.drawn.belongings import draw_bag, draw_bag_behind, draw_carried, draw_hat
 from tpr.data.drawn.brush import Brush
-from tpr.data.drawn.garments import HEMS, draw_arm, draw_torso
+from tpr.data.drawn.garments import draw_arm, draw_torso
 from tpr.data.drawn.palette import HAIR, SKIN, Colour, dyes_of, shade
 from tpr.data.drawn.people import Person
 from tpr.data.drawn.skeleton import Limb, Skeleton
@@ -41,7 +41,9 @@ def draw_figure(brush: Brush, person: Person, skeleton: Skeleton) -> None:
     for limb, light in zip(skeleton.legs, (FAR, 1.0), strict=True):
         _draw_leg(brush, limb, person, skeleton, colours, light)
     _draw_lower(brush, person, skeleton, colours)
-    brush.limb((skeleton.head[0] * 0.4, 0.82), (skeleton.head[0], 0.88), 0.028, 0.027, shade(colours["skin"], 0.85))
+    brush.limb(
+        (skeleton.head[0] * 0.4, 0.82), (skeleton.head[0], 0.88), 0.028, 0.027, shade(colours["skin"], 0.85)
+    )
     draw_torso(brush, person, skeleton, colours)
     if abs(skeleton.side) <= 0.3:
         draw_arm(brush, far_arm, person, colours, 0.97)
@@ -117,7 +119,14 @@ def _draw_lower(brush: Brush, person: Person, skeleton: Skeleton, colours: dict[
         for share in (-0.5, 0.0, 0.5):
             brush.line([(waist * share, 0.52), (hip * flare * share, hem)], 0.006, shade(colour, 0.82))
         return
-    points = [(-waist, 0.57), (waist, 0.57), (hip * 0.98, 0.49), (hip * 0.6, 0.445), (-hip * 0.6, 0.445), (-hip * 0.98, 0.49)]
+    points = [
+        (-waist, 0.57),
+        (waist, 0.57),
+        (hip * 0.98, 0.49),
+        (hip * 0.6, 0.445),
+        (-hip * 0.6, 0.445),
+        (-hip * 0.98, 0.49),
+    ]
     brush.polygon(points, colour)
     if abs(skeleton.turn) > 0.4:
         brush.line([(0.0, 0.46), (0.0, 0.40)], 0.006, shade(colour, 0.7))
@@ -141,8 +150,15 @@ def _draw_head(brush: Brush, person: Person, skeleton: Skeleton, colours: dict[s
         puff = 1.08 if person.hair in ("bob", "long") else 1.0
         brush.ellipse(x - skeleton.side * 0.01, y + size * 0.08, size * 0.86 * puff, size * 1.02, hair)
     for ear in (-1, 1):
-        if skeleton.turn * 1.2 + ear * skeleton.side > 0.1 and person.hair in ("short", "bald", "ponytail", "bun"):
-            brush.ellipse(x + ear * size * 0.8 * abs(skeleton.turn), y - size * 0.12, 0.011, 0.018, shade(skin, 0.92))
+        if skeleton.turn * 1.2 + ear * skeleton.side > 0.1 and person.hair in (
+            "short",
+            "bald",
+            "ponytail",
+            "bun",
+        ):
+            brush.ellipse(
+                x + ear * size * 0.8 * abs(skeleton.turn), y - size * 0.12, 0.011, 0.018, shade(skin, 0.92)
+            )
     if skeleton.turn > -0.45:
         _draw_face(brush, person, skeleton, colours)
 
@@ -159,7 +175,9 @@ def _draw_face(brush: Brush, person: Person, skeleton: Skeleton, colours: dict[s
             continue
         spot = skeleton.head[0] + math.sin(angle) * size * 0.72
         brush.ellipse(spot, eye, 0.007, 0.009, (52, 42, 42))
-        brush.line([(spot - 0.011, eye + 0.02), (spot + 0.011, eye + 0.021)], 0.005, shade(colours["hair"], 0.8))
+        brush.line(
+            [(spot - 0.011, eye + 0.02), (spot + 0.011, eye + 0.021)], 0.005, shade(colours["hair"], 0.8)
+        )
         if person.glasses != "none":
             lens = (30, 30, 34) if person.glasses == "sunglasses" else (96, 100, 108)
             brush.ellipse(spot, eye, 0.02, 0.016, lens)
@@ -181,11 +199,8 @@ def _draw_back_hair(brush: Brush, person: Person, skeleton: Skeleton, colours: d
     elif person.hair == "bob":
         brush.limb((x + behind * 0.15, y), (x + behind * 0.25, y - 0.055), size * 0.92, size * 0.9, hair)
     elif person.hair == "ponytail":
-        brush.limb((x + behind, y + 0.02), (x + behind * 1.5, y - 0.13), size * 0.3, size * 0.2, shade(hair, 0.85))
-    elif person.hair == "bun":
+        brush.limb(
+            (x + behind, y + 0.02), (x + behind * 1.5, y - 0.13), size * 0.3, size * 0.2, shade(hair, 0.85)
+        )
+    elif person.hair == "bun" and person.hat == "none":
         brush.ellipse(x + behind * 0.7, y + size * 0.95, size * 0.42, size * 0.42, shade(hair, 0.88))
-
-
-def hem_of(person: Person) -> float:
-    """Height at which the upper garment ends."""
-    return HEMS[person.upper]

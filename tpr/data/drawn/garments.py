@@ -1,6 +1,7 @@
 """Garments of the upper body: outline, pattern, front opening, sleeves."""
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tpr.data.drawn.brush import Brush
@@ -30,7 +31,9 @@ class Outline:
         share = min(1.0, max(0.0, (top - height) / (top - bottom)))
         return self.widths[after - 1] * (1 - share) + self.widths[after] * share
 
-    def band(self, brush: Brush, top: float, bottom: float, colour: Colour, *, left: float = -1, right: float = 1) -> None:
+    def band(
+        self, brush: Brush, top: float, bottom: float, colour: Colour, *, left: float = -1, right: float = 1
+    ) -> None:
         """A strip of the torso from top to bottom, between shares of the half width."""
         inner = [height for height in self.heights if bottom < height < top]
         rows = [top, *inner, bottom]
@@ -46,11 +49,12 @@ def outline_of(person: Person, skeleton: Skeleton) -> Outline:
     waist = 0.92 if person.upper == "dress" else 1.0
     shoulder, hip = skeleton.shoulder_width, skeleton.hip_width
     return Outline(
-        heights=(0.84, 0.822, 0.79, 0.70, 0.60, 0.50, HEMS[person.upper]),
+        heights=(0.842, 0.826, 0.808, 0.78, 0.70, 0.60, 0.50, HEMS[person.upper]),
         widths=(
             0.03,
-            shoulder * 0.74,
-            shoulder * 1.02,
+            shoulder * 0.56,
+            shoulder * 0.88,
+            shoulder * 1.03,
             shoulder * 0.93 * loose,
             skeleton.waist_width * 1.06 * loose * waist,
             hip * 1.0 * loose,
@@ -70,47 +74,68 @@ def draw_torso(brush: Brush, person: Person, skeleton: Skeleton, colours: dict[s
             outline.band(brush, 0.82, top, colour, left=side - 0.12, right=side + 0.12)
     outline.band(brush, top, hem, colour)
     if person.pattern != "plain":
-        _draw_pattern(brush, outline, person, skeleton, colours, top)
+        cloth = Cloth(outline, top, hem, colour, colours["pattern"])
+        PATTERN_PAINTERS[person.pattern](brush, cloth, skeleton)
     if person.upper == "dress":
         outline.band(brush, 0.605, 0.585, shade(colour, 0.75))
     outline.band(brush, hem + 0.012, hem, shade(colour, 0.8))
     _draw_front(brush, outline, person, skeleton, colours)
 
 
-def _draw_pattern(
-    brush: Brush, outline: Outline, person: Person, skeleton: Skeleton, colours: dict[str, Colour], top: float
-) -> None:
-    second, hem = colours["pattern"], HEMS[person.upper]
-    if person.pattern == "striped":
-        for row in range(12):
-            height = 0.79 - 0.055 * row
-            if hem + 0.03 < height < top:
-                outline.band(brush, height, height - 0.026, second)
-    elif person.pattern == "plaid":
-        _draw_plaid(brush, outline, hem, top, colours)
-    elif person.pattern == "dotted":
-        for row in range(11):
-            for column in (-0.75, -0.25, 0.25, 0.75):
-                height, share = 0.785 - 0.045 * row, column + (0.25 if row % 2 else 0.0)
-                if hem + 0.015 < height < top - 0.01 and abs(share) < 0.9:
-                    brush.ellipse(share * outline.width(height), height, 0.0115, 0.0115, second)
-    elif person.pattern == "two-tone":
-        outline.band(brush, top, 0.675, second)
-    elif person.pattern == "printed":
-        middle = skeleton.side * 0.05
-        size = 0.05 * max(0.35, abs(skeleton.turn))
-        brush.box(middle - size, 0.635, middle + size, 0.735, second, 0.015)
-        brush.ellipse(middle, 0.685, size * 0.55, 0.026, colours["upper"])
+@dataclass(frozen=True, slots=True)
+class Cloth:
+    """A stretch of the torso that a pattern fills."""
+
+    outline: Outline
+    top: float
+    hem: float
+    first: Colour
+    second: Colour
 
 
-def _draw_plaid(brush: Brush, outline: Outline, hem: float, top: float, colours: dict[str, Colour]) -> None:
-    second, dark = colours["pattern"], shade(colours["pattern"], 0.72)
+def _draw_stripes(brush: Brush, cloth: Cloth, skeleton: Skeleton) -> None:
+    for row in range(12):
+        height = 0.79 - 0.055 * row
+        if cloth.hem + 0.03 < height < cloth.top:
+            cloth.outline.band(brush, height, height - 0.026, cloth.second)
+
+
+def _draw_plaid(brush: Brush, cloth: Cloth, skeleton: Skeleton) -> None:
     for column in (-0.8, -0.4, 0.0, 0.4, 0.8):
-        outline.band(brush, min(top, 0.80), hem, second, left=column - 0.07, right=column + 0.07)
+        left, right = column - 0.07, column + 0.07
+        cloth.outline.band(brush, min(cloth.top, 0.80), cloth.hem, cloth.second, left=left, right=right)
     for row in range(12):
         height = 0.785 - 0.048 * row
-        if hem + 0.01 < height < top:
-            outline.band(brush, height, height - 0.014, second if row % 2 else dark)
+        if cloth.hem + 0.01 < height < cloth.top:
+            cloth.outline.band(brush, height, height - 0.014, shade(cloth.second, 1.0 if row % 2 else 0.72))
+
+
+def _draw_dots(brush: Brush, cloth: Cloth, skeleton: Skeleton) -> None:
+    for row in range(11):
+        height = 0.785 - 0.045 * row
+        if not cloth.hem + 0.015 < height < cloth.top - 0.01:
+            continue
+        for column in (-0.75, -0.25, 0.25, 0.75) if row % 2 == 0 else (-0.5, 0.0, 0.5):
+            brush.ellipse(column * cloth.outline.width(height), height, 0.0115, 0.0115, cloth.second)
+
+
+def _draw_two_tone(brush: Brush, cloth: Cloth, skeleton: Skeleton) -> None:
+    cloth.outline.band(brush, cloth.top, 0.675, cloth.second)
+
+
+def _draw_print(brush: Brush, cloth: Cloth, skeleton: Skeleton) -> None:
+    middle, size = skeleton.side * 0.05, 0.05 * max(0.35, abs(skeleton.turn))
+    brush.box(middle - size, 0.635, middle + size, 0.735, cloth.second, 0.015)
+    brush.ellipse(middle, 0.685, size * 0.55, 0.026, cloth.first)
+
+
+PATTERN_PAINTERS: dict[str, Callable[[Brush, Cloth, Skeleton], None]] = {
+    "striped": _draw_stripes,
+    "plaid": _draw_plaid,
+    "dotted": _draw_dots,
+    "two-tone": _draw_two_tone,
+    "printed": _draw_print,
+}
 
 
 def _draw_front(
@@ -125,9 +150,13 @@ def _draw_front(
     middle = 0.55 * skeleton.side
     if person.upper in ("jacket", "coat"):
         half = 0.30 * skeleton.turn
-        outline.band(brush, 0.83, HEMS[person.upper] + 0.02, colours["inner"], left=middle - half, right=middle + half)
+        outline.band(
+            brush, 0.83, HEMS[person.upper] + 0.02, colours["inner"], left=middle - half, right=middle + half
+        )
         for edge in (middle - half, middle + half):
-            outline.band(brush, 0.82, HEMS[person.upper], shade(colour, 0.78), left=edge - 0.05, right=edge + 0.05)
+            outline.band(
+                brush, 0.82, HEMS[person.upper], shade(colour, 0.78), left=edge - 0.05, right=edge + 0.05
+            )
     elif person.upper == "shirt":
         outline.band(brush, 0.82, 0.46, shade(colour, 0.82), left=middle - 0.035, right=middle + 0.035)
         for sign in (-1, 1):

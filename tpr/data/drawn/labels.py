@@ -15,7 +15,7 @@ UNKNOWN = -1
 
 
 def mals_labels(person: Person, source: random.Random) -> list[int]:
-    """27 labels in MALS' order and polarity: 0 says "has it" for things and colours; one in ten is unknown."""
+    """27 labels in MALS' order; 0 says "has it" for things and colours; one in ten is unknown."""
     is_dressed = person.lower == "none"
     lower_colour = person.upper_colour if is_dressed else person.lower_colour
     labels = [

@@ -7,20 +7,38 @@ from dataclasses import dataclass
 Weights = Mapping[str, float]
 
 UPPER_COLOURS: Weights = {
-    "black": 15, "white": 12, "grey": 9, "red": 8, "maroon": 4, "pink": 6, "orange": 5, "yellow": 6, "green": 6,
-    "olive": 4, "teal": 4, "blue": 8, "navy": 6, "sky": 6, "purple": 5, "brown": 4, "beige": 5,
+    "black": 15, "white": 12, "grey": 9, "red": 8, "maroon": 4, "pink": 6, "orange": 5, "yellow": 6,
+    "green": 6, "olive": 4, "teal": 4, "blue": 8, "navy": 6, "sky": 6, "purple": 5, "brown": 4, "beige": 5,
 }  # fmt: skip
 LOWER_COLOURS: Weights = {
-    "black": 20, "white": 7, "grey": 11, "red": 4, "maroon": 3, "pink": 3, "yellow": 2, "green": 4, "olive": 6,
-    "blue": 9, "navy": 10, "sky": 6, "purple": 3, "brown": 8, "beige": 10,
+    "black": 20, "white": 7, "grey": 11, "red": 4, "maroon": 3, "pink": 3, "yellow": 2, "green": 4,
+    "olive": 6, "blue": 9, "navy": 10, "sky": 6, "purple": 3, "brown": 8, "beige": 10,
 }  # fmt: skip
 JEANS_COLOURS: Weights = {"blue": 8, "navy": 6, "sky": 5, "black": 5, "grey": 3}
-SHOE_COLOURS: Weights = {"black": 9, "white": 9, "grey": 4, "brown": 4, "red": 3, "blue": 2, "yellow": 1, "pink": 1}
+SHOE_COLOURS: Weights = {
+    "black": 9,
+    "white": 9,
+    "grey": 4,
+    "brown": 4,
+    "red": 3,
+    "blue": 2,
+    "yellow": 1,
+    "pink": 1,
+}
 BAG_COLOURS: Weights = {
     "black": 9, "brown": 5, "red": 5, "blue": 4, "grey": 3, "pink": 3, "green": 3, "yellow": 3, "white": 4,
     "purple": 2, "orange": 2, "beige": 3,
 }  # fmt: skip
-HAT_COLOURS: Weights = {"black": 6, "white": 5, "red": 4, "blue": 3, "grey": 2, "yellow": 2, "green": 2, "beige": 3}
+HAT_COLOURS: Weights = {
+    "black": 6,
+    "white": 5,
+    "red": 4,
+    "blue": 3,
+    "grey": 2,
+    "yellow": 2,
+    "green": 2,
+    "beige": 3,
+}
 HAIR_COLOURS: Weights = {"black": 10, "brown": 8, "blonde": 4, "grey": 2, "ginger": 2}
 HAIR_STYLES: Mapping[str, Weights] = {
     "man": {"short": 16, "bald": 2, "bob": 2, "long": 1},
@@ -28,7 +46,16 @@ HAIR_STYLES: Mapping[str, Weights] = {
 }
 UPPER_KINDS: Mapping[str, Weights] = {
     "man": {"t-shirt": 8, "shirt": 6, "sweater": 4, "hoodie": 4, "jacket": 6, "coat": 3, "vest": 1},
-    "woman": {"t-shirt": 6, "shirt": 5, "sweater": 4, "hoodie": 2, "jacket": 4, "coat": 4, "vest": 3, "dress": 5},
+    "woman": {
+        "t-shirt": 6,
+        "shirt": 5,
+        "sweater": 4,
+        "hoodie": 2,
+        "jacket": 4,
+        "coat": 4,
+        "vest": 3,
+        "dress": 5,
+    },
 }
 LOWER_KINDS: Mapping[str, Weights] = {
     "man": {"trousers": 9, "jeans": 7, "shorts": 6},
@@ -38,7 +65,14 @@ SHOE_KINDS: Mapping[str, Weights] = {
     "man": {"sneakers": 9, "leather shoes": 4, "boots": 3, "sandals": 2},
     "woman": {"sneakers": 7, "boots": 4, "sandals": 3, "heels": 4},
 }
-BAG_KINDS: Weights = {"none": 9, "backpack": 7, "shoulder bag": 6, "handbag": 4, "suitcase": 2, "plastic bag": 2}
+BAG_KINDS: Weights = {
+    "none": 9,
+    "backpack": 7,
+    "shoulder bag": 6,
+    "handbag": 4,
+    "suitcase": 2,
+    "plastic bag": 2,
+}
 HAT_KINDS: Weights = {"none": 15, "cap": 3, "beanie": 2, "sun hat": 2}
 GLASSES_KINDS: Weights = {"none": 14, "glasses": 4, "sunglasses": 2}
 CARRIED_KINDS: Weights = {"none": 14, "phone": 2, "umbrella": 1, "book": 1, "bottle": 1}

@@ -14,7 +14,12 @@ ACTIONS = {
     "left": ("walking to the left", "facing left"),
     "right": ("walking to the right", "facing right"),
 }
-AGES = {"child": ("little", "young"), "young": ("young",), "adult": ("middle-aged", "adult"), "old": ("elderly", "old")}
+AGES = {
+    "child": ("little", "young"),
+    "young": ("young",),
+    "adult": ("middle-aged", "adult"),
+    "old": ("elderly", "old"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +121,10 @@ class Speaker:
         if not tilde:
             return [style]
         colour, _ = self.say("hair colour", self.person.hair_colour)
-        pieces = [Piece(before.rstrip(), True, style.is_wrong), colour, Piece(after.strip(), True, style.is_wrong)]
-        return self._noun_phrase([piece for piece in pieces if piece.text], None)
+        article = "a" if before.startswith("a ") else None
+        before, after = before.removeprefix("a ").rstrip(), after.strip()
+        pieces = [Piece(before, True, style.is_wrong), colour, Piece(after, True, style.is_wrong)]
+        return self._noun_phrase([piece for piece in pieces if piece.text], article)
 
     def accessories(self) -> list[Piece]:
         """Hat, glasses and scarf."""
@@ -127,7 +134,9 @@ class Speaker:
         if person.glasses != "none" and self.view.facing != "back":
             phrases.append(self._noun_phrase([self.say("glasses", person.glasses)[0]], None))
         if person.scarf_colour != "none":
-            phrases.append(self._noun_phrase([self.say("colour", person.scarf_colour)[0], Piece("scarf")], "a"))
+            phrases.append(
+                self._noun_phrase([self.say("colour", person.scarf_colour)[0], Piece("scarf")], "a")
+            )
         return self._list(phrases)
 
     def belongings(self) -> list[Piece]:
@@ -150,12 +159,18 @@ class Speaker:
     def _list(self, phrases: list[list[Piece]]) -> list[Piece]:
         joined: list[Piece] = []
         for number, phrase in enumerate(phrases):
-            joined += phrase if number == 0 else [Piece(" and " if number == len(phrases) - 1 else ", "), *phrase]
+            joined += (
+                phrase if number == 0 else [Piece(" and " if number == len(phrases) - 1 else ", "), *phrase]
+            )
         return joined
 
     def _noun_phrase(self, words: list[Piece], article: str | None) -> list[Piece]:
         """Words with blanks between them; the article "a" becomes "an" before a vowel."""
-        if article == "a" and words[0].text.startswith(("a", "e", "i", "o", "um")) and words[0].text != "one-piece":
+        if (
+            article == "a"
+            and words[0].text.startswith(("a", "e", "i", "o", "um"))
+            and words[0].text != "one-piece"
+        ):
             article = "an"
         pieces = [Piece(f"{article} ")] if article else []
         for number, word in enumerate(words):

@@ -55,7 +55,9 @@ def _draw_shadow(image: Image.Image, brush: Brush, view: View) -> None:
     x, y = brush.origin[0] / 4, min(brush.origin[1] / 4, small.height - 2.0)
     reach = 0.16 * brush.scale / 4
     middle = x - view.light_side * reach * 0.5
-    ImageDraw.Draw(small).ellipse((middle - reach * 1.2, y - reach * 0.3, middle + reach * 1.2, y + reach * 0.18), fill=120)
+    ImageDraw.Draw(small).ellipse(
+        (middle - reach * 1.2, y - reach * 0.3, middle + reach * 1.2, y + reach * 0.18), fill=120
+    )
     mask = small.filter(ImageFilter.BoxBlur(2)).resize(image.size, Image.Resampling.BILINEAR)
     image.paste((28, 28, 34), (0, 0), mask)
 
@@ -99,7 +101,11 @@ def _draw_occluder(image: Image.Image, kind: str, source: random.Random) -> None
         top = height * source.uniform(0.74, 0.88)
         colour = source.choice(((150, 44, 44), (216, 216, 218), (48, 64, 108), (52, 54, 58), (150, 154, 158)))
         draw.rounded_rectangle((-width * 0.2, top, width * 1.2, height * 1.2), width * 0.16, fill=colour)
-        draw.line((0, top + height * 0.04, width, top + height * 0.04), fill=tuple(part // 2 for part in colour), width=4)
+        draw.line(
+            (0, top + height * 0.04, width, top + height * 0.04),
+            fill=tuple(part // 2 for part in colour),
+            width=4,
+        )
     elif kind == "plant":
         side = source.choice((0.0, 1.0))
         for _ in range(16):
@@ -116,7 +122,10 @@ def finish(image: Image.Image, view: View, source: random.Random) -> Image.Image
     grey = (0.299, 0.587, 0.114)
     matrix: list[float] = []
     for channel, gain in enumerate(view.gains):
-        row = [gain * ((1 - view.saturation) * part + (view.saturation if i == channel else 0)) for i, part in enumerate(grey)]
+        row = [
+            gain * ((1 - view.saturation) * part + (view.saturation if i == channel else 0))
+            for i, part in enumerate(grey)
+        ]
         matrix += [*row, 0.0]
     image = image.convert("RGB", tuple(matrix))
     curve = [round(255 * (value / 255) ** view.gamma) for value in range(256)]

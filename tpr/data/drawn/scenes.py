@@ -31,7 +31,9 @@ def paint_street(draw: ImageDraw.ImageDraw, source: random.Random, width: int, h
     x = -source.randint(0, width // 3)
     while x < width:
         house = source.randint(width // 3, width)
-        colour = tone(source, source.choice(((178, 160, 140), (150, 150, 158), (190, 178, 160), (140, 110, 95))))
+        colour = tone(
+            source, source.choice(((178, 160, 140), (150, 150, 158), (190, 178, 160), (140, 110, 95)))
+        )
         draw.rectangle((x, 0, x + house, ground), fill=colour)
         pane = tone(source, (95, 112, 130))
         step = source.randint(9, 14)
@@ -64,7 +66,9 @@ def paint_park(draw: ImageDraw.ImageDraw, source: random.Random, width: int, hei
         x, y = source.uniform(-0.1, 1.1) * width, source.uniform(0.05, 0.85) * horizon
         radius = source.uniform(0.15, 0.4) * width
         draw.line((x, y, x, horizon + 3), fill=(92, 74, 58), width=2)
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius * 0.8), fill=tone(source, (84, 124, 70), 24))
+        draw.ellipse(
+            (x - radius, y - radius, x + radius, y + radius * 0.8), fill=tone(source, (84, 124, 70), 24)
+        )
     draw.rectangle((0, horizon, width, height), fill=tone(source, (124, 154, 88)))
     left, right = source.uniform(-0.6, 0.2) * width, source.uniform(0.8, 1.7) * width
     middle = source.uniform(0.2, 0.8) * width
@@ -79,7 +83,14 @@ def paint_plaza(draw: ImageDraw.ImageDraw, source: random.Random, width: int, he
     roof = horizon - source.randint(4, horizon // 2)
     behind = source.choice(((150, 142, 136), (98, 128, 88), (176, 158, 142)))
     draw.rectangle((0, roof, width, horizon), fill=tone(source, behind))
-    pave(draw, source, width, height, horizon, source.choice(((176, 170, 160), (158, 158, 160), (186, 168, 150))))
+    pave(
+        draw,
+        source,
+        width,
+        height,
+        horizon,
+        source.choice(((176, 170, 160), (158, 158, 160), (186, 168, 150))),
+    )
     line = tone(source, (140, 136, 130))
     gap, y = 3.0, float(horizon)
     while y < height:
@@ -122,7 +133,9 @@ def paint_corridor(draw: ImageDraw.ImageDraw, source: random.Random, width: int,
     draw.rectangle((0, 0, width, ground), fill=tone(source, (208, 206, 198)))
     door = round(source.uniform(-0.2, 0.9) * width)
     draw.rectangle((door, height // 6, door + width // 2, ground), fill=tone(source, (150, 122, 92)))
-    draw.rectangle((door + width // 2 - 4, height // 3, door + width // 2 - 3, height // 3 + 3), fill=(70, 70, 70))
+    draw.rectangle(
+        (door + width // 2 - 4, height // 3, door + width // 2 - 3, height // 3 + 3), fill=(70, 70, 70)
+    )
     draw.rectangle((0, ground - 2, width, ground), fill=(120, 118, 114))
     pave(draw, source, width, height, ground, (172, 168, 160))
 

@@ -42,7 +42,9 @@ def _paste(sheet: Image.Image, shot: Shot, left: int, top: int) -> None:
     with Image.open(io.BytesIO(draw_picture(shot.person, shot.view))) as opened:
         picture = opened.convert("RGB")
     scale = min(CELL_WIDTH / picture.width, PICTURE_HEIGHT / picture.height)
-    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+    picture = picture.resize(
+        (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
+    )
     sheet.paste(picture, (left + (CELL_WIDTH - picture.width) // 2, top))
 
 
@@ -60,7 +62,9 @@ def captions_of(plan: Plan) -> dict[str, str]:
     for value in plan.files.values():
         records: Any = value
         if isinstance(value, dict):
-            records = [{"image": path, "captions": text} for path, text in value.items() if path.endswith(".jpg")]
+            records = [
+                {"image": path, "captions": text} for path, text in value.items() if path.endswith(".jpg")
+            ]
             records += []
         for record in records:
             path = record.get("file_path") or record.get("img_path") or record["image"]

@@ -61,8 +61,13 @@ def build_skeleton(person: Person, view: View) -> Skeleton:
     turn, side = math.cos(view.yaw), math.sin(view.yaw)
     broad = person.build * (1.05 if person.gender == "man" else 0.94)
     swings = [view.stride * math.sin(view.phase), -view.stride * math.sin(view.phase)]
-    legs = [_leg(sign * 0.052 * person.build, swing, turn, side) for sign, swing in zip((-1, 1), swings, strict=True)]
-    arms = [_arm(sign * 0.118 * broad, -swing, turn, side) for sign, swing in zip((-1, 1), swings, strict=True)]
+    legs = [
+        _leg(sign * 0.048 * person.build, swing, turn, side)
+        for sign, swing in zip((-1, 1), swings, strict=True)
+    ]
+    arms = [
+        _arm(sign * 0.106 * broad, -swing, turn, side) for sign, swing in zip((-1, 1), swings, strict=True)
+    ]
     lift = ANKLE - min(leg.end[1] for leg in legs)
     child = person.age == "child"
     return Skeleton(
@@ -70,9 +75,9 @@ def build_skeleton(person: Person, view: View) -> Skeleton:
         side=side,
         head=(0.018 * side, 0.915 - (0.012 if child else 0.0)),
         head_size=0.088 if child else 0.076,
-        shoulder_width=broad * (0.112 * abs(turn) + 0.066 * abs(side)),
-        waist_width=person.build * (0.084 * abs(turn) + 0.068 * abs(side)),
-        hip_width=person.build * (0.096 * abs(turn) + 0.076 * abs(side)),
+        shoulder_width=broad * (0.099 * abs(turn) + 0.060 * abs(side)),
+        waist_width=person.build * (0.075 * abs(turn) + 0.060 * abs(side)),
+        hip_width=person.build * (0.087 * abs(turn) + 0.068 * abs(side)),
         legs=_by_depth(legs),
         arms=_by_depth(arms),
         lift=lift,

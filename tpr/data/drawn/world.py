@@ -8,7 +8,6 @@ import difflib
 import json
 import logging
 import multiprocessing
-import os
 import shutil
 import time
 import warnings
@@ -82,7 +81,9 @@ def draw_world(
         for name in missing:
             stamp[name] = _draw_set(out, name, stamp, seed=seed, identities=size, workers=workers)
     except OSError as error:
-        raise DataError(f"{out}: cannot draw there ({error.strerror or error}); choose another folder") from error
+        raise DataError(
+            f"{out}: cannot draw there ({error.strerror or error}); choose another folder"
+        ) from error
     if missing:
         pictures = sum(stamp[name].pictures for name in missing)
         logger.info("drew %d pictures into %s in %.0f s", pictures, out, time.monotonic() - started)
@@ -99,7 +100,7 @@ def check_names(sets: Sequence[str] | None) -> tuple[str, ...]:
         if name not in PLANNERS:
             near = difflib.get_close_matches(name, PLANNERS, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(PLANNERS)}, all"
-            raise DataError(f"--sets: unknown drawn set '{name}'; {hint}")
+            raise DataError(f"unknown drawn set '{name}'; {hint}")
     return tuple(dict.fromkeys(sets))
 
 
@@ -109,9 +110,13 @@ def read_stamp(out: Path) -> dict[str, DrawnSet]:
     if not path.is_file():
         return {}
     try:
-        return {name: DrawnSet(**entry) for name, entry in json.loads(path.read_text("utf-8"))["sets"].items()}
+        return {
+            name: DrawnSet(**entry) for name, entry in json.loads(path.read_text("utf-8"))["sets"].items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a stamp of this program; remove {out} or choose another folder") from error
+        raise DataError(
+            f"{path}: not a stamp of this program; remove {out} or choose another folder"
+        ) from error
 
 
 def _is_drawn(out: Path, name: str, stamp: dict[str, DrawnSet], seed: int, identities: int) -> bool:
@@ -120,13 +125,15 @@ def _is_drawn(out: Path, name: str, stamp: dict[str, DrawnSet], seed: int, ident
     if not folder.exists():
         return False
     if name not in stamp:
-        raise DataError(f"{folder} exists but was not drawn by this program; move it away or choose another folder")
+        raise DataError(
+            f"{folder} exists but was not drawn by this program; move it away or choose another folder"
+        )
     entry = stamp[name]
     found, asked = (entry.version, entry.seed, entry.identities), (VERSION, seed, identities)
     if found != asked:
         raise DataError(
             f"{folder} was drawn with version={found[0]} seed={found[1]} identities={found[2]}, asked for "
-            f"version={asked[0]} seed={asked[1]} identities={asked[2]}; remove that folder or choose another one"
+            f"version={asked[0]} seed={asked[1]} identities={asked[2]}; remove that folder or choose another"
         )
     return True
 
@@ -180,7 +187,9 @@ def _pool(workers: int) -> Iterator[Any]:
 
 def write_stamp(out: Path, sets: dict[str, DrawnSet]) -> None:
     """Replace the stamp in one move."""
-    text = json.dumps({"version": VERSION, "sets": {name: asdict(entry) for name, entry in sets.items()}}, indent=2)
+    text = json.dumps(
+        {"version": VERSION, "sets": {name: asdict(entry) for name, entry in sets.items()}}, indent=2
+    )
     fresh = out / f".{STAMP}"
     fresh.write_text(text + "\n", "utf-8")
-    os.replace(fresh, out / STAMP)
+    fresh.replace(out / STAMP)

@@ -1,0 +1,105 @@
+"""Nothing but the person tells who it is: size, camera, name and background are drawn apart from identity."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from tpr.data.drawn.benchmarks import CUHK_PEDES, ICFG_PEDES, RSTPREID, Benchmark, plan_benchmark
+from tpr.data.drawn.pictures import draw_picture
+from tpr.data.drawn.plan import Shot
+
+BENCHMARKS = (CUHK_PEDES, ICFG_PEDES, RSTPREID)
+Features = npt.NDArray[np.float64]
+
+
+def nearest_neighbour_rate(features: Features, identity: npt.NDArray[np.int64]) -> float:
+    """Share of pictures whose nearest other picture shows the same person."""
+    features = (features - features.mean(0)) / (features.std(0) + 1e-9)
+    distance = ((features[:, None] - features[None]) ** 2).sum(-1)
+    np.fill_diagonal(distance, np.inf)
+    return float((identity[distance.argmin(1)] == identity).mean())
+
+
+def chance_of(identity: npt.NDArray[np.int64]) -> float:
+    """Share of other pictures that show the same person."""
+    same = identity[:, None] == identity[None]
+    return float((same.sum() - len(identity)) / (len(identity) * (len(identity) - 1)))
+
+
+def mean_colours(pixels: Features, boxes: Sequence[tuple[float, float, float, float]]) -> Features:
+    """Mean colour within boxes (left, top, right, bottom as shares)."""
+    height, width, _ = pixels.shape
+    parts = [
+        pixels[int(top * height) : int(bottom * height), int(left * width) : int(right * width)].mean((0, 1))
+        for left, top, right, bottom in boxes
+    ]
+    return np.concatenate(parts)
+
+
+CORNERS = ((0.0, 0.0, 0.2, 0.1), (0.8, 0.0, 1.0, 0.1), (0.0, 0.0, 0.1, 0.3), (0.9, 0.0, 1.0, 0.3))
+BODY = ((0.42, 0.25, 0.58, 0.42), (0.42, 0.56, 0.58, 0.68))
+
+
+@pytest.fixture(scope="module")
+def drawn() -> tuple[list[Shot], list[Features]]:
+    shots = list(plan_benchmark(ICFG_PEDES, 25, seed=0).shots)
+    pictures = [Image.open(io.BytesIO(draw_picture(shot.person, shot.view))) for shot in shots]
+    return shots, [np.asarray(picture, dtype=np.float64) for picture in pictures]
+
+
+def test_background_alone_scores_chance(drawn: tuple[list[Shot], list[Features]]) -> None:
+    shots, pictures = drawn
+    identity = np.array([shot.identity for shot in shots])
+    features = np.stack([mean_colours(pixels, CORNERS) for pixels in pictures])
+    chance = chance_of(identity)
+    spread = (chance * (1 - chance) / len(identity)) ** 0.5
+    assert nearest_neighbour_rate(features, identity) < chance + 4 * spread
+
+
+def test_clothes_score_far_above_chance_so_the_control_can_fail(
+    drawn: tuple[list[Shot], list[Features]],
+) -> None:
+    shots, pictures = drawn
+    identity = np.array([shot.identity for shot in shots])
+    features = np.stack([mean_colours(pixels, BODY) for pixels in pictures])
+    assert nearest_neighbour_rate(features, identity) > 6 * chance_of(identity)
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
+def test_size_scene_and_camera_do_not_depend_on_identity(benchmark: Benchmark) -> None:
+    shots = plan_benchmark(benchmark, 110, seed=0).shots
+    identity = np.array([shot.identity for shot in shots])
+    same = identity[:, None] == identity[None]
+    np.fill_diagonal(same, False)
+    for values in (
+        [s.camera for s in shots],
+        [s.view.scene for s in shots],
+        [s.view.occluder for s in shots],
+    ):
+        codes = np.unique(values, return_inverse=True)[1]
+        equal = codes[:, None] == codes[None]
+        assert abs(equal[same].mean() - equal[~same].mean()) < 0.035
+    for numbers in (
+        np.array([s.view.size for s in shots], dtype=float)[:, 0],
+        np.array([s.view.zoom for s in shots]),
+        np.array([s.view.gains[0] for s in shots]),
+    ):
+        centred = (numbers - numbers.mean()) / numbers.std()
+        products = centred[:, None] * centred[None]
+        assert abs(products[same].mean()) < 0.07, "correlation between two pictures of one person"
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
+def test_file_names_do_not_tell_the_identity(benchmark: Benchmark) -> None:
+    shots = plan_benchmark(benchmark, 110, seed=0).shots
+    numbers = np.array(
+        [[int("".join(filter(str.isdigit, s.path.rpartition("/")[2][:6])))] for s in shots], float
+    )
+    identity = np.array([shot.identity for shot in shots])
+    chance = chance_of(identity)
+    assert len(np.unique(numbers)) == len(numbers)
+    assert nearest_neighbour_rate(numbers, identity) < chance + 4 * (chance / len(identity)) ** 0.5

@@ -1,0 +1,239 @@
+"""The drawn world on disk: layouts by key, counts, same bytes for the same seed, stamps and refusals."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tpr.data.drawn import draw_world
+from tpr.data.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, FOLDERS, PLANNERS
+from tpr.data.drawn.world import World
+from tpr.errors import DataError
+
+SMALL = 3
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return draw_world(tmp_path_factory.mktemp("drawn"), sets=["all"], identities=SMALL, workers=1)
+
+
+def read(world: World, path: str) -> Any:
+    return json.loads((world.out / path).read_text("utf-8"))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def pictures_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg")}
+
+
+def test_cuhk_pedes_has_the_published_keys_folders_and_one_based_identities(world: World) -> None:
+    records = read(world, "CUHK-PEDES/reid_raw.json")
+    assert all(set(r) == {"split", "captions", "file_path", "processed_tokens", "id"} for r in records)
+    assert {r["file_path"] for r in records} == pictures_in(world.out / "CUHK-PEDES/imgs")
+    folders = {"cam_a", "cam_b", "CUHK01", "CUHK03", "Market", "test_query", "train_query"}
+    assert {r["file_path"].partition("/")[0] for r in records} <= folders
+    assert {r["split"] for r in records} == {"train", "val", "test"}
+    assert all(len(r["captions"]) == len(r["processed_tokens"]) == 2 for r in records)
+    train = {r["id"] for r in records if r["split"] == "train"}
+    assert train == set(range(1, len(train) + 1))
+    assert {r["id"] for r in records} == set(range(1, max(r["id"] for r in records) + 1))
+
+
+def test_icfg_pedes_has_one_caption_zero_based_identities_and_folders_that_are_not_the_split(
+    world: World,
+) -> None:
+    records = read(world, "ICFG-PEDES/ICFG-PEDES.json")
+    assert all(set(r) == {"split", "captions", "file_path", "processed_tokens", "id"} for r in records)
+    assert all(len(r["captions"]) == 1 for r in records)
+    assert {r["file_path"] for r in records} == pictures_in(world.out / "ICFG-PEDES/imgs")
+    assert {r["split"] for r in records} == {"train", "test"}
+    assert len({(r["split"], r["file_path"].partition("/")[0]) for r in records}) == 4
+    assert min(r["id"] for r in records) == 0
+
+
+def test_rstpreid_is_flat_has_five_pictures_a_person_and_names_them_by_img_path(world: World) -> None:
+    records = read(world, "RSTPReid/data_captions.json")
+    assert all(set(r) == {"split", "captions", "img_path", "id"} for r in records)
+    assert {r["img_path"] for r in records} == pictures_in(world.out / "RSTPReid/imgs")
+    assert not any("/" in r["img_path"] for r in records)
+    assert all(sum(r["id"] == identity for r in records) == 5 for identity in {r["id"] for r in records})
+    order = [r["split"] for r in sorted(records, key=lambda r: r["id"])]
+    assert order == sorted(order, key=("train", "val", "test").index)
+
+
+def test_luperson_mllm_has_four_flat_caption_files_over_the_same_pictures_and_the_truth(world: World) -> None:
+    names = pictures_in(world.out / "LUPerson-MLLM/images")
+    assert len(names) == 27 * SMALL
+    truth = read(world, "LUPerson-MLLM/truth.json")
+    assert set(truth["pictures"]) == names
+    for file in ("Ts-qwen", "Td-qwen", "Ts-shikra", "Td-shikra"):
+        captions = read(world, f"LUPerson-MLLM/captions/{file}.json")
+        assert set(captions) == names == set(truth["captions"][file])
+        assert all(isinstance(text, str) and text for text in captions.values())
+
+
+def test_synth_pedes_has_five_keys_parts_and_six_attribute_fields(world: World) -> None:
+    records = read(world, "SYNTH-PEDES/synthpedes-dataset.json")
+    assert all(set(r) == {"id", "file_path", "attributes", "captions", "prompt_caption"} for r in records)
+    assert {r["file_path"] for r in records} == pictures_in(world.out / "SYNTH-PEDES")
+    assert all(len(r["attributes"]) == 1 and r["attributes"][0].count(",") == 5 for r in records)
+    assert all(len(r["captions"]) in (1, 2) and len(r["prompt_caption"]) == 1 for r in records)
+    assert all(r["file_path"].split("/")[1] == str(r["id"]) for r in records)
+    assert {r["id"] for r in records} == set(range(1, SMALL + 1))
+
+
+def test_ham_pedes_maps_paths_to_two_captions_and_its_pictures_are_those_of_synth_pedes(world: World) -> None:
+    captions = read(world, "HAM-PEDES/ham-pedes.json")
+    assert set(captions) == pictures_in(world.out / "HAM-PEDES")
+    assert all(len(texts) == 2 for texts in captions.values())
+    for path in captions:
+        same = (world.out / "SYNTH-PEDES" / path).read_bytes()
+        assert (world.out / "HAM-PEDES" / path).read_bytes() == same
+
+
+def test_mals_has_attribute_lists_with_27_labels_and_lower_case_captions(world: World) -> None:
+    files = sorted((world.out / "MALS/gene_attrs").glob("g_*_attrs.json"))
+    assert [file.name for file in files] == [
+        f"g_{subset}_attrs.json" for subset in ("4x", "c_g_a_0", "c_g_a", "i_g_a_0", "i_g_a")
+    ]
+    records = [record for file in files for record in json.loads(file.read_text())]
+    assert {r["image"] for r in records} == {
+        f"gene_crop/{p}" for p in pictures_in(world.out / "MALS/gene_crop")
+    }
+    for record in records:
+        assert set(record) == {"image", "caption", "image_id", "label"}
+        assert record["caption"] == record["caption"].lower().strip(".")
+        assert len(record["label"]) == 27
+        assert set(record["label"]) <= {-1, 0, 1}
+        _, subset, file = record["image"].split("/")
+        assert record["image_id"] == f"{subset}_{file.removesuffix('.jpg')}"
+
+
+def test_pictures_are_rgb_jpegs_of_benchmark_sizes(world: World) -> None:
+    for path in world.out.rglob("*.jpg"):
+        with Image.open(path) as picture:
+            assert (picture.format, picture.mode) == ("JPEG", "RGB")
+            assert 128 <= picture.height <= 400
+            assert 44 <= picture.width <= 185
+            assert 1.9 < picture.height / picture.width < 3.0
+
+
+def test_stamp_counts_what_is_on_disk(world: World) -> None:
+    stamp = read(world, "drawn.json")
+    assert list(stamp["sets"]) == list(PLANNERS)
+    for entry in stamp["sets"].values():
+        assert entry["pictures"] == len(pictures_in(world.out / entry["folder"]))
+    assert stamp["sets"]["luperson_mllm"]["captions"] == 4 * 27 * SMALL
+
+
+def test_same_seed_gives_the_same_bytes_whatever_the_workers_and_another_seed_does_not(
+    world: World, tmp_path: Path
+) -> None:
+    sets = ["cuhk_pedes", "mals"]
+    draw_world(tmp_path / "two", sets=sets, identities=SMALL, workers=2)
+    draw_world(tmp_path / "other", sets=sets, identities=SMALL, workers=1, seed=1)
+    for name in sets:
+        assert digests(tmp_path / "two" / FOLDERS[name]) == digests(world.out / FOLDERS[name])
+        first = set(digests(world.out / FOLDERS[name]).values())
+        assert not first & set(digests(tmp_path / "other" / FOLDERS[name]).values())
+
+
+def test_second_call_draws_nothing_and_says_so(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    before = {path: path.stat().st_mtime_ns for path in world.out.rglob("*")}
+    with caplog.at_level("INFO"):
+        again = draw_world(world.out, identities=SMALL)
+    assert again.drawn_now == ()
+    assert tuple(again.sets) == DEFAULT_SETS
+    assert "is already drawn" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in world.out.rglob("*")} == before
+
+
+def test_further_sets_join_those_that_are_there(tmp_path: Path) -> None:
+    draw_world(tmp_path, sets=["icfg_pedes"], identities=2, workers=1)
+    before = digests(tmp_path / "ICFG-PEDES")
+    later = draw_world(tmp_path, sets=["icfg_pedes", "mals"], identities=2, workers=1)
+    assert later.drawn_now == ("mals",)
+    assert digests(tmp_path / "ICFG-PEDES") == before
+
+
+def test_half_drawn_sets_are_drawn_again(tmp_path: Path) -> None:
+    whole = draw_world(tmp_path / "whole", sets=["mals"], identities=2, workers=1)
+    half = tmp_path / "half"
+    (half / ".drawing-MALS").mkdir(parents=True)
+    (half / ".drawing-MALS" / "rest.jpg").write_bytes(b"")
+    draw_world(half, sets=["mals"], identities=2, workers=1)
+    assert digests(half / "MALS") == digests(whole.out / "MALS")
+    assert not (half / ".drawing-MALS").exists()
+
+
+def test_set_entered_in_the_stamp_but_not_yet_in_place_is_drawn_again(tmp_path: Path) -> None:
+    draw_world(tmp_path, sets=["mals"], identities=2, workers=1)
+    (tmp_path / "MALS").rename(tmp_path / ".drawing-MALS")
+    assert draw_world(tmp_path, sets=["mals"], identities=2, workers=1).drawn_now == ("mals",)
+    assert (tmp_path / "MALS/gene_attrs/g_4x_attrs.json").is_file()
+
+
+def test_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "MALS").mkdir()
+    (tmp_path / "MALS" / "precious.txt").write_text("mine")
+    with pytest.raises(DataError, match="MALS exists but was not drawn by this program; move it away"):
+        draw_world(tmp_path, sets=["mals"], identities=2, workers=1)
+    assert (tmp_path / "MALS" / "precious.txt").read_text() == "mine"
+    assert not (tmp_path / "drawn.json").exists()
+
+
+def test_other_arguments_for_a_drawn_set_are_one_clear_line(world: World) -> None:
+    message = (
+        rf"LUPerson-MLLM was drawn with version=1 seed=0 identities={SMALL}, asked for version=1 seed=7 "
+    )
+    with pytest.raises(DataError, match=message) as caught:
+        draw_world(world.out, identities=SMALL, seed=7)
+    assert "\n" not in str(caught.value)
+    assert "remove that folder or choose another" in str(caught.value)
+
+
+def test_unknown_set_suggests_the_nearest_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="unknown drawn set 'cuhk_pede'; did you mean 'cuhk_pedes'"):
+        draw_world(tmp_path, sets=["cuhk_pede"])
+    with pytest.raises(DataError, match="known: luperson_mllm, .*, all"):
+        draw_world(tmp_path, sets=["zzz"])
+
+
+def test_damaged_stamp_and_tiny_worlds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="identities must be at least 2, got 1"):
+        draw_world(tmp_path, identities=1)
+    (tmp_path / "drawn.json").write_text('{"sets": [1]}')
+    with pytest.raises(DataError, match=r"drawn\.json: not a stamp of this program"):
+        draw_world(tmp_path)
+
+
+def test_file_in_the_way_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot draw there"):
+        draw_world(tmp_path / "file", sets=["mals"], identities=2, workers=1)
+
+
+@pytest.mark.parametrize("name", ["cuhk_pedes", "icfg_pedes", "rstpreid"])
+def test_default_benchmarks_have_100_test_identities_and_300_gallery_pictures(name: str) -> None:
+    plan = PLANNERS[name](DEFAULT_IDENTITIES, 0)
+    (records,) = plan.files.values()
+    of_split = {
+        split: {r["id"] for r in records if r["split"] == split} for split in {r["split"] for r in records}
+    }
+    assert len(of_split["test"]) >= 100
+    assert sum(r["split"] == "test" for r in records) >= 300
+    assert not of_split["train"] & of_split["test"]
+    assert not of_split["train"] & of_split.get("val", set())
+    assert not of_split["test"] & of_split.get("val", set())
+    people = [shot.person for shot in plan.shots]
+    test_people = {shot.person for shot in plan.shots if shot.identity in of_split["test"]}
+    assert len(set(people)) == plan.identities
+    assert not test_people & {shot.person for shot in plan.shots if shot.identity in of_split["train"]}
