@@ -26,9 +26,9 @@ def oracle(queries: Tensor, gallery: Tensor, query_identity: Tensor, gallery_ide
     """Slow twin: a stable float64 sort of the whole gallery for each query, and plain loops."""
     values: list[list[float]] = []
     unit_gallery = torch.nn.functional.normalize(gallery.double(), dim=1)
-    for query, identity in zip(
-        torch.nn.functional.normalize(queries.double(), dim=1), query_identity, strict=True
-    ):
+    unit_queries = torch.nn.functional.normalize(queries.double(), dim=1)
+    gallery_names = gallery_identity.tolist()
+    for query, identity in zip(unit_queries, query_identity.tolist(), strict=True):
         # Sums of products row by row: equal gallery rows give equal scores to the last bit.
         order = torch.sort((unit_gallery * query).sum(1), descending=True, stable=True).indices
         ranks = [rank for rank, item in enumerate(order.tolist(), 1) if gallery_names[item] == identity]

@@ -34,16 +34,18 @@ def embed(
     autocast: Autocast,
     workers: int = 0,
     indices: IndexArray | None = None,
+    is_shared: bool = True,
 ) -> Tensor:
     """(N, D) float32 on `device`, the same on every rank: each picture, or each caption, of the corpus.
 
     batch: rows per chunk. indices: only these pictures (rows) or captions (running numbers), in this order.
-    autocast: makes the context of the run's arithmetic. All ranks must call it together.
+    autocast: makes the context of the run's arithmetic. is_shared: all ranks call this together and share
+    the work; otherwise this rank does all of it alone.
     """
     total = len(corpus) if side == "image" else corpus.caption_count
     wanted = np.arange(total, dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
-    chunks = assign_chunks(len(wanted), batch)
-    own = wanted[chunks[distributed.rank()]]
+    chunks = assign_chunks(len(wanted), batch, distributed.world_size() if is_shared else 1)
+    own = wanted[chunks[distributed.rank() if is_shared else 0]]
     batches: Iterable[Batch] = ()
     if len(own) and side == "image":
         batches = iterate_images(corpus, data, batch=batch, workers=workers, device=device, indices=own)
@@ -59,16 +61,16 @@ def embed(
         return gather_chunks(local, chunks)
 
 
-def assign_chunks(total: int, batch: int) -> list[IndexArray]:
+def assign_chunks(total: int, batch: int, ranks: int) -> list[IndexArray]:
     """Positions of each rank: every chunk of `batch` rows in turn to the next rank."""
     position = np.arange(total, dtype=np.int64)
-    owner = position // batch % distributed.world_size()
-    return [position[owner == rank] for rank in range(distributed.world_size())]
+    owner = position // batch % ranks
+    return [position[owner == rank] for rank in range(ranks)]
 
 
 def gather_chunks(local: Tensor, chunks: list[IndexArray]) -> Tensor:
     """(N, D) rows of all ranks in their places. local: this rank's rows, (its count, D) or (0, anything)."""
-    if distributed.world_size() == 1:
+    if len(chunks) == 1:
         return local
     width = torch.tensor([local.shape[1]], device=local.device)
     dist.all_reduce(width, op=dist.ReduceOp.MAX)

@@ -58,10 +58,12 @@ class Evaluator:
     def evaluate(self, system: System, which: Literal["val", "test"]) -> Results:
         """Every set of one kind in every asked direction. Every rank must call it and gets the same.
 
-        Raises DataError where there is no such set or none of a set's queries has a match.
+        Raises DataError where there is no such set, or one without captions.
         """
         rows = []
         for name, corpus in self.get_sets(which).items():
+            if not corpus.caption_count:
+                raise DataError(f"{name}: no picture of the {which} split has a caption to search with")
             features = {side: self.embed(system, corpus, side) for side in ("image", "text")}
             for direction in self.experiment.evaluation.directions:
                 rows.append(self.measure(name, corpus, direction, features))
@@ -73,10 +75,7 @@ class Evaluator:
         identity = {"image": corpus.identity, "text": corpus.identity[corpus.caption_owners()]}
         query, gallery = ("text", "image") if direction == "text_to_image" else ("image", "text")
         results = rank_in_shards(features[query], features[gallery], identity[query], identity[gallery])
-        try:
-            metrics = summarise(results)
-        except DataError as error:
-            raise DataError(f"{name}: {error}") from None
+        metrics = summarise(results, f"{name}, {direction.replace('_', ' ')}")
         intervals = bootstrap_intervals(results) if self.experiment.evaluation.intervals else None
         return Row(name, direction, metrics, intervals)
 
@@ -88,13 +87,14 @@ class Evaluator:
     def rankings(self, system: System, name: str, queries: int, top: int = 10) -> list[Ranking]:
         """The best pictures of a test set for captions spread evenly over it, the first of each picture.
 
-        Not the best or worst queries: what a reader sees is a fair sample. Every rank must call it.
+        Not the best or worst queries: what a reader sees is a fair sample. This rank works alone.
         """
         corpus = self.get_sets("test")[name]
         described = np.flatnonzero(np.diff(corpus.caption_offsets))
         chosen = described[np.unique(np.linspace(0, len(described) - 1, queries).round().astype(np.int64))]
-        images = self.embed(system, corpus, "image")
-        texts = self.embed(system, corpus, "text", corpus.caption_offsets[chosen])
+        images = self.embed(system, corpus, "image", is_shared=False)
+        captions = corpus.caption_offsets[chosen]
+        texts = self.embed(system, corpus, "text", indices=captions, is_shared=False)
         scores = torch.nn.functional.normalize(texts, dim=1) @ torch.nn.functional.normalize(images, dim=1).T
         best = torch.sort(scores, dim=1, descending=True, stable=True)
         rows, values = best.indices[:, :top].cpu().numpy(), best.values[:, :top].cpu().numpy()
@@ -110,7 +110,15 @@ class Evaluator:
             for row, found, score in zip(chosen, rows, values, strict=True)
         ]
 
-    def embed(self, system: System, corpus: Corpus, side: Side, indices: IndexArray | None = None) -> Tensor:
+    def embed(
+        self,
+        system: System,
+        corpus: Corpus,
+        side: Side,
+        *,
+        indices: IndexArray | None = None,
+        is_shared: bool = True,
+    ) -> Tensor:
         """Features of one side of a corpus with this run's options."""
         return embed(
             system,
@@ -122,6 +130,7 @@ class Evaluator:
             autocast=self.precision.autocast,
             workers=self.experiment.runtime.workers,
             indices=indices,
+            is_shared=is_shared,
         )
 
     def get_sets(self, which: Literal["val", "test"]) -> Mapping[str, Corpus]:

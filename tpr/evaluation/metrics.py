@@ -147,12 +147,16 @@ def concatenate(parts: Sequence[QueryResults]) -> QueryResults:
     return QueryResults(*columns)
 
 
-def summarise(results: QueryResults) -> Metrics:
-    """Means in percent; warns of queries without a match, and raises DataError where all are."""
+def summarise(results: QueryResults, label: str = "") -> Metrics:
+    """Means in percent; warns of queries without a match, and raises DataError where all are.
+
+    label: what is measured, in front of these messages.
+    """
+    place = f"{label}: " if label else ""
     total, matched = len(results.first), int((results.first > 0).sum())
     if not matched:
         raise DataError(
-            f"none of {total} queries has a match in the gallery: nothing can be measured; "
+            f"{place}none of {total} queries has a match in the gallery: nothing can be measured; "
             "check that queries and gallery come from the same split and share identities"
         )
     if matched < total:

@@ -1,1 +1,1 @@
-"""tpr.report"""
+"""What a run tells people: console, journal, tables and pictures of results."""

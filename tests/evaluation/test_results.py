@@ -1,0 +1,82 @@
+import json
+
+import pytest
+
+from tpr.evaluation.metrics import Metrics
+from tpr.evaluation.results import SELECTED_ON_TEST, Direction, Results, Row
+
+
+def row(name: str, r1: float, *, direction: Direction = "text_to_image", model: str = "") -> Row:
+    metrics = Metrics(r1=r1, r5=r1 + 10, r10=r1 + 20, map=r1 / 2, minp=r1 / 4, queries=100, unmatched=1)
+    return Row(name, direction, metrics, None, model)
+
+
+def test_table_has_a_row_per_set_and_their_mean() -> None:
+    results = Results((row("cuhk_pedes", 40.0), row("icfg_pedes", 20.125)))
+    assert results.to_table() == "\n".join(
+        [
+            "+------------+-------+-------+-------+-------+-------+",
+            "| set        |   R@1 |   R@5 |  R@10 |   mAP |  mINP |",
+            "+------------+-------+-------+-------+-------+-------+",
+            "| cuhk_pedes | 40.00 | 50.00 | 60.00 | 20.00 | 10.00 |",
+            "| icfg_pedes | 20.12 | 30.12 | 40.12 | 10.06 |  5.03 |",
+            "+------------+-------+-------+-------+-------+-------+",
+            "| mean       | 30.06 | 40.06 | 50.06 | 15.03 |  7.52 |",
+            "+------------+-------+-------+-------+-------+-------+",
+        ]
+    )
+
+
+def test_a_single_set_has_no_mean_row() -> None:
+    assert "mean" not in Results((row("rstpreid", 40.0),)).to_table()
+
+
+def test_directions_and_their_means_stand_apart() -> None:
+    rows = [row(name, r1, direction="text_to_image") for name, r1 in (("a", 10), ("b", 20))]
+    rows += [row(name, r1, direction="image_to_text") for name, r1 in (("a", 50), ("b", 70))]
+    results = Results(tuple(rows))
+    assert [(mean.direction, mean.metrics.r1) for mean in results.list_means()] == [
+        ("text_to_image", 15),
+        ("image_to_text", 60),
+    ]
+    assert "| mean | image to text | 60.00 |" in results.to_table()
+
+
+def test_selection_on_test_is_marked_under_the_table() -> None:
+    text = Results((row("a", 1.0),), SELECTED_ON_TEST).to_table("direct transfer")
+    assert text.endswith("\n(the best epoch was selected on the test sets, as published)")
+    assert "direct transfer" in text.splitlines()[1]
+
+
+def test_merged_results_keep_their_names_marks_and_order() -> None:
+    before = Results((row("a", 10.0),)).name_model("direct transfer")
+    after = Results((row("a", 30.0),), "beware").name_model("fine-tuned")
+    merged = before.merge(after)
+    assert [line.split("|")[2].strip() for line in merged.to_table().splitlines() if "| a " in line] == [
+        "direct transfer",
+        "fine-tuned",
+    ]
+    assert merged.mark == "beware"
+    with pytest.raises(ValueError, match="two rows measure the same"):
+        before.merge(before)
+
+
+def test_intervals_stand_behind_their_numbers() -> None:
+    plain = row("a", 40.0)
+    intervals = {name: (39.0, 41.25) for name in ("r1", "r5", "r10", "map", "minp")}
+    results = Results((Row("a", "text_to_image", plain.metrics, intervals),))
+    assert "40.00 [39.0, 41.2]" in results.to_table()
+    assert Results.from_json(json.loads(json.dumps(results.to_json()))) == results
+
+
+def test_json_is_read_back_unchanged() -> None:
+    results = Results((row("a", 40.1), row("a", 60.3, model="fine-tuned")), SELECTED_ON_TEST)
+    tree = json.loads(json.dumps(results.to_json()))
+    assert tree["rows"][0]["r1"] == 40.1
+    assert "model" not in tree["rows"][0]
+    assert Results.from_json(tree) == results
+
+
+def test_an_interval_upside_down_is_refused() -> None:
+    with pytest.raises(ValueError, match="interval of r1 runs from 5 down to 4"):
+        Row("a", "text_to_image", row("a", 1.0).metrics, {"r1": (5, 4)})

@@ -1,0 +1,58 @@
+"""Features and metrics do not depend on the number of processes, to the last bit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from tests.evaluation.toy_world import ProductSystem, make_corpus, make_evaluator
+from tpr.evaluation import evaluator as evaluator_module
+
+BATCHES = (3, 8, 100)  # many chunks each, one chunk each, and a second process without any
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Features of both sides for every batch size, and the results of all sets."""
+    evaluator_module.SHARD_QUERIES = 4
+    corpora = make_corpus(folder, "a"), make_corpus(folder, "bb", images=10, identities=3)
+    found: dict[str, Any] = {}
+    for batch in BATCHES:
+        directions = ("text_to_image", "image_to_text")
+        evaluator = make_evaluator(folder, *corpora, batch=batch, directions=directions, intervals=True)
+        system = ProductSystem()
+        for side in ("image", "text"):
+            found[f"{batch} {side}"] = evaluator.embed(system, corpora[0], side)
+        found[f"{batch} results"] = evaluator.evaluate(system, "test").to_json()
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            found[f"{batch} ranking"] = [
+                ranking.rows.tolist() for ranking in evaluator.rankings(system, "a", queries=3)
+            ]
+    return found
+
+
+def measure_on_rank(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.save(measure(folder), folder / f"rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.ddp
+def test_two_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluator_module, "SHARD_QUERIES", 4)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = measure(tmp_path)
+    torch.set_num_threads(threads)
+    mp.spawn(measure_on_rank, (tmp_path,), nprocs=2)
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
+        for name, value in found.items():
+            if isinstance(value, torch.Tensor):
+                assert np.array_equal(value.numpy(), alone[name].numpy()), (rank, name)
+            else:
+                assert value == alone[name], (rank, name)
