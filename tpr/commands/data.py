@@ -24,7 +24,7 @@ CHECK_EXAMPLES = """examples:
   tpr data check configs/irra/cuhk_pedes.yaml data.root=/data"""
 PACK_EXAMPLES = """examples:
   tpr data pack cuhk_pedes --root /data
-  tpr data pack synth_pedes --root /data --out /fast captions=published images=1000000"""
+  tpr data pack synth_pedes --root /data --out /fast --options captions=published images=1000000"""
 SHOWN = 3
 """Findings of each kind that are named; the others are counted."""
 GIGABYTE = 2**30
@@ -56,7 +56,7 @@ def add_parser(subparsers: Any) -> None:
         allow_abbrev=False,
     )
     pack.add_argument("set", metavar="SET", help=f"one of {', '.join(ADAPTERS)}")
-    pack.add_argument("options", nargs="*", metavar="key=value", help="options of the set")
+    pack.add_argument("--options", nargs="+", default=[], metavar="key=value", help="options of the set")
     pack.add_argument(
         "--root", type=Path, help="data root; default: the environment variable TPR_DATA, else data"
     )
@@ -69,9 +69,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run_check(namespace: argparse.Namespace) -> int:
     """Check sets, print findings and the closing table; 2 if something is broken."""
-    data = read_data_options(namespace.arguments)
+    # Words after --sets are taken for names by the parser, settings such as data.root=/data as well.
+    names = [word for word in namespace.sets if "=" not in word]
+    data = read_data_options([*namespace.arguments, *(word for word in namespace.sets if "=" in word)])
     named = list({repr(choice): choice for choice in (*data.train, *data.test)}.values())
-    choices = choose_sets(data.root, namespace.sets) if namespace.sets or not named else named
+    choices = choose_sets(data.root, names) if names or not named else named
     report = check_sets(choices, data, read_pictures=not namespace.no_decode)
     for line in [*report.notes, *list_findings(report)]:
         say(line)
@@ -164,8 +166,8 @@ def make_table(report: CheckReport) -> PrettyTable:
             "verdict",
         ]
     )
-    for column in table.field_names[2:8]:
-        table.align[column] = "r"
+    for column in table.field_names:
+        table.align[column] = "l" if column in ("set", "split", "verdict") else "r"
     for name in report.failures:
         table.add_row([name, "", "", "", "", "", "", "", "broken"])
     for split in report.splits:

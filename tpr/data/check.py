@@ -85,7 +85,7 @@ class CheckReport:
     failures: dict[str, str] = field(default_factory=dict)
     """Set -> why it could not be read at all."""
     notes: list[str] = field(default_factory=list)
-    """What the adapters have to say."""
+    """Published splits that were not found."""
 
     @property
     def is_broken(self) -> bool:
@@ -142,9 +142,6 @@ def check_sets(choices: Iterable[Choice], data: DataOptions, *, read_pictures: b
         except DataError as error:
             report.failures[adapter.label] = str(error)
             continue
-        report.notes += [
-            f"{adapter.label}: {note}" for note in (*entry.manifest.notes, *entry.manifest.warnings)
-        ]
         for corpus in opened:
             corpora.append(
                 (corpus, SplitReport(adapter.label, corpus.split, *_count(corpus, adapter.counts)))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tpr.data.corpus import Corpus, IndexArray, map_files, number_identities
+from tpr.data.corpus import Corpus, IndexArray, map_files, number_identities, offsets_of
 from tpr.data.sample import SPLITS, Sample, Split
 from tpr.errors import DataError
 
@@ -174,10 +174,9 @@ def write_index(folder: Path, split: Split, files: list[str], fingerprint: str) 
     table = map_files([folder / name for name in files])
     identity = read_identity(table)
     numbers = number_identities(identity)
-    lengths = [pa.compute.list_value_length(chunk).to_numpy() for chunk in table.column("captions").chunks]
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
+    offsets = offsets_of(table.column("captions"))
     save_array(folder / f"{split}.identity.npy", numbers if split == "train" else identity)
-    save_array(folder / f"{split}.offsets.npy", offsets.astype(np.int64))
+    save_array(folder / f"{split}.offsets.npy", offsets)
     return SplitFiles(files, len(identity), int(offsets[-1]), int(numbers.max()) + 1, fingerprint)
 
 
@@ -244,7 +243,8 @@ def map_array(path: Path, length: int) -> IndexArray:
     """An index array whose pages are shared until somebody writes to them."""
     try:
         # Mode c maps privately: torch accepts the array without a warning, and the file never changes.
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+        # A plain array over the mapping: indexing numpy's own memmap class is slower.
+        array: npt.NDArray[Any] = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
     if array.shape != (length,) or array.dtype != np.int64:

@@ -75,6 +75,8 @@ class Corpus:
     @property
     def identity_count(self) -> int:
         """Distinct identities."""
+        if self.split == "train":
+            return int(self.identity.max(initial=-1)) + 1
         return int(len(np.unique(self.identity)))
 
     def image_path(self, row: int) -> str:

@@ -51,8 +51,8 @@ class Packed:
 def pack_set(choice: Choice, data: DataOptions, out: Path, shard_bytes: int = SHARD_BYTES) -> Packed:
     """Write a set and its pictures below `out`. DataError if a picture is missing or space runs out."""
     adapter = build_adapter(choice)
-    source = adapter.find_folder(data.root)
-    folder = out / (source.relative_to(data.root) if source else Path(adapter.folders[0])) / PACKED
+    source = adapter.folder(data.root)
+    folder = out / source.relative_to(data.root) / PACKED
     if folder.exists():
         raise DataError(f"{folder} exists already; remove it to pack again")
     entry = open_entry(adapter, data)
