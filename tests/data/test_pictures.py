@@ -33,7 +33,7 @@ def by_pillow(data: bytes) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"quality": 95, "subsampling": 0}, {"progressive": True}, {"optimize": True}, {"restart_marker_blocks": 2}],
+    [{}, {"subsampling": 0}, {"progressive": True}, {"optimize": True}, {"restart_marker_blocks": 2}],
 )
 def test_jpegs_decode_to_pillows_pixels(options: dict) -> None:
     data = encode(draw(), **options)
@@ -49,9 +49,9 @@ def test_grey_and_cmyk_jpegs_become_rgb(mode: str) -> None:
     assert torch.equal(decode(data), by_pillow(data))
 
 
-@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("PNG", "P"), ("PNG", "LA"), ("PNG", "1"), ("BMP", "RGB")])
-def test_other_formats_are_read_by_pillow(kind: str, mode: str) -> None:
-    data = encode(draw().convert(mode), kind)
+@pytest.mark.parametrize("mode", ["RGB", "P", "LA", "1"])
+def test_pngs_are_read_by_pillow(mode: str) -> None:
+    data = encode(draw().convert(mode), "PNG")
     assert torch.equal(decode(data), by_pillow(data))
 
 

@@ -72,6 +72,7 @@ def test_numpy_rows_equal_the_tensor() -> None:
 
 
 def test_keys_are_32_bits_and_differ() -> None:
-    keys = {stream_key(seed, epoch, purpose) for seed in range(10) for epoch in range(50) for purpose in Purpose}
+    streams = [(seed, epoch, purpose) for seed in range(10) for epoch in range(50) for purpose in Purpose]
+    keys = {stream_key(*stream) for stream in streams}
     assert len(keys) == 10 * 50 * len(Purpose)
     assert max(keys) <= MASK_32

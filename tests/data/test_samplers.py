@@ -104,7 +104,8 @@ def test_most_steps_by_trying_all() -> None:
 def test_identities_are_spread_over_the_whole_epoch() -> None:
     identity = np.repeat(np.arange(50), [40] * 5 + [4] * 45)
     sampler = IdentitySampler(identity, 20, 4, seed=1)
-    steps = [np.flatnonzero((identity[np.stack(sampler.global_batches(e))] < 5).any(axis=1)) for e in range(1, 40)]
+    epochs = [identity[np.stack(sampler.global_batches(epoch))] for epoch in range(1, 40)]
+    steps = [np.flatnonzero((epoch < 5).any(axis=1)) for epoch in epochs]
     middle = np.concatenate(steps).mean() / (len(sampler) - 1)
     assert abs(middle - 0.5) < 0.05
 
@@ -114,10 +115,10 @@ def test_counting_within_groups() -> None:
 
 
 def test_a_batch_larger_than_the_corpus_names_both_numbers() -> None:
-    with pytest.raises(ConfigError, match="data.batch=64 is larger than cuhk_pedes, which has 40 training samples"):
-        ShuffledSampler(40, 64, seed=1, name="cuhk_pedes")
-    with pytest.raises(ConfigError, match="data.batch=64 needs 16 identities x 4 samples, cuhk_pedes has 3 identities"):
-        IdentitySampler(np.array([0, 1, 2, 2]), 64, 4, seed=1, name="cuhk_pedes")
+    with pytest.raises(ConfigError, match="data.batch=64 is larger than a_set, which has 40 training"):
+        ShuffledSampler(40, 64, seed=1, name="a_set")
+    with pytest.raises(ConfigError, match="=64 needs 16 identities x 4 samples, a_set has 3 identities"):
+        IdentitySampler(np.array([0, 1, 2, 2]), 64, 4, seed=1, name="a_set")
     with pytest.raises(ConfigError, match="data.batch=10 is no multiple of data.pictures_per_identity=4"):
         IdentitySampler(np.arange(90), 10, 4, seed=1)
 

@@ -33,8 +33,8 @@ def test_a_batch_is_its_rows() -> None:
 
 def test_documented_sentences_give_the_documented_ids() -> None:
     caption = "A woman is wearing a gray shirt, a pair of brown pants and a pair of shoes."
-    body = [320, 2308, 533, 3309, 320, 7048, 2523, 267, 320, 4038, 539, 2866, 5003, 537, 320, 4038, 539, 4079, 269]
-    assert words(caption) == body
+    body = [320, 2308, 533, 3309, 320, 7048, 2523, 267, 320, 4038, 539, 2866, 5003]
+    assert words(caption) == [*body, 537, 320, 4038, 539, 4079, 269]
     body = [518, 786, 11869, 320, 1746, 339, 268, 2523, 261, 10157, 269]
     assert words("The man wears a blue t-shirt &amp; jeans.") == body
 
@@ -52,7 +52,7 @@ def test_jekyll_splits_and_never_yields_the_mask() -> None:
     assert MASK not in words("Dr. Jekyll's JEKYLL-jekyll jekylls")
 
 
-@pytest.mark.parametrize("text", ["<|endoftext|>", "<|startoftext|>", "<end_of_text>", "<START_of_text>", "<|mask|>"])
+@pytest.mark.parametrize("text", ["<|endoftext|>", "<|startoftext|>", "<end_of_text>", "<START_of_text>"])
 def test_special_strings_are_ordinary_symbols(text: str) -> None:
     row = tokenize([f"a man {text} in red"])[0]
     assert (row == END).sum() == 1
@@ -80,7 +80,8 @@ def test_nasty_strings_and_plain_captions_equal_open_clip() -> None:
     # The short way round ftfy must not be taken by a string that cleaning would change.
     plain = SimpleTokenizer()
     rng = np.random.RandomState(1)
-    alphabet = [chr(c) for c in range(32, 127)] + ["&amp;", "&lt;", " ", "  ", "\t", "é", "â€™", "’", "ﬁ", "\ud83d", "中"]
+    nasty = ["&amp;", "&lt;", " ", "  ", "\t", "é", "â€™", "’", "ﬁ", "\ud83d", "中"]
+    alphabet = [chr(c) for c in range(32, 127)] + nasty
     for _ in range(500):
         caption = "".join(rng.choice(alphabet, size=rng.randint(1, 40)))
         assert words(caption) == plain.encode(caption), caption

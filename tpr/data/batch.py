@@ -32,3 +32,5 @@ class Batch(TypedDict, total=False):
     """(B, A) int64 attribute labels, -1 unknown."""
     global_size: int
     """Training samples of this step over all ranks."""
+    longest_caption: int
+    """Token positions that this rank's longest caption fills; text may be cut there where that is exact."""

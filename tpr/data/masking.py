@@ -1,4 +1,4 @@
-"""Masked words, drawn on the device by a hash of (seed, epoch, caption), so ranks and splits do not matter."""
+"""Masked words, drawn on the device by a hash of (seed, epoch, caption): ranks and splits do not matter."""
 
 import torch
 from torch import Tensor

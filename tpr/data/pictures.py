@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torchvision.io  # noqa: F401  registers torch.ops.image
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from tpr.data.corpus import Corpus
@@ -39,7 +39,9 @@ class JpegHeader(NamedTuple):
 def read_bytes(corpus: Corpus, row: int) -> bytes:
     """The file of one picture, from the packed column or from below the root; DataError if it is missing."""
     if "picture" in corpus.table.column_names:
-        return bytes(corpus.table.column("picture")[row].as_py())
+        packed = corpus.table.column("picture")[row].as_py()
+        if packed is not None:  # a joined set may be loose
+            return bytes(packed)
     try:
         return Path(corpus.root, corpus.image_path(row)).read_bytes()
     except OSError as error:
@@ -90,7 +92,8 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
     """Raise DataError for a picture of more than `max_pixels`."""
     if height * width > max_pixels:
         raise DataError(
-            f"has {width} x {height} = {width * height:,} pixels, more than data.max_picture_pixels={max_pixels:,}"
+            f"has {width} x {height} = {width * height:,} pixels, "
+            f"more than data.max_picture_pixels={max_pixels:,}"
         )
 
 
@@ -103,7 +106,7 @@ def _decode_by_pillow(data: bytes, max_pixels: int) -> Tensor:
                 return convert_picture(picture)
         except DataError:
             raise
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             raise DataError(f"is not a picture (it starts with {data[:12]!r})") from None
         except Exception as error:  # decoders raise nearly anything when fed a damaged file
             reason = " ".join(str(error).split()) or type(error).__name__

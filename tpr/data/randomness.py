@@ -83,5 +83,6 @@ def uniform_rows(
     seed: int, epoch: int, purpose: Purpose, sample: npt.NDArray[np.int64], draws: int
 ) -> npt.NDArray[np.float32]:
     """`hash_uniform` for the loader: the same numbers as a numpy array."""
-    result: npt.NDArray[np.float32] = hash_uniform(seed, epoch, purpose, torch.from_numpy(sample), draws).numpy()
+    uniform = hash_uniform(seed, epoch, purpose, torch.from_numpy(sample), draws)
+    result: npt.NDArray[np.float32] = uniform.numpy()
     return result

@@ -41,7 +41,7 @@ class ShuffledSampler(Sampler):
     def __init__(self, samples: int, batch: int, *, seed: int, name: str = "the training set") -> None:
         if samples < batch:
             raise ConfigError(
-                f"data.batch={batch} is larger than {name}, which has {samples} training samples; lower data.batch"
+                f"data.batch={batch} is larger than {name}, which has {samples} training samples; lower it"
             )
         self.samples = samples
         self.batch = batch
@@ -66,7 +66,13 @@ class IdentitySampler(Sampler):
     """
 
     def __init__(
-        self, identity: IndexArray, batch: int, per_identity: int, *, seed: int, name: str = "the training set"
+        self,
+        identity: IndexArray,
+        batch: int,
+        per_identity: int,
+        *,
+        seed: int,
+        name: str = "the training set",
     ) -> None:
         if batch % per_identity:
             raise ConfigError(
@@ -84,7 +90,7 @@ class IdentitySampler(Sampler):
         if len(self._counts) < self._identities:
             raise ConfigError(
                 f"data.batch={batch} needs {self._identities} identities x {per_identity} samples, "
-                f"{name} has {len(self._counts)} identities; lower data.batch or raise data.pictures_per_identity"
+                f"{name} has {len(self._counts)} identities; lower data.batch"
             )
         chunks = np.maximum(self._counts // per_identity, 1)
         self._steps = count_steps(chunks, self._identities)
@@ -127,7 +133,8 @@ class IdentitySampler(Sampler):
         few = self._counts[owner] < size
         bits = hash_bits(key ^ 3, torch.from_numpy(owner[few]), size).numpy()
         places[few] = (bits * self._counts[owner[few]][:, None]) >> 32
-        return places + self._starts[owner][:, None]
+        result: IndexArray = places + self._starts[owner][:, None]
+        return result
 
 
 def count_steps(chunks: IndexArray, identities: int) -> int:

@@ -42,9 +42,11 @@ class TokenTable:
     @classmethod
     def open(cls, folder: Path) -> "TokenTable":
         """Map the two files; OSError or ValueError if they are missing or damaged."""
-        files = [np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("ids.npy", "offsets.npy")]
-        # Plain arrays over the mapping: indexing numpy's own memmap class is several times slower.
-        ids, offsets = np.asarray(files[0]), np.asarray(files[1])
+        ids, offsets = (
+            # Plain arrays over the mapping: indexing numpy's own memmap class is several times slower.
+            np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False))
+            for name in ("ids.npy", "offsets.npy")
+        )
         if len(ids) != offsets[-1]:
             raise ValueError(f"{folder}: ids and offsets do not belong together")
         return cls(folder, ids, offsets)
@@ -134,9 +136,9 @@ def _write(corpus: Corpus, folder: Path) -> None:
         ids, offsets = encode_captions(captions)
         parts.append(ids)
         counts.append(np.diff(offsets))
-    lengths = np.concatenate([np.zeros(1, dtype=np.int64), *counts])
-    arrays = {"ids.npy": np.concatenate([np.zeros(0, dtype=np.uint16), *parts]), "offsets.npy": np.cumsum(lengths)}
-    for name, array in arrays.items():
+    all_ids = np.concatenate([np.zeros(0, dtype=np.uint16), *parts])
+    offsets = np.cumsum(np.concatenate([np.zeros(1, dtype=np.int64), *counts]))
+    for name, array in (("ids.npy", all_ids), ("offsets.npy", offsets)):
         with (folder / name).open("wb") as file:
             np.save(file, array, allow_pickle=False)
             file.flush()

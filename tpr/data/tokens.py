@@ -43,7 +43,7 @@ class WordPieces:
 
     def __init__(self) -> None:
         # Importing open_clip takes seconds; configuration and data commands should not pay for it.
-        import regex
+        import regex  # type: ignore[import-untyped]
         from open_clip.tokenizer import SimpleTokenizer
 
         self._tokenizer = SimpleTokenizer()
@@ -55,10 +55,8 @@ class WordPieces:
 
     def encode(self, caption: str) -> list[int]:
         """Ids of one caption, any length; empty for a caption without a visible symbol."""
-        if PLAIN_TEXT.fullmatch(caption):
-            text = caption.lower()
-        else:
-            text = self._tokenizer.clean_fn(caption)
+        is_plain = PLAIN_TEXT.fullmatch(caption)
+        text = caption.lower() if is_plain else self._tokenizer.clean_fn(caption)
         memory = self._memory
         ids: list[int] = []
         for word in self._pattern.findall(text):
@@ -70,8 +68,9 @@ class WordPieces:
         if len(self._memory) >= LARGEST_MEMORY:
             self._memory.clear()
             self._tokenizer.cache.clear()
-        symbols = [self._tokenizer.byte_encoder[byte] for byte in word.encode("utf-8")[:LONGEST_WORD]]
-        pieces = [self._tokenizer.encoder[piece] for piece in self._tokenizer.bpe("".join(symbols)).split(" ")]
+        letters = self._tokenizer.byte_encoder
+        symbols = "".join(letters[byte] for byte in word.encode("utf-8")[:LONGEST_WORD])
+        pieces = [self._tokenizer.encoder[piece] for piece in self._tokenizer.bpe(symbols).split(" ")]
         self._memory[word] = pieces
         return pieces
 
@@ -101,7 +100,7 @@ def pad_captions(
     captions: npt.NDArray[np.int64],
     length: int,
 ) -> npt.NDArray[np.int64]:
-    """(n, length) start, words, end, zeros for the numbered captions; long ones are cut and keep their end."""
+    """(n, length) start, words, end, zeros of the numbered captions; long ones are cut and keep their end."""
     starts = offsets[captions]
     counts = np.minimum(offsets[captions + 1] - starts, length - 2)
     rows = np.zeros((len(captions), length), dtype=np.int64)

@@ -36,7 +36,7 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     return result
 
 
-def draw_geometry(augment: AugmentOptions, samples: IndexArray, *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+def draw_geometry(augment: AugmentOptions, samples: IndexArray, *, seed: int, epoch: int) -> IndexArray:
     """(B, 3) per sample: 1 if mirrored, and how far the picture moves down and right in its frame."""
     flip = uniform_rows(seed, epoch, Purpose.FLIP, samples, 1) < augment.flip
     corner = np.floor(uniform_rows(seed, epoch, Purpose.CROP, samples, 2) * (2 * augment.pad + 1))

@@ -1,0 +1,225 @@
+"""The loader end to end: the same batches for any number of workers, ranks and restarts."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.data.small_corpus import SIZE, make_corpus, make_data
+from tpr.config.schema import AugmentOptions
+from tpr.data import tokenize
+from tpr.data.batch import Batch
+from tpr.data.corpus import Corpus
+from tpr.data.loader import TrainLoader, iterate_captions, iterate_images
+from tpr.data.pictures import decode
+from tpr.data.transforms import normalise_pixels, resize
+from tpr.data.views import Views
+from tpr.errors import ConfigError, DataError
+
+CAPTIONS = [1, 2, 1, 0, 2, 1, 3, 1]  # 11 pairs on 7 of 8 pictures
+
+
+def make_loader(corpus: Corpus, folder: Path, workers: int = 0, **options: object) -> TrainLoader:
+    place = {name: options.pop(name) for name in ("rank", "world", "sampler") if name in options}
+    settings = {"seed": 1, "workers": workers, "sampler": "shuffled", "device": "cpu", **place}
+    return TrainLoader(corpus, make_data(folder, **options), Views(attributes=True), **settings)  # type: ignore[arg-type]
+
+
+def assert_equal(left: list[Batch], right: list[Batch]) -> None:
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[name])), name  # type: ignore[literal-required]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return make_corpus(tmp_path, CAPTIONS)
+
+
+@pytest.mark.parametrize("unit", ["pair", "image"])
+def test_batches_are_equal_for_any_number_of_workers(corpus: Corpus, tmp_path: Path, unit: str) -> None:
+    options = {"unit": unit, "captions_per_image": 2 if unit == "image" else 1}
+    loaders = [make_loader(corpus, tmp_path, workers, **options) for workers in (0, 2, 8)]
+    for epoch in (1, 2):
+        batches = [list(loader.epoch(epoch)) for loader in loaders]
+        assert_equal(batches[0], batches[1])
+        assert_equal(batches[0], batches[2])
+    assert not torch.equal(batches[0][0]["sample_index"], next(iter(loaders[0].epoch(1)))["sample_index"])
+
+
+def test_an_epoch_holds_every_pair_once_with_all_entries(corpus: Corpus, tmp_path: Path) -> None:
+    loader = make_loader(corpus, tmp_path)
+    batches = list(loader.epoch(1))
+    assert len(loader) == len(batches) == 3
+    assert [batch["global_size"] for batch in batches] == [4, 4, 3]
+    numbers = torch.cat([batch["sample_index"] for batch in batches])
+    assert sorted(numbers.tolist()) == list(range(11))
+    for batch in batches:
+        assert set(batch) == set(Batch.__annotations__)
+        assert batch["images"].shape == (batch["global_size"], 3, *SIZE)
+        assert batch["images"].dtype == torch.float32
+        assert batch["attributes"].shape == (batch["global_size"], 3)
+        captions = [caption for row in batch["image_index"].tolist() for caption in corpus.captions(row)[:1]]
+        first = batch["caption_index"] == torch.from_numpy(corpus.caption_offsets)[batch["image_index"]]
+        assert torch.equal(batch["tokens"][first], tokenize(captions, 12)[first])
+        assert torch.equal(batch["identity"], torch.from_numpy(corpus.identity)[batch["image_index"]])
+
+
+@pytest.mark.parametrize("world", [2, 3, 8])
+def test_ranks_together_have_the_batch_of_one_process(corpus: Corpus, tmp_path: Path, world: int) -> None:
+    whole = list(make_loader(corpus, tmp_path).epoch(3))
+    ranks = [list(make_loader(corpus, tmp_path, rank=rank, world=world).epoch(3)) for rank in range(world)]
+    for step, batch in enumerate(whole):
+        parts = [batches[step] for batches in ranks]
+        assert {part["global_size"] for part in parts} == {batch["global_size"]}
+        for name in ("images", "tokens", "sample_index", "identity", "text_identity", "attributes"):
+            together = torch.cat([part[name] for part in parts])  # type: ignore[literal-required]
+            assert torch.equal(together, batch[name]), name  # type: ignore[literal-required]
+
+
+def test_an_epoch_continues_in_its_middle_without_decoding(corpus: Corpus, tmp_path: Path) -> None:
+    whole = list(make_loader(corpus, tmp_path).epoch(2))
+    needed = {int(row) for batch in whole[1:] for row in batch["image_index"]}
+    for row in range(len(corpus)):
+        if row not in needed:
+            (tmp_path / f"{row}.jpg").unlink()
+    for workers in (0, 2):
+        assert_equal(list(make_loader(corpus, tmp_path, workers).epoch(2, 1)), whole[1:])
+    assert list(make_loader(corpus, tmp_path).epoch(2, 3)) == []
+
+
+def test_an_abandoned_epoch_does_not_disturb_the_next(corpus: Corpus, tmp_path: Path) -> None:
+    loader = make_loader(corpus, tmp_path, workers=2)
+    next(loader.epoch(1))
+    assert_equal(list(loader.epoch(2)), list(make_loader(corpus, tmp_path).epoch(2)))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_torchs_generator_is_left_alone(corpus: Corpus, tmp_path: Path, workers: int) -> None:
+    loader = make_loader(corpus, tmp_path, workers)
+    state = torch.get_rng_state()
+    list(loader.epoch(1))
+    list(iterate_images(corpus, make_data(tmp_path), batch=3, workers=workers, device="cpu"))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_identity_sampler_gives_p_times_k(corpus: Corpus, tmp_path: Path) -> None:
+    loader = make_loader(corpus, tmp_path, sampler="identity", pictures_per_identity=2)
+    batches = list(loader.epoch(1))
+    assert len(batches) == len(loader) == 2
+    for batch in batches:
+        pairs = batch["identity"].reshape(2, 2)
+        assert torch.equal(pairs[:, 0], pairs[:, 1])
+        assert pairs[0, 0] != pairs[1, 0]
+
+
+def test_a_set_without_identities_refuses_their_sampler(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, [1, 1, 1, 1], has_identities=False)
+    with pytest.raises(ConfigError, match="data.sampler=identity needs person labels; small_set has none"):
+        make_loader(corpus, tmp_path, sampler="identity", pictures_per_identity=2)
+
+
+def test_a_batch_larger_than_the_corpus_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="data.batch=12 is larger than small_set, which has 11 training samples"
+    ):
+        make_loader(corpus, tmp_path, batch=12)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_picture_arrives_as_one_clean_line(corpus: Corpus, tmp_path: Path, workers: int) -> None:
+    (tmp_path / "4.jpg").write_bytes((tmp_path / "4.jpg").read_bytes()[:300])
+    with pytest.raises(
+        DataError, match=r"^small_set: .*/4.jpg is truncated or damaged .*on_bad_image=skip$"
+    ) as caught:
+        list(make_loader(corpus, tmp_path, workers).epoch(1))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=r"^small_set: .*/4.jpg is truncated or damaged"):
+        list(iterate_images(corpus, make_data(tmp_path), batch=3, workers=workers, device="cpu"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skipped_pictures_are_counted_and_logged(
+    corpus: Corpus, tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "4.jpg").write_bytes(b"text")
+    loader = make_loader(corpus, tmp_path, workers, on_bad_image="skip")
+    batches = list(loader.epoch(1))
+    assert loader.skipped == 2
+    rows = torch.cat([batch["image_index"] for batch in batches]).tolist()
+    assert sorted(rows) == [0, 1, 1, 2, 5, 5, 5, 6, 6, 6, 7]
+    assert (
+        sum("is not a picture" in line and "a neighbour takes its place" in line for line in caplog.messages)
+        == 2
+    )
+
+
+def test_no_warning_escapes_with_more_workers_than_cores(corpus: Corpus, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(make_loader(corpus, tmp_path, workers=9).epoch(1))) == 3
+
+
+def test_erasing_and_normalising_happen_after_the_geometry(corpus: Corpus, tmp_path: Path) -> None:
+    plain = make_loader(corpus, tmp_path, augment=AugmentOptions(flip=0, pad=0, erase=0))
+    for batch in plain.epoch(1):
+        for image, row in zip(batch["images"], batch["image_index"].tolist(), strict=True):
+            pixels = resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
+            assert torch.equal(image, normalise_pixels(pixels[None])[0])
+    erased = make_loader(corpus, tmp_path, augment=AugmentOptions(flip=0, pad=0, erase=1))
+    for with_boxes, without in zip(erased.epoch(1), plain.epoch(1), strict=True):
+        share = (with_boxes["images"] != without["images"]).float().mean(dim=(1, 2, 3))
+        assert ((share > 0.01) & (share < 0.5)).all()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_pictures_come_in_order_without_augmentation(
+    corpus: Corpus, tmp_path: Path, workers: int
+) -> None:
+    data = make_data(tmp_path)
+    batches = list(iterate_images(corpus, data, batch=3, workers=workers, device="cpu"))
+    assert [len(batch["images"]) for batch in batches] == [3, 3, 2]
+    assert torch.cat([batch["image_index"] for batch in batches]).tolist() == list(range(8))
+    assert torch.cat([batch["identity"] for batch in batches]).tolist() == corpus.identity.tolist()
+    images = torch.cat([batch["images"] for batch in batches])
+    for row in range(8):
+        pixels = resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
+        assert torch.equal(images[row], normalise_pixels(pixels[None])[0])
+    some = list(
+        iterate_images(corpus, data, batch=3, workers=workers, device="cpu", indices=np.array([5, 0]))
+    )
+    assert torch.equal(some[0]["images"], images[[5, 0]])
+    assert some[0]["image_index"].tolist() == [5, 0]
+
+
+def test_evaluation_captions_come_in_order_with_their_pictures(corpus: Corpus, tmp_path: Path) -> None:
+    batches = list(iterate_captions(corpus, make_data(tmp_path), batch=4, device="cpu"))
+    assert [len(batch["tokens"]) for batch in batches] == [4, 4, 3]
+    flat = [caption for row in range(8) for caption in corpus.captions(row)]
+    assert torch.equal(torch.cat([batch["tokens"] for batch in batches]), tokenize(flat, 12))
+    owner = torch.cat([batch["owner"] for batch in batches])
+    assert owner.tolist() == corpus.caption_owners().tolist()
+    assert (
+        torch.cat([batch["text_identity"] for batch in batches]).tolist() == corpus.identity[owner].tolist()
+    )
+    (some,) = iterate_captions(corpus, make_data(tmp_path), batch=4, device="cpu", indices=np.array([10, 3]))
+    assert some["caption_index"].tolist() == [10, 3]
+    assert some["owner"].tolist() == [7, 2]
+    assert some["longest_caption"] == 6
+
+
+@pytest.mark.gpu
+def test_batches_reach_the_gpu_unchanged(corpus: Corpus, tmp_path: Path) -> None:
+    host = list(make_loader(corpus, tmp_path).epoch(1))
+    data = make_data(tmp_path)
+    loader = TrainLoader(
+        corpus, data, Views(attributes=True), seed=1, workers=2, sampler="shuffled", device="cuda"
+    )
+    for one, other in zip(host, loader.epoch(1), strict=True):
+        assert other["images"].is_cuda
+        assert torch.allclose(one["images"], other["images"].cpu())
+        assert torch.equal(one["tokens"], other["tokens"].cpu())

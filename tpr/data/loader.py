@@ -1,0 +1,301 @@
+"""From an epoch's order to batches on the device.
+
+Workers return whole batches of uint8 pictures; the main process sends them, and the device normalises and
+erases. The order is made in the main process and handed out step by step, so a worker keeps nothing of
+it, and a resumed epoch skips steps without decoding them. A batch is the same for any number of workers.
+"""
+
+import logging
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from tpr import distributed
+from tpr.config.schema import DataOptions
+from tpr.data.batch import Batch
+from tpr.data.corpus import Corpus, IndexArray
+from tpr.data.samplers import IdentitySampler, Sampler, ShuffledSampler, cut_share
+from tpr.data.token_cache import corpus_tokens
+from tpr.data.transforms import DeviceTransform, normalise_pixels
+from tpr.data.views import Arrays, PictureReader, TrainingSamples, Views
+from tpr.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker does for one step: the samples of this rank."""
+
+    samples: IndexArray
+    epoch: int = 0
+    global_size: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker returns."""
+
+    entries: Arrays
+    skipped: Sequence[str] = ()
+    failure: str | None = None
+    """A user error by its text: an exception would arrive with the worker's traceback in it."""
+
+    def pin_memory(self) -> "Work":
+        """The same in memory that a GPU can copy from; torch's loader calls it in a thread of its own."""
+        pinned: Arrays = {}
+        for name, value in self.entries.items():
+            tensor = as_tensor(value)
+            pinned[name] = tensor.pin_memory() if isinstance(tensor, Tensor) else tensor
+        return replace(self, entries=pinned)
+
+
+class TrainLoader:
+    """Batches of this rank, epoch by epoch."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        data: DataOptions,
+        views: Views,
+        *,
+        seed: int,
+        workers: int,
+        sampler: Literal["shuffled", "identity"],
+        device: torch.device | str,
+        rank: int | None = None,
+        world: int | None = None,
+    ) -> None:
+        """Rank and world default to this process' place in the run; the rest is as configured.
+
+        Raises ConfigError for a batch that the corpus cannot fill, DataError for a corpus without what
+        `views` asks for.
+        """
+        self.samples = TrainingSamples(corpus, data, views, seed=seed)
+        self.sampler = choose_sampler(self.samples, sampler)
+        self.rank = distributed.rank() if rank is None else rank
+        self.world = distributed.world_size() if world is None else world
+        self.skipped = 0
+        """Pictures of this rank that could not be read and were replaced by a neighbour."""
+        self._transform = DeviceTransform(data.augment, seed=seed)
+        self._sender = Sender(torch.device(device))
+        self._workers = Workers(partial(read_step, self.samples), workers, self._sender.device)
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return len(self.sampler)
+
+    def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number` (from 1) from step `first_step` (from 0) on, on the device."""
+        steps = self.sampler.global_batches(number)[first_step:]
+        for work in self._workers.run([self._make_task(step, number) for step in steps]):
+            for line in work.skipped:
+                logger.warning("%s; a neighbour takes its place", line)
+            self.skipped += len(work.skipped)
+            batch = self._sender.send(work.entries)
+            if "images" in batch:
+                batch["images"] = self._transform(batch["images"], batch["sample_index"], epoch=number)
+            yield batch
+
+    def _make_task(self, step: IndexArray, epoch: int) -> Task:
+        local = step[cut_share(len(step), self.rank, self.world)]
+        return Task(self.samples.find_numbers(local), epoch, len(step))
+
+
+def read_step(samples: TrainingSamples, task: Task) -> Work:
+    """One training step's entries, made in a worker."""
+    entries, skipped = samples.read(task.samples, task.epoch, shared=get_worker_info() is not None)
+    return Work(entries | {"global_size": task.global_size}, skipped)
+
+
+def choose_sampler(samples: TrainingSamples, kind: Literal["shuffled", "identity"]) -> Sampler:
+    """The sampler of this name over all training samples; ConfigError if the corpus does not suit it."""
+    data, corpus = samples.data, samples.corpus
+    if kind == "shuffled":
+        return ShuffledSampler(len(samples), data.batch, seed=samples.seed, name=corpus.name)
+    if not corpus.has_identities:
+        raise ConfigError(f"data.sampler=identity needs person labels; {corpus.name} has none, use shuffled")
+    return IdentitySampler(
+        samples.list_identities(), data.batch, data.pictures_per_identity, seed=samples.seed, name=corpus.name
+    )
+
+
+def iterate_images(
+    corpus: Corpus,
+    data: DataOptions,
+    *,
+    batch: int,
+    workers: int,
+    device: torch.device | str,
+    indices: IndexArray | None = None,
+) -> Iterator[Batch]:
+    """Normalised pictures with `identity` and `image_index`, in the order of `indices` (absent: all rows).
+
+    Raises DataError for a picture that cannot be read, whatever `data.on_bad_image` says: leaving one out
+    of a gallery would change the protocol.
+    """
+    rows = np.arange(len(corpus), dtype=np.int64) if indices is None else indices
+    tasks = [Task(rows[start : start + batch]) for start in range(0, len(rows), batch)]
+    sender = Sender(torch.device(device))
+    count = min(workers, len(tasks)) if len(tasks) > 1 else 0
+    pool = Workers(partial(read_rows, PictureReader(corpus, data)), count, sender.device)
+    try:
+        for work in pool.run(tasks):
+            sent = sender.send(work.entries)
+            sent["images"] = normalise_pixels(sent["images"])
+            yield sent
+    finally:
+        pool.close()
+
+
+def read_rows(pictures: PictureReader, task: Task) -> Work:
+    """One evaluation batch's entries, made in a worker."""
+    frames = pictures.allocate(len(task.samples), shared=get_worker_info() is not None)
+    for frame, row in zip(frames, task.samples.tolist(), strict=True):
+        frame.copy_(pictures.read(row))
+    identity = pictures.corpus.identity[task.samples]
+    return Work({"images": frames, "identity": identity, "image_index": task.samples})
+
+
+def iterate_captions(
+    corpus: Corpus,
+    data: DataOptions,
+    *,
+    batch: int,
+    device: torch.device | str,
+    indices: IndexArray | None = None,
+) -> Iterator[Batch]:
+    """Tokens with `text_identity`, `caption_index` and `owner` (the corpus row), in the order of `indices`.
+
+    `indices` are running caption numbers, absent: all of them.
+    """
+    table = corpus_tokens(corpus, data)
+    captions = np.arange(len(table), dtype=np.int64) if indices is None else indices
+    sender = Sender(torch.device(device))
+    for start in range(0, len(captions), batch):
+        chosen = captions[start : start + batch]
+        owner = np.searchsorted(corpus.caption_offsets, chosen, side="right") - 1
+        yield sender.send(
+            {
+                "tokens": table.rows(chosen, data.text_length),
+                "longest_caption": table.find_longest(chosen, data.text_length),
+                "text_identity": corpus.identity[owner],
+                "caption_index": chosen,
+                "owner": owner,
+            }
+        )
+
+
+class TaskData(Dataset[Work]):
+    """A function of a task as a data set, so that torch's loader runs it in its workers."""
+
+    def __init__(self, function: Callable[[Task], Work]) -> None:
+        self.function = function
+
+    def __getitem__(self, task: Task) -> Work:
+        try:
+            return self.function(task)
+        except DataError as error:
+            return Work({}, failure=str(error))
+
+
+class Workers:
+    """Worker processes that are kept from one list of tasks to the next; without workers, this process."""
+
+    def __init__(self, function: Callable[[Task], Work], workers: int, device: torch.device) -> None:
+        self._function = function
+        self._count = workers
+        self._device = device
+        self._tasks: list[Task] = []
+        # Torch's workers stop at once when the last reference to their loader goes, but wait five seconds
+        # each when a cycle of garbage is collected; the list is outside of any cycle that holds `self`.
+        self._kept: list[DataLoader[Work]] = []
+        weakref.finalize(self, self._kept.clear)
+
+    def run(self, tasks: list[Task]) -> Iterator[Work]:
+        """The tasks' results in order; DataError where one met a user error, which stops the workers."""
+        self._tasks[:] = tasks
+        with _ignored_warnings():  # workers start here
+            if not self._kept:
+                self._kept.append(self._make_loader())
+            results = iter(self._kept[0])
+        try:
+            for work in results:
+                if work.failure is not None:
+                    self.close()
+                    raise DataError(work.failure)
+                yield work
+        finally:
+            del results
+
+    def close(self) -> None:
+        """Stop the workers; a later run starts new ones."""
+        self._kept.clear()
+
+    def _make_loader(self) -> DataLoader[Work]:
+        return DataLoader(
+            TaskData(self._function),
+            batch_size=None,
+            sampler=cast(Any, self._tasks),
+            num_workers=self._count,
+            collate_fn=cast(Any, return_unchanged),
+            # Forked workers share the mapped columns and tables; they never touch the GPU.
+            multiprocessing_context="fork" if self._count else None,
+            pin_memory=self._device.type == "cuda",
+            persistent_workers=self._count > 0,
+            # Its own generator: the loader's draw would move torch's global one, and with it a resumed run.
+            generator=torch.Generator(),
+        )
+
+
+def return_unchanged(work: Work) -> Work:
+    """Collation of what is a whole batch already."""
+    return work
+
+
+@contextmanager
+def _ignored_warnings() -> Iterator[None]:
+    """Silences two warnings about workers: more of them than cores, and forking beside threads."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
+        yield
+
+
+class Sender:
+    """Host arrays -> tensors on the device; on a GPU by a stream of its own, beside the running step."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+    def send(self, entries: Arrays) -> Batch:
+        """The entries as a batch, ready for the current stream."""
+        tensors = {name: as_tensor(value) for name, value in entries.items()}
+        if self._stream is None:
+            return cast(Batch, {name: self._move(value) for name, value in tensors.items()})
+        with torch.cuda.stream(self._stream):
+            sent = {name: self._move(value) for name, value in tensors.items()}
+        current = torch.cuda.current_stream(self.device)
+        current.wait_stream(self._stream)
+        for value in sent.values():
+            if isinstance(value, Tensor):
+                value.record_stream(current)  # its memory belongs to the copying stream
+        return cast(Batch, sent)
+
+    def _move(self, value: Tensor | int) -> Tensor | int:
+        return value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
+
+
+def as_tensor(value: Any) -> Tensor | int:
+    """An array as a tensor over the same memory; other values as they are."""
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value

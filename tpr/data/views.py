@@ -1,0 +1,202 @@
+"""What a training sample is, and its pictures, tokens and labels as arrays.
+
+A sample is one caption with its picture (`data.unit: pair`) or one picture with some of its captions
+(`image`). Its number is the running number of the caption, or the picture's row; every draw is a function
+of that number, so nothing here knows about workers, ranks or steps.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from tpr.config.schema import DataOptions
+from tpr.data.corpus import Corpus, IndexArray
+from tpr.data.pictures import decode, read_bytes
+from tpr.data.randomness import Purpose, uniform_rows
+from tpr.data.token_cache import corpus_tokens
+from tpr.data.transforms import draw_geometry, place, resize
+from tpr.errors import DataError
+
+Arrays = dict[str, npt.NDArray[np.int64] | Tensor | int]
+"""Entries of a `Batch`, on the host."""
+
+NEIGHBOURS = 10
+"""Unreadable pictures in a row after which a run stops even where they may be skipped."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which tensors a system asks for."""
+
+    image: bool = True
+    """`images`: the picture."""
+    tokens: bool = True
+    """`tokens`: CLIP ids of the captions, with `text_identity`, `owner` and `caption_index`."""
+    attributes: bool = False
+    """`attributes`: the picture's attribute labels."""
+
+
+class PictureReader:
+    """Rows of a corpus -> uint8 pixels at the network's size."""
+
+    def __init__(self, corpus: Corpus, data: DataOptions) -> None:
+        self.corpus = corpus
+        self.size = data.image_size
+        self.max_pixels = data.max_picture_pixels
+
+    def read(self, row: int) -> Tensor:
+        """(3, H, W) uint8. A failing picture is tried once more; then DataError names set and file."""
+        try:
+            return self._read(row)
+        except DataError:
+            pass  # a network disk may have hiccuped
+        try:
+            return self._read(row)
+        except DataError as error:
+            path = self.corpus.root / self.corpus.image_path(row)
+            raise DataError(f"{self.corpus.name}: {path} {error}") from None
+
+    def _read(self, row: int) -> Tensor:
+        return resize(decode(read_bytes(self.corpus, row), max_pixels=self.max_pixels), self.size)
+
+    def allocate(self, count: int, *, shared: bool) -> Tensor:
+        """(count, 3, H, W) black frames; `shared`: in memory that another process can map."""
+        frames = torch.zeros(count, 3, *self.size, dtype=torch.uint8)
+        return frames.share_memory_() if shared else frames  # type: ignore[no-untyped-call]
+
+
+class TrainingSamples:
+    """The samples of a training corpus and what each becomes in an epoch."""
+
+    def __init__(self, corpus: Corpus, data: DataOptions, views: Views, *, seed: int) -> None:
+        self.corpus = corpus
+        self.data = data
+        self.views = views
+        self.seed = seed
+        self.pictures = PictureReader(corpus, data)
+        captioned = np.diff(corpus.caption_offsets) > 0
+        needs_captions = views.tokens or data.unit == "pair"
+        if needs_captions and not captioned.any():
+            raise DataError(f"{corpus.name} has no captions to train on")
+        self._rows = np.flatnonzero(captioned) if needs_captions and not captioned.all() else None
+        self.tokens = corpus_tokens(corpus, data) if views.tokens else None
+        self._attributes = count_attributes(corpus) if views.attributes else 0
+
+    def __len__(self) -> int:
+        if self.data.unit == "pair":
+            return self.corpus.caption_count
+        return len(self.corpus) if self._rows is None else len(self._rows)
+
+    def find_numbers(self, places: IndexArray) -> IndexArray:
+        """Sample numbers of places 0..len-1, by which samplers count."""
+        if self.data.unit == "pair" or self._rows is None:
+            return places
+        return self._rows[places]
+
+    def find_rows(self, samples: IndexArray) -> IndexArray:
+        """Corpus row of each sample's picture."""
+        if self.data.unit == "image":
+            return samples
+        rows: IndexArray = np.searchsorted(self.corpus.caption_offsets, samples, side="right") - 1
+        return rows
+
+    def list_identities(self) -> IndexArray:
+        """(len,) identity of every sample, for the identity sampler."""
+        return self.corpus.identity[self.find_rows(self.find_numbers(np.arange(len(self), dtype=np.int64)))]
+
+    def find_neighbour(self, sample: int) -> int:
+        """The first sample of the next picture that has one."""
+        offsets = self.corpus.caption_offsets
+        if self.data.unit == "pair":
+            row = int(self.find_rows(np.array([sample]))[0])
+            return int(offsets[row + 1]) % self.corpus.caption_count
+        if self._rows is None:
+            return (sample + 1) % len(self.corpus)
+        return int(self._rows[np.searchsorted(self._rows, sample + 1) % len(self._rows)])
+
+    def read(self, samples: IndexArray, epoch: int, *, shared: bool) -> tuple[Arrays, list[str]]:
+        """A batch's entries, pictures as uint8, and a line for every picture that was replaced.
+
+        Raises DataError for a picture that cannot be read, unless `data.on_bad_image` is skip.
+        """
+        entries: Arrays = {}
+        skipped: list[str] = []
+        if self.views.image:
+            samples = samples.copy()
+            entries["images"] = self._read_pictures(samples, epoch, skipped, shared=shared)
+        return entries | self.describe(samples, epoch), skipped
+
+    def describe(self, samples: IndexArray, epoch: int) -> Arrays:
+        """Everything of a batch but its pictures and its global size."""
+        rows = self.find_rows(samples)
+        identity = self.corpus.identity[rows]
+        entries: Arrays = {"identity": identity, "sample_index": samples, "image_index": rows}
+        if self.tokens is not None:
+            captions, owner = self._choose_captions(samples, epoch)
+            length = self.data.text_length
+            entries["tokens"] = self.tokens.rows(captions, length)
+            entries["longest_caption"] = self.tokens.find_longest(captions, length)
+            entries["text_identity"] = identity[owner]
+            entries["owner"] = owner
+            entries["caption_index"] = captions
+        if self.views.attributes:
+            entries["attributes"] = self._read_attributes(rows)
+        return entries
+
+    def _read_pictures(self, samples: IndexArray, epoch: int, skipped: list[str], *, shared: bool) -> Tensor:
+        """Frames of the samples; a sample that must be replaced is replaced in `samples` as well."""
+        frames = self.pictures.allocate(len(samples), shared=shared)
+        pixels = frames.numpy()
+        pictures = [self._read_or_replace(samples, place, skipped) for place in range(len(samples))]
+        geometry = draw_geometry(self.data.augment, samples, seed=self.seed, epoch=epoch)
+        for picture, frame, move in zip(pictures, pixels, geometry, strict=True):
+            place(picture.numpy(), frame, move)
+        return frames
+
+    def _read_or_replace(self, samples: IndexArray, place: int, skipped: list[str]) -> Tensor:
+        for _ in range(NEIGHBOURS):
+            row = int(self.find_rows(samples[place : place + 1])[0])
+            try:
+                return self.pictures.read(row)
+            except DataError as error:
+                if self.data.on_bad_image == "stop":
+                    raise DataError(f"{error}; mend or remove it, or set data.on_bad_image=skip") from None
+                skipped.append(str(error))
+                samples[place] = self.find_neighbour(int(samples[place]))
+        raise DataError(f"{skipped[-1]}; so are the {NEIGHBOURS - 1} pictures before it: mend the data set")
+
+    def _choose_captions(self, samples: IndexArray, epoch: int) -> tuple[IndexArray, IndexArray]:
+        """Caption numbers, and the place in the batch of the picture that each describes."""
+        if self.data.unit == "pair":
+            return samples, np.arange(len(samples))
+        wanted = self.data.captions_per_image
+        first = self.corpus.caption_offsets[samples]
+        counts = self.corpus.caption_offsets[samples + 1] - first
+        most = max(int(counts.max(initial=0)), wanted)
+        drawn = uniform_rows(self.seed, epoch, Purpose.CAPTION, samples, most).copy()
+        drawn[np.arange(most) >= counts[:, None]] = 2.0
+        order = np.argsort(drawn, axis=1, kind="stable")
+        # A picture with fewer captions than wanted goes round them again.
+        turn = np.arange(wanted) % counts[:, None]
+        chosen = first[:, None] + np.take_along_axis(order, turn, axis=1)
+        return chosen.reshape(-1), np.repeat(np.arange(len(samples)), wanted)
+
+    def _read_attributes(self, rows: IndexArray) -> npt.NDArray[np.int64]:
+        labels = np.full((len(rows), self._attributes), -1, dtype=np.int64)
+        column = self.corpus.table.column("attributes")
+        for label, row in zip(labels, rows.tolist(), strict=True):
+            known = column[row].as_py() or []
+            label[: len(known)] = known
+        return labels
+
+
+def count_attributes(corpus: Corpus) -> int:
+    """Attribute labels per picture; DataError where the set has none."""
+    most = pc.max(pc.list_value_length(corpus.table.column("attributes"))).as_py()
+    if not most:
+        raise DataError(f"{corpus.name} has no attributes, which the system needs")
+    return int(most)
