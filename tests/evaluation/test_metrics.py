@@ -177,6 +177,13 @@ def test_a_set_without_any_match_is_refused() -> None:
         retrieval_metrics(torch.eye(3), torch.eye(3), torch.arange(3), torch.arange(3) + 7)
 
 
+def test_an_empty_gallery_and_no_queries_are_refused_alike() -> None:
+    with pytest.raises(DataError, match="none of 3 queries has a match"):
+        retrieval_metrics(torch.eye(3), torch.zeros(0, 3), torch.arange(3), torch.zeros(0))
+    with pytest.raises(DataError, match="none of 0 queries has a match"):
+        retrieval_metrics(torch.zeros(0, 3), torch.eye(3), torch.zeros(0), torch.arange(3))
+
+
 def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match=r"query identities must be \(3,\), one per feature, got \(2,\)"):
         retrieval_metrics(torch.eye(3), torch.eye(3), torch.arange(2), torch.arange(3))

@@ -27,10 +27,8 @@ def measure(folder: Path) -> dict[str, Any]:
         for side in ("image", "text"):
             found[f"{batch} {side}"] = evaluator.embed(system, corpora[0], side)
         found[f"{batch} results"] = evaluator.evaluate(system, "test").to_json()
-        if not dist.is_initialized() or dist.get_rank() == 0:
-            found[f"{batch} ranking"] = [
-                ranking.rows.tolist() for ranking in evaluator.rankings(system, "a", queries=3)
-            ]
+        rankings = evaluator.rankings(system, "a", queries=3)
+        found[f"{batch} ranking"] = [ranking.rows.tolist() for ranking in rankings]
     return found
 
 

@@ -34,18 +34,16 @@ def embed(
     autocast: Autocast,
     workers: int = 0,
     indices: IndexArray | None = None,
-    is_shared: bool = True,
 ) -> Tensor:
     """(N, D) float32 on `device`, the same on every rank: each picture, or each caption, of the corpus.
 
     batch: rows per chunk. indices: only these pictures (rows) or captions (running numbers), in this order.
-    autocast: makes the context of the run's arithmetic. is_shared: all ranks call this together and share
-    the work; otherwise this rank does all of it alone.
+    autocast: makes the context of the run's arithmetic. All ranks must call it together.
     """
     total = len(corpus) if side == "image" else corpus.caption_count
     wanted = np.arange(total, dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
-    chunks = assign_chunks(len(wanted), batch, distributed.world_size() if is_shared else 1)
-    own = wanted[chunks[distributed.rank() if is_shared else 0]]
+    chunks = assign_chunks(len(wanted), batch, distributed.world_size())
+    own = wanted[chunks[distributed.rank()]]
     batches: Iterable[Batch] = ()
     if len(own) and side == "image":
         batches = iterate_images(corpus, data, batch=batch, workers=workers, device=device, indices=own)

@@ -87,14 +87,14 @@ class Evaluator:
     def rankings(self, system: System, name: str, queries: int, top: int = 10) -> list[Ranking]:
         """The best pictures of a test set for captions spread evenly over it, the first of each picture.
 
-        Not the best or worst queries: what a reader sees is a fair sample. This rank works alone.
+        Not the best or worst queries: what a reader sees is a fair sample. Every rank must call it.
         """
         corpus = self.get_sets("test")[name]
         described = np.flatnonzero(np.diff(corpus.caption_offsets))
         chosen = described[np.unique(np.linspace(0, len(described) - 1, queries).round().astype(np.int64))]
-        images = self.embed(system, corpus, "image", is_shared=False)
+        images = self.embed(system, corpus, "image")
         captions = corpus.caption_offsets[chosen]
-        texts = self.embed(system, corpus, "text", indices=captions, is_shared=False)
+        texts = self.embed(system, corpus, "text", indices=captions)
         scores = torch.nn.functional.normalize(texts, dim=1) @ torch.nn.functional.normalize(images, dim=1).T
         best = torch.sort(scores, dim=1, descending=True, stable=True)
         rows, values = best.indices[:, :top].cpu().numpy(), best.values[:, :top].cpu().numpy()
@@ -117,7 +117,6 @@ class Evaluator:
         side: Side,
         *,
         indices: IndexArray | None = None,
-        is_shared: bool = True,
     ) -> Tensor:
         """Features of one side of a corpus with this run's options."""
         return embed(
@@ -130,7 +129,6 @@ class Evaluator:
             autocast=self.precision.autocast,
             workers=self.experiment.runtime.workers,
             indices=indices,
-            is_shared=is_shared,
         )
 
     def get_sets(self, which: Literal["val", "test"]) -> Mapping[str, Corpus]:

@@ -116,7 +116,10 @@ def rank_queries(
         raise ValueError(f"queries have {query_rows.shape[1]} columns, the gallery {gallery_rows.shape[1]}")
     dtype = torch.promote_types(query_rows.dtype, gallery_rows.dtype)
     device = gallery_rows.device
-    prepared = Gallery(gallery_rows.to(dtype), unit_scale(gallery_rows, "gallery"))
+    row_bytes = max(1, len(gallery_rows)) * dtype.itemsize
+    block_bytes = chunk_bytes or _block_bytes(device, row_bytes)
+    block = torch.empty(max(1, block_bytes // row_bytes), len(gallery_rows), dtype=dtype, device=device)
+    prepared = Gallery(gallery_rows.to(dtype), unit_scale(gallery_rows, "gallery"), block)
     scale = unit_scale(query_rows, "query")
     order = np.argsort(gallery_ids, kind="stable")
     start = np.searchsorted(gallery_ids[order], identity)
@@ -124,8 +127,7 @@ def rank_queries(
     first = np.zeros(len(identity), dtype=np.int64)
     average_precision, inverse_penalty = np.zeros(len(identity)), np.zeros(len(identity))
     with torch.inference_mode(), _full_precision(device):
-        row_bytes = len(gallery_rows) * dtype.itemsize
-        for rows in _cut_queries(count, row_bytes, chunk_bytes or _block_bytes(device, row_bytes)):
+        for rows in _cut_queries(count, row_bytes, block_bytes):
             chosen = torch.from_numpy(rows).to(query_rows.device)
             unit = (query_rows[chosen].double() * scale[chosen, None]).to(device)
             slots = np.arange(count[rows].max())
@@ -160,9 +162,8 @@ def summarise(results: QueryResults, label: str = "") -> Metrics:
             "check that queries and gallery come from the same split and share identities"
         )
     if matched < total:
-        logger.warning(
-            "%d of %d queries have no match in the gallery and are left out", total - matched, total
-        )
+        lost = total - matched
+        logger.warning("%s%d of %d queries have no match in the gallery and are left out", place, lost, total)
     means = results.measures().mean(axis=0)
     values = dict(zip(MEASURES, means.tolist(), strict=True))
     return Metrics(**values, queries=matched, unmatched=total - matched)
