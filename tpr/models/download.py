@@ -32,20 +32,16 @@ def find_weights(options: ClipOptions) -> Path:
             f"tags: {', '.join(tags) or 'none'}"
         )
     published = get_pretrained_cfg(options.architecture, weights)
-    quick_gelu = weights == "openai" or bool(published.get("quick_gelu"))
-    _check_activation(options.architecture, weights, quick_gelu)
+    _check_activation(options.architecture, weights, published)
     return _fetch(weights, published)
 
 
-def _check_activation(architecture: str, tag: str, quick_gelu: bool) -> None:
-    """open_clip lists a tag under both activations, but the weights were trained with one."""
-    if quick_gelu == architecture.endswith("-quickgelu"):
-        return
-    other = f"{architecture}-quickgelu" if quick_gelu else architecture.removesuffix("-quickgelu")
-    raise ConfigError(
-        f"model.weights={tag} was trained with {'QuickGELU' if quick_gelu else 'GELU'}; "
-        f"set model.architecture={other}"
-    )
+def _check_activation(architecture: str, tag: str, published: dict[str, Any]) -> None:
+    """open_clip lists QuickGELU's tags under the plain names too, where they would run with the wrong one."""
+    if (tag == "openai" or published.get("quick_gelu")) and not architecture.endswith("-quickgelu"):
+        raise ConfigError(
+            f"model.weights={tag} was trained with QuickGELU; set model.architecture={architecture}-quickgelu"
+        )
 
 
 def _fetch(tag: str, published: dict[str, Any]) -> Path:

@@ -80,10 +80,10 @@ def gather_rows(
     images = batch["global_size"]
     captions = images * captions_per_image
     return Gathered(
-        image_features=distributed.gather(image_features, images),
-        text_features=distributed.gather(text_features, captions),
-        identity=distributed.gather(batch["identity"], images),
-        text_identity=distributed.gather(batch["text_identity"], captions),
+        image_features=distributed.gather(image_features, samples),
+        text_features=distributed.gather(text_features, samples, captions),
+        identity=distributed.gather(batch["identity"], samples),
+        text_identity=distributed.gather(batch["text_identity"], samples, captions),
         image_start=distributed.local_slice(images).start,
         text_start=distributed.local_slice(images).start * captions_per_image,
     )
