@@ -1,4 +1,4 @@
-"""JPEG bytes -> training picture, one thread: PIL and torchvision's first transforms against uint8 slicing."""
+"""JPEG bytes -> training picture: PIL and torchvision's first transforms against uint8 slicing."""
 
 import io
 
@@ -26,15 +26,22 @@ def run(quick: bool) -> Report:
     threads = torch.get_num_threads()
     pixels = np.mean([np.prod(Image.open(io.BytesIO(file)).size) for file in files])
     size = sum(map(len, files)) / len(files)
-    report = Report("decode", f"crops of {pixels:,.0f} pixels and {size / 1024:.1f} KiB -> {SIZE[0]} x {SIZE[1]}, 1 thread")
+    report = Report(
+        "decode",
+        f"crops of {pixels:,.0f} pixels and {size / 1024:.1f} KiB -> {SIZE[0]} x {SIZE[1]}, 1 thread",
+    )
     torch.set_num_threads(1)
     try:
         chain = training_chain(SIZE)
         rounds = 3 if quick else 9
-        timing = interleave(lambda: decode_published(files, chain), lambda: decode_bytes(files), rounds=rounds)
+        timing = interleave(
+            lambda: decode_published(files, chain), lambda: decode_bytes(files), rounds=rounds
+        )
         label = "float32 by PIL, uint8 for the device"
         report.cases.append(Case(label, timing, None if quick else 2.2, len(files)))
-        timing = interleave(lambda: decode_published(files, chain), lambda: decode_whole(files), rounds=rounds)
+        timing = interleave(
+            lambda: decode_published(files, chain), lambda: decode_whole(files), rounds=rounds
+        )
         report.cases.append(Case("the same, normalised and erased on the CPU", timing, None, len(files)))
     finally:
         torch.set_num_threads(threads)
@@ -74,7 +81,9 @@ def _check_pixels(report: Report, files: list[bytes]) -> None:
     largest, total = 0, 0.0
     resizing = transforms.Resize(SIZE)
     for file in files[:128]:
-        theirs = torch.from_numpy(np.array(resizing(Image.open(io.BytesIO(file)).convert("RGB")))).permute(2, 0, 1)
+        theirs = torch.from_numpy(np.array(resizing(Image.open(io.BytesIO(file)).convert("RGB")))).permute(
+            2, 0, 1
+        )
         difference = (resize(decode(file), SIZE).int() - theirs.int()).abs()
         largest = max(largest, int(difference.max()))
         total += float(difference.float().mean())

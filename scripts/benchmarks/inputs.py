@@ -24,7 +24,7 @@ PARTS = (
     "walks away from the camera beside a {c} bicycle",
     "is dressed in a {c} {u} and a pair of {c} {l}",
 )
-COLOURS = ("red", "dark blue", "grey", "black", "light-coloured", "white", "green", "yellow", "plaid", "striped")
+COLOURS = ("red", "dark blue", "grey", "black", "light-coloured", "white", "green", "plaid", "striped")
 UPPERS = ("t-shirt", "hooded jacket", "down coat", "sweater", "blouse", "shirt")
 LOWERS = ("jeans", "trousers", "shorts", "pants", "leggings")
 
@@ -93,7 +93,7 @@ def draw_features(
 
 
 def draw_tied_features(count: int, *, width: int = 512, seed: int = 1) -> Tensor:
-    """(count, width) rows of 16 entries of +-1: inner products are exact in any order and tie by thousands."""
+    """(count, width) rows of 16 entries of +-1: products are exact in any order and tie by thousands."""
     random = np.random.default_rng(seed)
     places = np.argpartition(random.random((count, width), dtype=np.float32), 16, axis=1)[:, :16]
     rows = np.zeros((count, width), dtype=np.float32)

@@ -34,4 +34,5 @@ def describe_machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine = f"{cores} {platform.machine()} cores" + (f" with {' and '.join(sets)}" if sets else "")
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return f"{machine}, {torch.get_num_threads()} threads, no GPU used; Python {platform.python_version()}, {versions}"
+    threads = f"{torch.get_num_threads()} threads, no GPU used"
+    return f"{machine}, {threads}; Python {platform.python_version()}, {versions}"

@@ -46,9 +46,11 @@ def scores_of(problem: Problem) -> list[float]:
 
 def _check_memory(report: Report, label: str, problem: Problem) -> None:
     growth = peak_growth(lambda: retrieval_metrics(*problem)) / MEBIBYTE
-    report.check(f"{label}: extra memory at most {MEMORY_LIMIT} MiB", growth <= MEMORY_LIMIT, f"{growth:.1f} MiB")
+    report.check_limit(f"{label}: extra memory", growth, MEMORY_LIMIT, "MiB")
     if len(problem[0]) < 10_000:
-        report.facts[f"{label}: extra memory of side A, MiB"] = peak_growth(lambda: rank_by_argsort(*problem)) / MEBIBYTE
+        report.facts[f"{label}: extra memory of side A, MiB"] = (
+            peak_growth(lambda: rank_by_argsort(*problem)) / MEBIBYTE
+        )
 
 
 def _check_scores(report: Report, label: str, problem: Problem) -> None:
@@ -64,8 +66,15 @@ def _check_scores(report: Report, label: str, problem: Problem) -> None:
 
 def _check_ties(report: Report, label: str, problem: Problem) -> None:
     """Scores that are exact in float32 and tie by the thousand must equal the stable float64 order."""
-    queries, gallery = draw_tied_features(len(problem[0]), seed=2), draw_tied_features(len(problem[1]), seed=3)
+    queries, gallery = (
+        draw_tied_features(len(problem[0]), seed=2),
+        draw_tied_features(len(problem[1]), seed=3),
+    )
     tied = (queries, gallery, *problem[2:])
     ours, oracle = scores_of(tied), rank_by_oracle(*tied)
     difference = max(abs(a - b) for a, b in zip(ours, oracle, strict=True))
-    report.check(f"{label}: ties equal the stable float64 oracle", difference <= 1e-9, f"largest difference {difference:.1e}")
+    report.check(
+        f"{label}: ties equal the stable float64 oracle",
+        difference <= 1e-9,
+        f"largest difference {difference:.1e}",
+    )

@@ -1,5 +1,6 @@
 """What a benchmark hands back, and how it is printed or written as JSON."""
 
+import math
 import statistics
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +47,11 @@ class Report:
         """Adds one statement."""
         self.checks.append(Check(what, bool(passed), str(found)))
 
+    def check_limit(self, what: str, value: float, limit: float, unit: str) -> None:
+        """Adds a statement about memory; it holds, unmeasured, where the system does not tell."""
+        found = "not measured on this system" if math.isnan(value) else f"{value:,.1f} of {limit:,.1f} {unit}"
+        self.check(what, math.isnan(value) or value <= limit, found)
+
     @property
     def passed(self) -> bool:
         """True when every check held."""
@@ -86,7 +92,9 @@ def _case_dict(case: Case) -> dict[str, Any]:
 
 
 def _case_table(cases: list[Case]) -> PrettyTable:
-    table = PrettyTable(["pair", "A: published recipe", "B: this project", "times as fast", "goal"], align="r")
+    table = PrettyTable(
+        ["pair", "A: published recipe", "B: this project", "times as fast", "goal"], align="r"
+    )
     table.align["pair"] = "l"
     for case in cases:
         ratios = case.timing.ratios

@@ -26,20 +26,34 @@ def main(arguments: Sequence[str]) -> int:
         epilog="examples: benchmark.py all --quick; benchmark.py metrics step --json",
         allow_abbrev=False,
     )
-    parser.add_argument("names", nargs="+", choices=(*NAMES, "all"), metavar="NAME", help=", ".join((*NAMES, "all")))
+    parser.add_argument(
+        "names", nargs="+", choices=(*NAMES, "all"), metavar="NAME", help=", ".join((*NAMES, "all"))
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
-    parser.add_argument("--check", action="store_true", help="exit code 1 when results or memory are not as promised")
+    parser.add_argument(
+        "--check", action="store_true", help="exit code 1 when results or memory are not as promised"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     options = parser.parse_args(arguments)
-    logging.disable(logging.INFO)
     names = NAMES if "all" in options.names else tuple(dict.fromkeys(options.names))
-    reports = []
-    if not options.json:
-        print(describe_machine(), flush=True)
-    for name in names:
-        reports.append(load_benchmark(name)(options.quick))
-        if not options.json:
-            print(reports[-1].as_text(), flush=True)
+    logging.disable(logging.INFO)
+    try:
+        reports = run_all(names, quick=options.quick, speak=not options.json)
+    finally:
+        logging.disable(logging.NOTSET)
     if options.json:
-        print(json.dumps({"machine": describe_machine(), "reports": [r.as_dict() for r in reports]}, indent=1))
+        found = [report.as_dict() for report in reports]
+        print(json.dumps({"machine": describe_machine(), "reports": found}, indent=1))
     return int(options.check and not all(report.passed for report in reports))
+
+
+def run_all(names: Sequence[str], *, quick: bool, speak: bool) -> list[Report]:
+    """The reports of these benchmarks; each is printed as soon as it is there."""
+    if speak:
+        print(describe_machine(), flush=True)
+    reports = []
+    for name in names:
+        reports.append(load_benchmark(name)(quick))
+        if speak:
+            print(reports[-1].as_text(), flush=True)
+    return reports

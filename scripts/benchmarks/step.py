@@ -34,13 +34,17 @@ def run(quick: bool) -> Report:
     sizes, batch_size = (SMALL, 8) if quick else (Architecture(), 2)
     name = "small CLIP" if quick else "ViT-B/16"
     height, width = sizes.image_size
-    report = Report("step", f"{name}, {height} x {width}, batch {batch_size}, {torch.get_num_threads()} threads")
+    report = Report(
+        "step", f"{name}, {height} x {width}, batch {batch_size}, {torch.get_num_threads()} threads"
+    )
     for masked_words in (True, False):
         _compare(report, sizes, batch_size, masked_words=masked_words, quick=quick)
     return report
 
 
-def _compare(report: Report, sizes: Architecture, batch_size: int, *, masked_words: bool, quick: bool) -> None:
+def _compare(
+    report: Report, sizes: Architecture, batch_size: int, *, masked_words: bool, quick: bool
+) -> None:
     torch.manual_seed(1)
     published = Irra(sizes, IDENTITIES, masked_words)
     system = build_irra(sizes, IDENTITIES, masked_words=masked_words)
@@ -92,7 +96,13 @@ def draw_batches(sizes: Architecture, batch_size: int) -> tuple[dict[str, Tensor
     tokens = tokenize(draw_captions(batch_size, seed=3))
     rows = torch.arange(batch_size)
     masked, labels = mask_words(tokens, 0.15, caption_index=rows, seed=PROGRESS.seed, epoch=PROGRESS.epoch)
-    theirs = {"images": images, "pids": identity, "caption_ids": masked, "mlm_ids": masked, "mlm_labels": labels}
+    theirs = {
+        "images": images,
+        "pids": identity,
+        "caption_ids": masked,
+        "mlm_ids": masked,
+        "mlm_labels": labels,
+    }
     ours: Batch = {
         "images": images,
         "tokens": tokens,

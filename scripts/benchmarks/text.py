@@ -85,7 +85,10 @@ def _time_masks(report: Report, captions: list[str], *, rounds: int, goal: float
         return torch.stack(masked), torch.stack(labels)
 
     timing = interleave(
-        mask_python, lambda: mask_words(tokens, 0.15, caption_index=index, seed=1, epoch=1), rounds=rounds, repeats_b=20
+        mask_python,
+        lambda: mask_words(tokens, 0.15, caption_index=index, seed=1, epoch=1),
+        rounds=rounds,
+        repeats_b=20,
     )
     report.cases.append(Case("masking a batch", timing, goal, len(captions)))
 
@@ -96,12 +99,19 @@ def _check_ids(report: Report, captions: list[str]) -> None:
     found = tokenize(CLEAN)
     different = [CLEAN[row][:40] for row in (expected != found).any(1).nonzero()[:, 0].tolist()]
     report.check(f"{len(CLEAN)} nasty strings: ids equal", not different, different or "every row")
-    together, alone = tokenize(captions[:50] + CLEAN), torch.cat([tokenize([t]) for t in captions[:50] + CLEAN])
-    report.check("ids do not depend on the other captions", torch.equal(together, alone), "one by one = together")
+    together, alone = (
+        tokenize(captions[:50] + CLEAN),
+        torch.cat([tokenize([t]) for t in captions[:50] + CLEAN]),
+    )
+    report.check(
+        "ids do not depend on the other captions", torch.equal(together, alone), "one by one = together"
+    )
     special = tokenize(SPECIAL)
     ends, starts = (special == END).sum(1), (special == START).sum(1)
     clean = bool((ends == 1).all() and (starts == 1).all() and (special != MASK).all())
-    report.check("control tokens in a caption stay words", clean, f"{len(SPECIAL)} strings, one start and one end each")
+    report.check(
+        "control tokens in a caption stay words", clean, f"{len(SPECIAL)} strings, one start and one end each"
+    )
 
 
 def _check_masks(report: Report, captions: list[str]) -> None:
@@ -111,8 +121,15 @@ def _check_masks(report: Report, captions: list[str]) -> None:
     words = (tokens > 0) & (tokens < MASK)
     chosen = labels != 0
     sound = torch.equal(labels[chosen], tokens[chosen]) and torch.equal(masked[~chosen], tokens[~chosen])
-    report.check("labels are the original ids, other places are untouched", sound, f"{int(chosen.sum()):,} labels")
-    report.check("every caption has a label, only words have", chosen.any(1).all() and not chosen[~words].any(), "all")
+    report.check(
+        "labels are the original ids, other places are untouched", sound, f"{int(chosen.sum()):,} labels"
+    )
+    report.check(
+        "every caption has a label, only words have", chosen.any(1).all() and not chosen[~words].any(), "all"
+    )
     share, became = float(chosen[words].float().mean()), float((masked[chosen] == MASK).float().mean())
-    near = abs(share - 0.15) < 5 * (0.13 / int(words.sum())) ** 0.5 and abs(became - 0.8) < 5 * (0.16 / chosen.sum()) ** 0.5
+    near = (
+        abs(share - 0.15) < 5 * (0.13 / int(words.sum())) ** 0.5
+        and abs(became - 0.8) < 5 * (0.16 / chosen.sum()) ** 0.5
+    )
     report.check("15 % of words are chosen, 80 % of them masked", near, f"{share:.3f} and {became:.3f}")

@@ -33,9 +33,14 @@ def measure(function: Callable[[], Any]) -> float:
 
 
 def interleave(
-    side_a: Callable[[], Any], side_b: Callable[[], Any], *, rounds: int, repeats_b: int = 1, warm: bool = True
+    side_a: Callable[[], Any],
+    side_b: Callable[[], Any],
+    *,
+    rounds: int,
+    repeats_b: int = 1,
+    warm: bool = True,
 ) -> Timing:
-    """Times both sides in turn, who begins alternates; B is repeated within a round where it is very short."""
+    """Times both sides in turn, who begins alternates; a very short B is repeated within a round."""
     if warm:
         side_a()
         side_b()

@@ -49,6 +49,12 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 
 
 def build_loader(rows: Sequence[Row], size: tuple[int, int], batch: int, workers: int) -> DataLoader[Any]:
-    """Shuffled, no pinned memory, workers started anew each epoch, as published."""
-    dataset = MaskedCaptionDataset(rows, size)
-    return DataLoader(dataset, batch, shuffle=True, num_workers=workers, collate_fn=collate)
+    """Shuffled, no pinned memory. Differs: workers are kept, the published loader starts them each epoch."""
+    return DataLoader(
+        MaskedCaptionDataset(rows, size),
+        batch,
+        shuffle=True,
+        num_workers=workers,
+        collate_fn=collate,
+        persistent_workers=workers > 0,
+    )

@@ -1,4 +1,4 @@
-"""The published training step: SDM + ID + MLM with two text passes and a masked-word head on all positions."""
+"""The published training step: SDM + ID + MLM, two text passes, words guessed at every position."""
 
 from collections import OrderedDict
 
@@ -66,7 +66,8 @@ class Irra(nn.Module):
         result = {
             "sdm_loss": sdm_loss(image, text, identity, 1 / 0.02),
             "id_loss": (
-                functional.cross_entropy(image_logits, identity) + functional.cross_entropy(text_logits, identity)
+                functional.cross_entropy(image_logits, identity)
+                + functional.cross_entropy(text_logits, identity)
             )
             / 2,
             "img_acc": (image_logits.argmax(1) == identity).float().mean(),

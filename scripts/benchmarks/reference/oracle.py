@@ -5,8 +5,10 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def rank_by_oracle(queries: Tensor, gallery: Tensor, query_identity: Tensor, gallery_identity: Tensor) -> list[float]:
-    """[R@1, R@5, R@10, mAP, mINP] in percent; equal scores rank in gallery order, unmatched queries are left out."""
+def rank_by_oracle(
+    queries: Tensor, gallery: Tensor, query_identity: Tensor, gallery_identity: Tensor
+) -> list[float]:
+    """[R@1, R@5, R@10, mAP, mINP] in percent; equal scores in gallery order, unmatched left out."""
     queries = functional.normalize(queries.double(), dim=1)
     gallery = functional.normalize(gallery.double(), dim=1)
     sums = torch.zeros(5, dtype=torch.float64)
@@ -18,6 +20,8 @@ def rank_by_oracle(queries: Tensor, gallery: Tensor, query_identity: Tensor, gal
             places = hits.nonzero()[:, 0].double() + 1
             number = torch.arange(1, len(places) + 1, dtype=torch.float64)
             found = [float(places[0] <= k) for k in (1, 5, 10)]
-            sums += torch.tensor([*found, float((number / places).mean()), float(len(places) / places[-1])]).double()
+            sums += torch.tensor(
+                [*found, float((number / places).mean()), float(len(places) / places[-1])]
+            ).double()
             counted += 1
     return [float(value) for value in sums / counted * 100]

@@ -35,6 +35,7 @@ class CastLayerNorm(nn.LayerNorm):
     """LayerNorm in float32 whatever comes in."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Same shape and type as the input."""
         return super().forward(input.type(torch.float32)).type(input.dtype)
 
 
@@ -42,6 +43,7 @@ class QuickGelu(nn.Module):
     """x * sigmoid(1.702 x)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Elementwise."""
         return x * torch.sigmoid(1.702 * x)
 
 
@@ -53,12 +55,15 @@ class Block(nn.Module):
         self.attn = nn.MultiheadAttention(width, heads)
         self.ln_1 = CastLayerNorm(width)
         self.mlp = nn.Sequential(
-            OrderedDict(c_fc=nn.Linear(width, width * 4), gelu=QuickGelu(), c_proj=nn.Linear(width * 4, width))
+            OrderedDict(
+                c_fc=nn.Linear(width, width * 4), gelu=QuickGelu(), c_proj=nn.Linear(width * 4, width)
+            )
         )
         self.ln_2 = CastLayerNorm(width)
         self.mask = mask
 
     def forward(self, x: Tensor) -> Tensor:
+        """(L, B, D) to the same shape."""
         mask = self.mask.to(dtype=x.dtype, device=x.device) if self.mask is not None else None
         y = self.ln_1(x)
         x = x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
@@ -73,6 +78,7 @@ class Transformer(nn.Module):
         self.resblocks = nn.Sequential(*[Block(width, heads, mask) for _ in range(layers)])
 
     def forward(self, x: Tensor) -> Tensor:
+        """(L, B, D) to the same shape."""
         return self.resblocks(x)
 
 
@@ -91,6 +97,7 @@ class ImageTower(nn.Module):
         self.proj = nn.Parameter(width**-0.5 * torch.randn(width, sizes.embedding))
 
     def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, 1 + P, D)."""
         x = self.conv1(images)
         x = x.reshape(x.shape[0], x.shape[1], -1).permute(0, 2, 1)
         first = self.class_embedding.to(x.dtype) + torch.zeros(x.shape[0], 1, x.shape[-1], dtype=x.dtype)
@@ -110,7 +117,9 @@ class Clip(nn.Module):
         self.token_embedding = nn.Embedding(VOCABULARY, sizes.text_width)
         self.positional_embedding = nn.Parameter(0.01 * torch.randn(sizes.text_length, sizes.text_width))
         self.ln_final = CastLayerNorm(sizes.text_width)
-        self.text_projection = nn.Parameter(sizes.text_width**-0.5 * torch.randn(sizes.text_width, sizes.embedding))
+        self.text_projection = nn.Parameter(
+            sizes.text_width**-0.5 * torch.randn(sizes.text_width, sizes.embedding)
+        )
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def encode_text(self, ids: Tensor) -> Tensor:
@@ -120,4 +129,5 @@ class Clip(nn.Module):
         return self.ln_final(x) @ self.text_projection
 
     def forward(self, images: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Every token of both sides."""
         return self.visual(images), self.encode_text(ids)
