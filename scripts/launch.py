@@ -33,12 +33,16 @@ def main() -> None:
     from torch.distributed.run import main as run
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    machine = ["--standalone"] if nodes == "1" else [
-        f"--nnodes={nodes}",
-        f"--node-rank={os.environ.get('NODE_RANK', '0')}",
-        f"--master-addr={os.environ.get('MASTER_ADDR', '127.0.0.1')}",
-        f"--master-port={os.environ.get('MASTER_PORT', '29500')}",
-    ]
+    machine = (
+        ["--standalone"]
+        if nodes == "1"
+        else [
+            f"--nnodes={nodes}",
+            f"--node-rank={os.environ.get('NODE_RANK', '0')}",
+            f"--master-addr={os.environ.get('MASTER_ADDR', '127.0.0.1')}",
+            f"--master-port={os.environ.get('MASTER_PORT', '29500')}",
+        ]
+    )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     try:
         run([*machine, f"--nproc-per-node={processes}", "-m", "tpr", *sys.argv[1:]])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tpr import __version__, distributed
 from tpr.commands import convert, data, draw, evaluate, options, show, train
 from tpr.errors import UserError
+from tpr.report.console import configure_logging
 
 COMMANDS = (train, evaluate, draw, data, convert, show, options)
 
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake is one line on stderr and exit code 2."""
     namespace = build_parser().parse_args(arguments)
+    configure_logging(main=distributed.is_speaker())
     try:
         return int(namespace.run(namespace))
     except UserError as error:

@@ -82,14 +82,15 @@ def _gather_rows(local: Tensor, rows: list[int]) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(gathered, rows, strict=True)])
 
 
-def gather(local: Tensor, total: int) -> Tensor:
-    """Rows of all ranks in rank order, (total, ...); gradients flow back to the rank that owns a row.
+def gather(local: Tensor, total: int, repeats: int = 1) -> Tensor:
+    """Rows of all ranks in rank order, (total x repeats, ...); gradients flow back to a row's own rank.
 
-    local: this rank's rows, `rows_per_rank(total)[rank]` of them. With one process: `local` itself.
+    local: this rank's rows, `repeats` for each of its `rows_per_rank(total)[rank]` samples. With one
+    process: `local` itself.
     """
     if world_size() == 1:
         return local
-    rows = rows_per_rank(total)
+    rows = [count * repeats for count in rows_per_rank(total)]
     if local.requires_grad:
         result: Tensor = _Gather.apply(local, rows)  # type: ignore[no-untyped-call]
         return result
@@ -144,3 +145,9 @@ def share_object(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def is_lost_contact(error: BaseException) -> bool:
+    """True where a collective failed because another process is gone or did not answer in time."""
+    words = ("closed by peer", "reset by peer", "timed out", "timeout", "broken pipe", "nccl")
+    return world_size() > 1 and any(word in str(error).lower() for word in words)

@@ -81,9 +81,7 @@ def make_experiment(folder: Path, losses: dict[str, float], **data: object) -> E
         name="toy",
         system=Choice("irra", options),
         model=Choice("clip", ClipOptions(architecture=SMALL)),
-        data=replace(
-            DataOptions(root=folder, cache=folder / "cache", batch=8, image_size=(32, 16)), **data
-        ),
+        data=replace(DataOptions(root=folder, cache=folder / "cache", batch=8, image_size=(32, 16)), **data),
         optim=OptimOptions(lr=1e-3, eps=1e-3),
         schedule=ScheduleOptions(epochs=4, warmup_epochs=1, per="step"),
         runtime=RuntimeOptions(output=folder / "runs", workers=0, log_every_steps=2, device="cpu"),
@@ -98,7 +96,7 @@ class Silence:
 
     def advance(self, pairs: int) -> None: ...
 
-    def record_step(self, epoch: int, step: int, means: dict[str, float], **_: float) -> None:
+    def record_step(self, epoch: int, step: int, means: dict[str, float], *_: float) -> None:
         self.steps.append((step, means))
 
     def rewind(self, step: int) -> None: ...
@@ -114,6 +112,7 @@ def make_trainer(
         text_length=experiment.data.text_length,
         identities=corpus.identity_count,
         captions=corpus.caption_count,
+        captions_per_image=experiment.data.captions_per_image,
     )
     system = build_system(experiment, setting)
     system = system.double() if double else system

@@ -4,12 +4,12 @@ from torch import nn
 
 from tpr.config.schema import OptimOptions
 from tpr.engine.optim import build_optimizer, gradient_norm, group_parameters, set_rates
-from tpr.systems.base import GroupRule, System
+from tpr.systems.base import GroupRule, Setting, System
 
 
 class Toy(System):
     def __init__(self):
-        super().__init__()
+        super().__init__(Setting(image_size=(1, 1), text_length=3, identities=None, captions=0))
         self.tower = nn.Linear(3, 4)
         self.cross = nn.Linear(4, 2)
         self.frozen = nn.Parameter(torch.ones(2), requires_grad=False)

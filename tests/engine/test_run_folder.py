@@ -75,5 +75,5 @@ def test_a_run_folder_that_cannot_be_written_is_one_line(experiment, monkeypatch
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(run_folder, "write_text", refuse)
-    with pytest.raises(TrainingError, match=r"drawn-pretrain: .*Read-only file system.*runtime\.output=FOLDER"):
+    with pytest.raises(TrainingError, match=r"pretrain: .*Read-only file system.*runtime\.output=FOLDER"):
         open_folder(Path(find_folder(experiment)), experiment)

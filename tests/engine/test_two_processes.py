@@ -20,7 +20,10 @@ CASES = {
     "mlm": ({"mlm": 1.0}, {}),
     "all": ({"sdm": 1.0, "itc": 1.0, "cmpm": 1.0, "id": 1.0, "mlm": 1.0}, {}),
     "identity_sampler": ({"sdm": 1.0, "id": 1.0}, {"sampler": "identity", "pictures_per_identity": 4}),
-    "image_unit": ({"sdm": 1.0, "itc": 1.0, "id": 1.0, "mlm": 1.0}, {"unit": "image", "captions_per_image": 2}),
+    "image_unit": (
+        {"sdm": 1.0, "itc": 1.0, "id": 1.0, "mlm": 1.0},
+        {"unit": "image", "captions_per_image": 2},
+    ),
     # 25 pairs in batches of 8 leave a last batch of one: the second process has no row of it.
     "empty_rank": ({"sdm": 1.0, "id": 1.0, "mlm": 1.0}, {"odd": True}),
 }
@@ -84,7 +87,9 @@ def test_two_processes_train_what_one_does(two_processes, case):
     for one, two in zip(alone["losses"][:steps], together["losses"][:steps], strict=True):
         torch.testing.assert_close(two, one, **close)
     for name, gradient in alone["gradients"].items():
-        torch.testing.assert_close(together["gradients"][name], gradient, **close, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            together["gradients"][name], gradient, **close, msg=lambda m, n=name: f"{n}: {m}"
+        )
     if double:
         for name, value in alone["parameters"].items():
             torch.testing.assert_close(together["parameters"][name], value, **close)

@@ -48,5 +48,7 @@ def run(namespace: argparse.Namespace) -> int:
         "setting": asdict(system.setting),
     }
     write_checkpoint(target, state)
-    say(f"written to {target}; evaluate it with: tpr evaluate {target} data.root=/data data.test=[cuhk_pedes]")
+    say(
+        f"written to {target}; evaluate it with: tpr evaluate {target} data.root=/data data.test=[cuhk_pedes]"
+    )
     return 0

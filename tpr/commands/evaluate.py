@@ -5,7 +5,6 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tpr import distributed
 from tpr.commands.resolve import resolve_checkpoint
@@ -35,7 +34,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("arguments", nargs="*", metavar="key=value")
-    parser.add_argument("--intervals", action="store_true", help="add 95 %% bootstrap intervals over identities")
+    parser.add_argument("--intervals", action="store_true", help="add 95 %% intervals over identities")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON instead of a table")
     parser.set_defaults(run=run)
 

@@ -4,27 +4,26 @@ The flow of a whole run is `train` below, one folder of the package per line.
 """
 
 import argparse
-import json
 import logging
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from tpr import distributed
 from tpr.commands.resolve import resolve_experiment
+from tpr.config.resolved import to_tree
 from tpr.config.schema import Experiment
-from tpr.config.typed import to_tree
 from tpr.data.corpora import Corpora, load_corpora
 from tpr.data.loader import TrainLoader
+from tpr.engine.checkpoint import read_checkpoint_file
 from tpr.engine.precision import choose_device, choose_precision
-from tpr.engine.run_folder import RESULTS_FILE, find_folder, open_folder, write_text
+from tpr.engine.run_folder import find_folder, open_folder
 from tpr.engine.trainer import Trainer
 from tpr.errors import ConfigError, TrainingError
 from tpr.evaluation.evaluator import Evaluator
-from tpr.evaluation.results import Results
-from tpr.report.closing import say_closing, write_pictures
+from tpr.report.closing import draw_pictures, is_finished, say_closing, write_results
 from tpr.report.console import configure_logging
 from tpr.report.recorder import RunRecorder
 from tpr.systems import SYSTEMS, build_system, load_weights
@@ -37,7 +36,7 @@ EXAMPLES = """examples:
   tpr train configs/irra/cuhk_pedes.yaml data.root=/data optim.lr=2e-5"""
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register `tpr train`."""
     parser = subparsers.add_parser(
         "train",
@@ -49,7 +48,10 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("arguments", nargs="*", metavar="CONFIG [key=value ...]")
     parser.add_argument(
-        "--finetune", type=Path, metavar="CHECKPOINT", help="start from these weights; same as init.checkpoint="
+        "--finetune",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="start from these weights; same as init.checkpoint=",
     )
     parser.set_defaults(run=run)
 
@@ -65,7 +67,7 @@ def train(experiment: Experiment) -> None:
     device = choose_device(experiment.runtime)
     distributed.start(device, experiment.runtime.timeout_seconds)
     folder = Path(distributed.share_object(str(find_folder(experiment))))
-    if (folder / RESULTS_FILE).exists():
+    if is_finished(folder):
         if distributed.is_main_rank():
             say_closing(folder, experiment)
         distributed.stop()
@@ -78,8 +80,8 @@ def train(experiment: Experiment) -> None:
         if not distributed.is_lost_contact(error):
             raise
         raise TrainingError(
-            f"rank {distributed.rank()}: lost contact with another process, which died or hung; its own message "
-            f"says why; {folder / 'last.pt'} is kept: start the same command again to go on"
+            f"rank {distributed.rank()}: lost contact with another process, which died or hung "
+            f"and may have said why; {folder / 'last.pt'} is kept: start the same command again to go on"
         ) from error
     distributed.stop()
 
@@ -94,12 +96,18 @@ def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -
     system = build_start(experiment, setting)
     loader = build_loader(experiment, corpora, system, device)
     evaluator = Evaluator(experiment, corpora, device=device, precision=precision)
-    recorder = RunRecorder(folder, experiment, steps=len(loader) * experiment.schedule.epochs)
+    recorder = RunRecorder(
+        folder,
+        experiment,
+        pairs=min(len(loader) * experiment.data.batch, len(loader.samples)) * experiment.schedule.epochs,
+        steps=len(loader) * experiment.schedule.epochs,
+    )
     before: dict[str, Any] = {}
 
     def score(system: System, epoch: int, step: int) -> float:
-        results = evaluator.evaluate(system, experiment.evaluation.select_on)
-        recorder.record_evaluation(epoch, step, results)
+        split: Literal["val", "test"] = "test" if experiment.evaluation.select_on == "test" else "val"
+        results = evaluator.evaluate(system, split)
+        recorder.record_evaluation(epoch, step, split, results)
         return evaluator.score(results)
 
     trainer = Trainer(
@@ -117,25 +125,74 @@ def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -
     elif experiment.evaluation.before:
         before |= evaluator.evaluate(system, "test").to_json()
     trainer.fit()
-    recorder.close_progress()
-    results = evaluate_best(trainer, evaluator, experiment, before, folder)
-    recorder.record_evaluation(trainer.epoch - 1, trainer.steps_done, results)
-    if distributed.is_main_rank():
-        write_pictures(folder, experiment, evaluator, system, recorder)
-        report_skipped(loader)
-    recorder.close()
-    if distributed.is_main_rank():
-        say_closing(folder, experiment)
+    close_run(trainer, evaluator, recorder, before)
 
 
 def describe_setting(experiment: Experiment, corpora: Corpora) -> Setting:
     """Sizes that shape the system, taken from options and training set."""
     if corpora.train is None:
-        raise ConfigError("data.train: nothing to train on; name at least one data set, such as [luperson_mllm]")
-    identities = corpora.train.identity_count if corpora.train.has_identities else None
+        raise ConfigError("data.train: nothing to train on; name a data set, such as [luperson_mllm]")
+    system, options = SYSTEMS[experiment.system.name], experiment.system.options
+    if system.needs_identities(options) and not corpora.train.has_identities:
+        raise ConfigError(
+            f"system '{experiment.system.name}' has a loss over identities, but {corpora.train.name} has no "
+            "person labels; give that loss weight 0 (system.losses.id=0) or train on a set with identities"
+        )
     return Setting(
         image_size=experiment.data.image_size,
         text_length=experiment.data.text_length,
-        identities=identities,
+        identities=corpora.train.identity_count if corpora.train.has_identities else None,
         captions=corpora.train.caption_count,
+        captions_per_image=experiment.data.captions_per_image,
     )
+
+
+def build_start(experiment: Experiment, setting: Setting) -> System:
+    """The system with its starting weights."""
+    system = build_system(experiment, setting)
+    if experiment.init.checkpoint is not None:
+        load_weights(system, experiment.init.checkpoint, experiment.init.minimum_share)
+    values = sum(parameter.numel() for parameter in system.parameters())
+    logger.info("%s: %s parameters", experiment.system.name, f"{values:,}")
+    return system
+
+
+def build_loader(
+    experiment: Experiment, corpora: Corpora, system: System, device: torch.device
+) -> TrainLoader:
+    """The training set in the order that the options, or else the system, ask for."""
+    assert corpora.train is not None
+    train = corpora.train
+    logger.info(
+        "training on %s: %s pictures, %s captions", train.name, f"{len(train):,}", f"{train.caption_count:,}"
+    )
+    wanted = experiment.data.sampler
+    return TrainLoader(
+        train,
+        experiment.data,
+        system.views(),
+        seed=experiment.seed,
+        workers=experiment.runtime.workers,
+        sampler=system.sampler(train) if wanted == "system" else wanted,
+        device=device,
+    )
+
+
+def close_run(trainer: Trainer, evaluator: Evaluator, recorder: RunRecorder, before: dict[str, Any]) -> None:
+    """Evaluate the best epoch on the test sets, draw, and print the last lines."""
+    folder, experiment, step = trainer.folder, trainer.experiment, trainer.steps_done
+    distributed.barrier()
+    trainer.system.load_state_dict(read_checkpoint_file(folder / "best.pt")["model"])
+    recorder.progress.close()
+    if experiment.data.test:
+        results = evaluator.evaluate(trainer.system, "test")
+        recorder.journal.evaluation(step, trainer.best_epoch, "best", results)
+        draw_pictures(folder, evaluator, trainer.system, recorder, step)
+        if distributed.is_main_rank():
+            finished = trainer.epoch > experiment.schedule.epochs
+            write_results(folder, results, before, trainer.best_epoch, finished=finished)
+    if trainer.loader.skipped:
+        logger.warning("%d unreadable pictures were replaced by neighbours", trainer.loader.skipped)
+    recorder.close()
+    if distributed.is_main_rank():
+        say_closing(folder, experiment)

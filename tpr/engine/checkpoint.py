@@ -37,7 +37,9 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         kept = "the one written before is kept" if path.exists() else "none was written before"
-        raise TrainingError(f"{path}: the checkpoint could not be written ({_reason(error)}); {kept}") from error
+        raise TrainingError(
+            f"{path}: the checkpoint could not be written ({_reason(error)}); {kept}"
+        ) from error
 
 
 def read_checkpoint_file(path: Path) -> dict[str, Any]:
@@ -46,10 +48,12 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
-            f"{path}: not a readable checkpoint ({_reason(error)}); remove it or start with runtime.resume=never"
+            f"{path}: not a readable checkpoint ({_reason(error)}); remove it, or set runtime.resume=never"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a checkpoint of this framework, which `format: {FORMAT}` would mark")
+        raise CheckpointError(
+            f"{path}: not a checkpoint of this framework, which `format: {FORMAT}` would mark"
+        )
     return state
 
 

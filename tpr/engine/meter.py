@@ -23,8 +23,8 @@ class Meter:
 
     def _accumulate(self, values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():
-            value = value.detach().double()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            wide = value.detach().double()
+            self.sums[name] = self.sums[name] + wide if name in self.sums else wide
 
     def read(self) -> dict[str, float]:
         """Means over steps, summed over ranks; starts anew."""

@@ -44,10 +44,10 @@ def choose_device(runtime: RuntimeOptions) -> torch.device:
         return torch.device("cuda", distributed.local_rank() % torch.cuda.device_count())
     if runtime.device == "cuda":
         raise ConfigError(
-            "runtime.device: 'cuda' asked for, but torch sees no GPU; check the driver, or set runtime.device=cpu"
+            "runtime.device=cuda, but torch sees no GPU; check the driver, or set runtime.device=cpu"
         )
     if shutil.which("nvidia-smi"):
-        logger.warning("nvidia-smi is here but torch sees no GPU: computing on the CPU (is the driver current?)")
+        logger.warning("nvidia-smi is here but torch sees no GPU (old driver?): computing on the CPU")
     return torch.device("cpu")
 
 

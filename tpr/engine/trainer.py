@@ -34,19 +34,27 @@ logger = logging.getLogger(__name__)
 class Scorer(Protocol):
     """What the trainer asks of an evaluator: a score of the system now, higher is better."""
 
-    def __call__(self, system: System, epoch: int, step: int) -> float: ...
+    def __call__(self, system: System, epoch: int, step: int) -> float:
+        """Measure; every rank calls it and gets the same."""
+        ...
 
 
 class Recorder(Protocol):
     """What the trainer tells a journal."""
 
-    def advance(self, pairs: int) -> None: ...
+    def advance(self, pairs: int) -> None:
+        """So many more training samples are done."""
+        ...
 
     def record_step(
         self, epoch: int, step: int, means: dict[str, float], lr: float, pairs_per_second: float
-    ) -> None: ...
+    ) -> None:
+        """Means over the steps since the last such call."""
+        ...
 
-    def rewind(self, step: int) -> None: ...
+    def rewind(self, step: int) -> None:
+        """The run continues after `step`."""
+        ...
 
 
 class Trainer:
@@ -132,7 +140,8 @@ class Trainer:
     def begin_step(self) -> Progress:
         """Set the rate and torch's generator, both functions of the position alone."""
         share = self.steps_done / self.steps_per_epoch - (self.epoch - 1)
-        set_rates(self.optimizer, rate_factor(self.experiment.schedule, self.epoch, share))
+        self.rate_factor = rate_factor(self.experiment.schedule, self.epoch, share)
+        set_rates(self.optimizer, self.rate_factor)
         seed = self.experiment.seed
         torch.manual_seed(stream_key(seed + distributed.rank(), self.steps_done, Purpose.DROPOUT))
         return Progress(seed=seed, epoch=self.epoch, step=self.steps_done)
@@ -190,10 +199,8 @@ class Trainer:
         """Read the meter, the only place where the host waits for the device."""
         means = self.meter.read()
         seconds = time.perf_counter() - self.started
-        rate = self.optimizer.param_groups[0]["lr"] / max(self.optimizer.param_groups[0]["base_lr"], 1e-30)
-        self.recorder.record_step(
-            self.epoch, self.steps_done, means, rate * self.experiment.optim.lr, self.pairs / max(seconds, 1e-9)
-        )
+        rate = self.rate_factor * self.experiment.optim.lr
+        self.recorder.record_step(self.epoch, self.steps_done, means, rate, self.pairs / max(seconds, 1e-9))
         self.started, self.pairs = time.perf_counter(), 0
 
     def finish_epoch(self) -> None:

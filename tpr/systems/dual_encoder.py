@@ -77,13 +77,13 @@ def gather_rows(
     image_features: Tensor, text_features: Tensor, batch: Batch, captions_per_image: int
 ) -> Gathered:
     """All ranks' features and identities, gathered once for all objectives of a step."""
-    images = batch["global_size"]
-    captions = images * captions_per_image
+    samples = batch["global_size"]
+    start = distributed.local_slice(samples).start
     return Gathered(
         image_features=distributed.gather(image_features, samples),
-        text_features=distributed.gather(text_features, samples, captions),
+        text_features=distributed.gather(text_features, samples, captions_per_image),
         identity=distributed.gather(batch["identity"], samples),
-        text_identity=distributed.gather(batch["text_identity"], samples, captions),
-        image_start=distributed.local_slice(images).start,
-        text_start=distributed.local_slice(images).start * captions_per_image,
+        text_identity=distributed.gather(batch["text_identity"], samples, captions_per_image),
+        image_start=start,
+        text_start=start * captions_per_image,
     )

@@ -1,0 +1,86 @@
+"""The end of a run: its results file, its pictures, and the lines a person reads last."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tpr.config.schema import Experiment
+from tpr.engine.run_folder import RESULTS_FILE, write_text
+from tpr.evaluation.evaluator import Evaluator
+from tpr.evaluation.results import Results
+from tpr.report.console import say
+from tpr.report.gallery import draw_rankings
+from tpr.report.recorder import RunRecorder
+from tpr.report.tables import join_before_and_after
+from tpr.systems.base import System
+
+PICTURE = "ranking.png"
+
+
+def write_results(
+    folder: Path, results: Results, before: Mapping[str, Any], epoch: int, *, finished: bool
+) -> None:
+    """Keep the final numbers; `finished` tells a whole run from one that `runtime.max_steps` cut."""
+    content = {
+        "results": results.to_json(),
+        "before": dict(before),
+        "best_epoch": epoch,
+        "finished": finished,
+    }
+    write_text(folder / RESULTS_FILE, json.dumps(content, indent=2))
+
+
+def draw_pictures(
+    folder: Path, evaluator: Evaluator, system: System, recorder: RunRecorder, step: int
+) -> None:
+    """ranking.png over all test sets, also for TensorBoard. Every rank must call it, the main one draws."""
+    queries, tests = evaluator.experiment.report.ranking_queries, evaluator.corpora.test
+    if not queries or not tests:
+        return
+    each = max(1, queries // len(tests))
+    sections = {name: (corpus, evaluator.rankings(system, name, each)) for name, corpus in tests.items()}
+    if recorder.journal.is_writing:
+        max_pixels = evaluator.experiment.data.max_picture_pixels
+        draw_rankings(folder / PICTURE, sections, max_pixels=max_pixels)
+        recorder.journal.picture("ranking", np.asarray(Image.open(folder / PICTURE).convert("RGB")), step)
+
+
+def is_finished(folder: Path) -> bool:
+    """True where a whole run has left its results."""
+    path = folder / RESULTS_FILE
+    return path.exists() and bool(json.loads(path.read_text(encoding="utf-8"))["finished"])
+
+
+def say_closing(folder: Path, experiment: Experiment) -> None:
+    """Print the table of a run, where everything is, and what to type next."""
+    if (folder / RESULTS_FILE).exists():
+        say_results(folder)
+    say(f"run folder:  {folder}")
+    say(f"checkpoint:  {folder / 'best.pt'}")
+    if (folder / PICTURE).exists():
+        say(f"pictures:    {folder / PICTURE}")
+    say(f"next:        {suggest_command(folder, experiment)}")
+
+
+def say_results(folder: Path) -> None:
+    """Print the table of a run's results, direct transfer beside fine-tuned."""
+    content = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
+    results = Results.from_json(content["results"])
+    if content["before"]:
+        results = join_before_and_after(Results.from_json(content["before"]), results)
+    say(results.to_table(f"{folder.name}: test sets, %, epoch {content['best_epoch']}"))
+
+
+def suggest_command(folder: Path, experiment: Experiment) -> str:
+    """Fine-tuning after pre-training, a closer look after fine-tuning."""
+    if experiment.init.checkpoint is None and str(experiment.name).startswith("drawn-"):
+        return f"sh finetune.sh --finetune {folder / 'best.pt'}"
+    program = shutil.which("tpr") or os.path.relpath(Path(sys.executable).with_name("tpr"))
+    return f"{program} evaluate {folder / 'best.pt'} --intervals"

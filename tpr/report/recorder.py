@@ -1,0 +1,52 @@
+"""What a run tells while it trains, in one place: progress on the screen, lines in journal and log."""
+
+from pathlib import Path
+
+from tpr import distributed
+from tpr.config.schema import Experiment
+from tpr.evaluation.results import Results
+from tpr.report.console import Progress, say
+from tpr.report.journal import Journal
+
+
+class RunRecorder:
+    """Passes what the trainer says on to the progress bar and the journal; silent off the main rank."""
+
+    def __init__(self, folder: Path, experiment: Experiment, *, pairs: int, steps: int) -> None:
+        """pairs, steps: training samples and optimiser steps of the whole run."""
+        self.experiment = experiment
+        self.steps = steps
+        self.pairs = pairs
+        self.journal = Journal(folder, tensorboard=experiment.report.tensorboard)
+        self.progress = Progress(total=pairs)
+
+    def rewind(self, step: int) -> None:
+        """The run continues after `step`."""
+        self.journal.resume(step)
+        self.progress = Progress(total=self.pairs, done=round(self.pairs * step / self.steps))
+
+    def advance(self, pairs: int) -> None:
+        """So many more training samples are done."""
+        self.progress.advance(pairs)
+
+    def record_step(
+        self, epoch: int, step: int, means: dict[str, float], lr: float, pairs_per_second: float
+    ) -> None:
+        """Means since the last such call."""
+        self.journal.step(step, epoch, means, {}, lr=lr, pairs_per_second=pairs_per_second)
+        self.progress.report(
+            f"epoch {epoch}/{self.experiment.schedule.epochs}  step {step}/{self.steps}",
+            loss=means["loss"],
+            pairs_per_second=pairs_per_second,
+        )
+
+    def record_evaluation(self, epoch: int, step: int, split: str, results: Results) -> None:
+        """A table of one split, measured after `step`."""
+        self.journal.evaluation(step, epoch, split, results)
+        if distributed.is_main_rank():
+            say(results.to_table(f"epoch {epoch}, {split}"))
+
+    def close(self) -> None:
+        """End bar and journal."""
+        self.progress.close()
+        self.journal.close()
