@@ -64,9 +64,14 @@ class PictureReader:
         return resize(decode(read_bytes(self.corpus, row), max_pixels=self.max_pixels), self.size)
 
     def allocate(self, count: int, *, shared: bool) -> Tensor:
-        """(count, 3, H, W) black frames; `shared`: in memory that another process can map."""
-        frames = torch.zeros(count, 3, *self.size, dtype=torch.uint8)
-        return frames.share_memory_() if shared else frames  # type: ignore[no-untyped-call]
+        """(count, 3, H, W) black frames; `shared`: in memory that another process can map.
+
+        A pixel's three bytes lie side by side, as decoders write them: whole lines are copied at once.
+        """
+        frames = torch.zeros(count, *self.size, 3, dtype=torch.uint8)
+        if shared:
+            frames.share_memory_()  # type: ignore[no-untyped-call]
+        return frames.permute(0, 3, 1, 2)
 
 
 class TrainingSamples:
