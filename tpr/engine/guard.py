@@ -38,11 +38,11 @@ class BadStepGuard:
         event = None
         if bad.device.type == "cuda":
             bad = bad.to("cpu", non_blocking=True)
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
         losses = {name: value.detach() for name, value in output.losses.items()}
         self.waiting.append(_Flag(step, bad, losses, samples, event))
-        while self.waiting and (self.waiting[0].arrived is None or self.waiting[0].arrived.query()):
+        while self.waiting and _has_arrived(self.waiting[0]):
             self._judge(self.waiting.popleft())
 
     def _judge(self, flag: _Flag) -> None:
@@ -60,3 +60,7 @@ class BadStepGuard:
             f"(rank {distributed.rank()}: {losses}; samples {shown}); {self.kept}; "
             "lower optim.lr, set optim.clip, or look at these samples"
         )
+
+
+def _has_arrived(flag: _Flag) -> bool:
+    return flag.arrived is None or bool(flag.arrived.query())  # type: ignore[no-untyped-call]

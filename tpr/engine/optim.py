@@ -40,7 +40,7 @@ def build_optimizer(system: System, optim: OptimOptions) -> torch.optim.Optimize
     groups = group_parameters(system, optim)
     if optim.name == "sgd":
         return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.betas[0], fused=True)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optim.name]
+    kind = torch.optim.Adam if optim.name == "adam" else torch.optim.AdamW
     return kind(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
 
 

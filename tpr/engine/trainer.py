@@ -167,7 +167,7 @@ class Trainer:
     def update_scaled(self, loss: Tensor) -> Tensor:
         """The same under float16's loss scaling, which itself skips steps that overflow."""
         assert self.scaler is not None
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.experiment.optim.clip is not None:
             self.scaler.unscale_(self.optimizer)
             self.clip(gradient_norm(self.system))
@@ -269,7 +269,8 @@ def wrap_model(system: System, device: torch.device, *, compiled: bool) -> nn.Mo
     """The system as it is called in a step: compiled if asked, in DDP with several processes."""
     model: nn.Module = system
     if distributed.world_size() > 1:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model) if device.type == "cuda" else model
+        if device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         ids = [device.index] if device.type == "cuda" else None
         model = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
     return torch.compile(model) if compiled else model  # type: ignore[return-value]
