@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 OUTDOOR = ("street", "park", "plaza", "crossing", "wall")
 INDOOR = ("corridor", "station", "shop")
+ANYWHERE = (*OUTDOOR, *INDOOR)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +65,10 @@ RSTP = (
 )
 WEB = (
     Camera(name="walk", heights=(160, 360), scenes=OUTDOOR),
-    Camera(name="city", heights=(140, 320), cast=(1.04, 1.0, 0.95), scenes=("street", "crossing", "shop")),
-    Camera(name="mall", heights=(140, 300), cast=(1.02, 1.0, 0.94), light=(0.9, 1.15), scenes=INDOOR),
-    Camera(name="dusk", heights=(150, 320), cast=(0.97, 0.98, 1.06), light=(0.75, 0.95), scenes=OUTDOOR),
+    Camera(name="city", heights=(140, 320), cast=(1.06, 1.0, 0.92), light=(0.8, 1.25), scenes=OUTDOOR),
+    Camera(name="mall", heights=(140, 300), cast=(0.97, 1.03, 0.95), light=(0.75, 1.15), scenes=INDOOR),
+    Camera(name="dusk", heights=(150, 320), cast=(0.95, 0.98, 1.08), light=(0.65, 0.95), scenes=OUTDOOR),
+    Camera(name="phone", heights=(200, 380), saturation=(0.65, 1.0), blur=(0.2, 1.0), scenes=ANYWHERE),
 )
 DIFFUSION = (
     Camera(
@@ -76,6 +78,6 @@ DIFFUSION = (
         saturation=(1.0, 1.3),
         blur=(0.0, 0.2),
         noise=1.5,
-        scenes=(*OUTDOOR, *INDOOR),
+        scenes=ANYWHERE,
     ),
 )

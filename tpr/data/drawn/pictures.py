@@ -15,7 +15,8 @@ from tpr.data.drawn.scenes import paint_scene
 from tpr.data.drawn.skeleton import build_skeleton
 from tpr.data.drawn.views import View
 
-CANVAS_HEIGHT = 448
+CANVAS_HEIGHTS = (256, 448)
+"""Smallest and largest canvas; between them the figure is drawn half as large again as it is needed."""
 NOISE_SIDE = 1024
 
 
@@ -24,7 +25,7 @@ def draw_picture(person: Person, view: View) -> bytes:
     height, width = view.size
     source = random.Random(view.seed)
     canvas = draw_canvas(person, view, source)
-    image = finish(canvas.resize((width, height), Image.Resampling.BOX, reducing_gap=None), view, source)
+    image = finish(canvas.resize((width, height), Image.Resampling.HAMMING), view, source)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=view.quality)
     return buffer.getvalue()
@@ -33,12 +34,13 @@ def draw_picture(person: Person, view: View) -> bytes:
 def draw_canvas(person: Person, view: View, source: random.Random) -> Image.Image:
     """The scene with the figure in it, before the camera."""
     height, width = view.size
-    size = (max(8, round(CANVAS_HEIGHT * width / height)), CANVAS_HEIGHT)
+    canvas_height = min(max(round(1.5 * height), CANVAS_HEIGHTS[0]), CANVAS_HEIGHTS[1])
+    size = (max(8, round(canvas_height * width / height)), canvas_height)
     image = paint_scene(view.scene, source, size)
     if view.occluder == "passer-by":
         _draw_passer_by(image, source)
-    scale = CANVAS_HEIGHT * view.zoom * person.height
-    ground = CANVAS_HEIGHT * (0.985 + view.shift[1])
+    scale = canvas_height * view.zoom * person.height
+    ground = canvas_height * (0.985 + view.shift[1])
     skeleton = build_skeleton(person, view)
     brush = Brush(size, (size[0] * (0.5 + view.shift[0]), ground + skeleton.lift * scale), scale)
     draw_figure(brush, person, skeleton)
@@ -67,8 +69,8 @@ def _round_off(brush: Brush, view: View) -> None:
     layer = brush.image
     alpha = layer.getchannel("A")
     small = alpha.resize((layer.width // 4, layer.height // 4), Image.Resampling.BOX)
-    blurred = small.filter(ImageFilter.BoxBlur(3.5))
-    blurred = ImageChops.offset(blurred, round(2.2 * view.light_side), 1)
+    blurred = small.filter(ImageFilter.BoxBlur(layer.height / 128))
+    blurred = ImageChops.offset(blurred, round(view.light_side * layer.height / 200), 1)
     light = blurred.point([round(142 + 0.47 * value) for value in range(256)])
     light = light.resize(layer.size, Image.Resampling.BILINEAR)
     rounded = ImageChops.multiply(layer.convert("RGB"), Image.merge("RGB", (light, light, light)))

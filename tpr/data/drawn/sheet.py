@@ -12,8 +12,8 @@ from tpr.data.drawn.layouts import FOLDERS, PLANNERS
 from tpr.data.drawn.pictures import draw_picture
 from tpr.data.drawn.plan import Plan, Shot
 
-CELL_WIDTH, PICTURE_HEIGHT, TEXT_HEIGHT, MARGIN, TITLE_HEIGHT = 128, 224, 104, 10, 24
-COLUMNS = 8
+CELL_WIDTH, PICTURE_HEIGHT, TEXT_HEIGHT, MARGIN, TITLE_HEIGHT = 132, 232, 128, 12, 26
+COLUMNS, LINES, LETTERS = 8, 9, 26
 INK, PAPER, SOFT = (40, 42, 48), (250, 249, 246), (110, 112, 118)
 
 
@@ -31,11 +31,11 @@ def write_sheet(path: Path, sets: Sequence[str], *, seed: int = 0, columns: int 
         for column, (shot, caption) in enumerate(_samples(plan, columns)):
             left = MARGIN + column * (CELL_WIDTH + MARGIN)
             _paste(sheet, shot, left, top + TITLE_HEIGHT)
-            lines = textwrap.wrap(caption, 25)[:8]
+            lines = textwrap.wrap(caption, LETTERS, max_lines=LINES, placeholder=" ...")
             place = (left, top + TITLE_HEIGHT + PICTURE_HEIGHT + 4)
             draw.multiline_text(place, "\n".join(lines), fill=SOFT, font=small, spacing=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(192, dither=Image.Dither.NONE).save(path, optimize=True)
+    sheet.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _paste(sheet: Image.Image, shot: Shot, left: int, top: int) -> None:
@@ -49,10 +49,15 @@ def _paste(sheet: Image.Image, shot: Shot, left: int, top: int) -> None:
 
 
 def _samples(plan: Plan, count: int) -> Iterator[tuple[Shot, str]]:
-    """Pictures spread over the set, each with its first caption."""
+    """People spread over the set, two pictures of each where there are two, each with a caption."""
     captions = captions_of(plan)
-    step = max(1, len(plan.shots) // count)
-    for shot in list(plan.shots)[::step][:count]:
+    people: dict[int, list[Shot]] = {}
+    for shot in plan.shots:
+        people.setdefault(shot.identity, []).append(shot)
+    groups = list(people.values())
+    step = max(1, len(groups) // count)
+    chosen = [shot for group in groups[::step] for shot in group[:2]]
+    for shot in chosen[:count]:
         yield shot, captions[shot.path]
 
 
@@ -60,17 +65,16 @@ def captions_of(plan: Plan) -> dict[str, str]:
     """Picture path -> one of its captions, whatever the set's layout."""
     found: dict[str, str] = {}
     for value in plan.files.values():
-        records: Any = value
-        if isinstance(value, dict):
-            records = [
-                {"image": path, "captions": text} for path, text in value.items() if path.endswith(".jpg")
-            ]
-            records += []
-        for record in records:
-            path = record.get("file_path") or record.get("img_path") or record["image"]
-            text = record.get("captions") or record["caption"]
-            found.setdefault(path, text if isinstance(text, str) else text[0])
+        for path, text in value.items() if isinstance(value, dict) else map(_path_and_text, value):
+            if path.endswith(".jpg"):
+                found.setdefault(path, text if isinstance(text, str) else text[0])
     return {shot.path: next(found[key] for key in _keys(shot.path) if key in found) for shot in plan.shots}
+
+
+def _path_and_text(record: dict[str, Any]) -> tuple[str, Any]:
+    """Path and captions of a record in any of the published list layouts."""
+    path = record.get("file_path") or record.get("img_path") or record["image"]
+    return path, record.get("captions") or record["caption"]
 
 
 def _keys(path: str) -> tuple[str, str, str]:

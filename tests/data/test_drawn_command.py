@@ -1,0 +1,61 @@
+"""`tpr draw`: its options, its sheet, its help."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tpr.commands import draw
+from tpr.data.drawn.layouts import PLANNERS
+from tpr.data.drawn.sheet import captions_of, write_sheet
+from tpr.errors import DataError
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    draw.add_parser(parser.add_subparsers())
+    return parser.parse_args(["draw", *words])
+
+
+def test_draws_the_named_sets_and_the_sheet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sheet = tmp_path / "pictures" / "sheet.png"
+    options = "--identities 2 --seed 5 --sets mals,icfg_pedes --workers 1 --sheet"
+    namespace = parse(str(tmp_path / "world"), *options.split(), str(sheet))
+    with caplog.at_level("INFO"):
+        assert namespace.run(namespace) == 0
+    assert {path.name for path in (tmp_path / "world").iterdir()} == {"MALS", "ICFG-PEDES", "drawn.json"}
+    assert "MALS: 10 pictures, 10 captions, no identities" in caplog.text
+    with Image.open(sheet) as image:
+        assert image.format == "PNG"
+        assert image.width > 1000
+
+
+def test_sheet_is_the_same_for_the_same_seed_and_small_enough_for_a_page(tmp_path: Path) -> None:
+    for name in ("first.png", "second.png"):
+        write_sheet(tmp_path / name, ["cuhk_pedes", "rstpreid"], seed=1)
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+    assert (tmp_path / "first.png").stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("name", list(PLANNERS))
+def test_every_set_can_be_shown_with_captions(name: str) -> None:
+    plan = PLANNERS[name](2, 0)
+    captions = captions_of(plan)
+    assert set(captions) == {shot.path for shot in plan.shots}
+    assert all(len(caption.split()) > 2 for caption in captions.values())
+
+
+def test_unknown_set_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    namespace = parse(str(tmp_path / "world"), "--sets", "rstpreid,market")
+    with pytest.raises(DataError, match="unknown drawn set 'market'"):
+        namespace.run(namespace)
+    assert not (tmp_path / "world").exists()
+
+
+def test_help_ends_with_two_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--help")
+    lines = [line.strip() for line in capsys.readouterr().out.rstrip().splitlines()]
+    assert lines[-3] == "examples:"
+    assert all(line.startswith("tpr draw ") for line in lines[-2:])
