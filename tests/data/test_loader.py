@@ -213,6 +213,7 @@ def test_evaluation_captions_come_in_order_with_their_pictures(corpus: Corpus, t
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_batches_reach_the_gpu_unchanged(corpus: Corpus, tmp_path: Path) -> None:
     host = list(make_loader(corpus, tmp_path).epoch(1))
     data = make_data(tmp_path)

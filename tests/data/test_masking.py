@@ -105,6 +105,7 @@ def test_probabilities_may_be_given_per_token() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_device_draws_the_same_masks() -> None:
     tokens = long_captions(64)
     index = torch.arange(64)

@@ -148,6 +148,7 @@ def test_no_pictures_give_an_empty_batch() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_gpu_gives_the_same_batch() -> None:
     images = torch.stack([draw_pixels(384, 128, seed) for seed in range(8)])
     index = torch.arange(8)

@@ -143,7 +143,7 @@ def iterate_images(
     Raises DataError for a picture that cannot be read, whatever `data.on_bad_image` says: leaving one out
     of a gallery would change the protocol.
     """
-    rows = np.arange(len(corpus), dtype=np.int64) if indices is None else indices
+    rows = np.array(np.arange(len(corpus)) if indices is None else indices, dtype=np.int64)
     tasks = [Task(rows[start : start + batch]) for start in range(0, len(rows), batch)]
     sender = Sender(torch.device(device))
     count = min(workers, len(tasks)) if len(tasks) > 1 else 0
@@ -179,7 +179,7 @@ def iterate_captions(
     `indices` are running caption numbers, absent: all of them.
     """
     table = corpus_tokens(corpus, data)
-    captions = np.arange(len(table), dtype=np.int64) if indices is None else indices
+    captions = np.array(np.arange(len(table)) if indices is None else indices, dtype=np.int64)
     sender = Sender(torch.device(device))
     for start in range(0, len(captions), batch):
         chosen = captions[start : start + batch]
