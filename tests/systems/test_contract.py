@@ -45,7 +45,7 @@ def test_a_rank_without_rows_has_zero_losses_and_zero_gradients(options, monkeyp
     with torch.no_grad():
         features = system.features(batch, FIRST)
     others = iter([features.images, features.texts, batch["identity"], batch["text_identity"]])
-    monkeypatch.setattr("tpr.distributed.gather", lambda local, total: next(others))
+    monkeypatch.setattr("tpr.distributed.gather", lambda local, total, repeats=1: next(others))
     empty = {key: value[:0] if torch.is_tensor(value) else value for key, value in batch.items()}
     output = system(empty, FIRST)
     assert all(value == 0 for value in (*output.losses.values(), *output.metrics.values()))

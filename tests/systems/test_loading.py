@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import tpr
-from tests.systems.small_systems import CAPTIONS, FIRST, SETTING, SMALL, make_batch, make_irra
+from tests.systems.small_systems import CAPTIONS, EVERY_LOSS, FIRST, SETTING, SMALL, make_batch, make_irra
 from tpr.config.schema import Choice, DataOptions, Experiment, InitOptions
 from tpr.config.typed import to_tree
 from tpr.errors import CheckpointError
