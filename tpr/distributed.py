@@ -38,12 +38,22 @@ def is_main_rank() -> bool:
 
 
 def is_speaker() -> bool:
-    """True where an error message should be printed.
+    """True on the one process that speaks before the processes have met: all find the same mistakes then."""
+    return os.environ.get("RANK", "0") == "0"
 
-    Until the processes have met, all find the same mistakes and the main one speaks for them; after that
-    an error may be known to one process only.
+
+def claim_last_word() -> bool:
+    """True on the first process that asks: it alone says why the run ends.
+
+    What other processes say after it is either the same mistake or that they lost contact.
     """
-    return dist.is_initialized() or os.environ.get("RANK", "0") == "0"
+    if not dist.is_initialized():
+        return is_speaker()
+    try:
+        return int(dist.distributed_c10d._get_default_store().add("last_word", 1)) == 1
+    except (RuntimeError, ValueError):
+        # The process that keeps the list is gone: better twice than never.
+        return True
 
 
 def rows_per_rank(total: int) -> list[int]:
@@ -130,12 +140,14 @@ def barrier() -> None:
 
 @contextmanager
 def main_rank_first() -> Iterator[None]:
-    """Let the main process go first, so that the others find what it has cached."""
+    """Let the main process go first, so that the others find what it has cached, or the same mistake."""
     if not is_main_rank():
         barrier()
-    yield
-    if is_main_rank():
-        barrier()
+    try:
+        yield
+    finally:
+        if is_main_rank():
+            barrier()
 
 
 def share_object(value: Any) -> Any:

@@ -28,7 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("arguments", nargs="*", metavar="key=value")
+    parser.add_argument("arguments", nargs="*", default=[], metavar="key=value")
     parser.add_argument("--out", type=Path, help="file to write; default: beside it, ending in .tpr.pt")
     parser.set_defaults(run=run)
 

@@ -33,7 +33,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("arguments", nargs="*", metavar="key=value")
+    parser.add_argument("arguments", nargs="*", default=[], metavar="key=value")
     parser.add_argument("--intervals", action="store_true", help="add 95 %% intervals over identities")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON instead of a table")
     parser.set_defaults(run=run)

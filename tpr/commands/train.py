@@ -19,9 +19,9 @@ from tpr.data.corpora import Corpora, load_corpora
 from tpr.data.loader import TrainLoader
 from tpr.engine.checkpoint import read_checkpoint_file
 from tpr.engine.precision import choose_device, choose_precision
-from tpr.engine.run_folder import find_folder, open_folder
+from tpr.engine.run_folder import LOG_FILE, find_folder, forget_unstarted, open_folder
 from tpr.engine.trainer import Trainer
-from tpr.errors import ConfigError, TrainingError
+from tpr.errors import ConfigError, TrainingError, UserError
 from tpr.evaluation.evaluator import Evaluator
 from tpr.report.closing import draw_pictures, is_finished, say_closing, write_results
 from tpr.report.console import configure_logging
@@ -73,9 +73,12 @@ def train(experiment: Experiment) -> None:
         distributed.stop()
         return
     experiment = open_folder(folder, experiment)
-    configure_logging(folder / "log.txt" if distributed.is_main_rank() else None)
+    configure_logging(folder / LOG_FILE if distributed.is_main_rank() else None)
     try:
         fit_and_report(experiment, folder, device)
+    except UserError:
+        forget_unstarted(folder)
+        raise
     except RuntimeError as error:
         if not distributed.is_lost_contact(error):
             raise

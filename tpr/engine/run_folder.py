@@ -5,14 +5,17 @@ fingerprint by which a second start recognises it.
 """
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from tpr import distributed
 from tpr.config.schema import Experiment
 from tpr.config.typed import dump_yaml, fingerprint
 from tpr.errors import TrainingError
 
 CONFIG_FILE = "config.yaml"
+LOG_FILE = "log.txt"
 RESULTS_FILE = "results.json"
 MARK = "# fingerprint: "
 
@@ -44,8 +47,13 @@ def read_fingerprint(folder: Path) -> str | None:
 
 
 def open_folder(folder: Path, experiment: Experiment) -> Experiment:
-    """Create the folder with its config.yaml; returns the experiment under the folder's own name."""
+    """Create the folder with its config.yaml; returns the experiment under the folder's own name.
+
+    Every rank may call it, the main one writes. Raises TrainingError where that is impossible.
+    """
     named = replace(experiment, name=folder.name)
+    if not distributed.is_main_rank():
+        return named
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / CONFIG_FILE).exists():
@@ -56,6 +64,12 @@ def open_folder(folder: Path, experiment: Experiment) -> Experiment:
             "or choose another with runtime.output=FOLDER"
         ) from error
     return named
+
+
+def forget_unstarted(folder: Path) -> None:
+    """Remove the folder of a run that failed before it began: a second try would be numbered beside it."""
+    if distributed.is_main_rank() and {path.name for path in folder.glob("*")} <= {CONFIG_FILE, LOG_FILE}:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,0 +1,73 @@
+"""What tests of the whole program share: a tiny drawn world, a tiny CLIP, and a command line to type into."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.screen import Outcome, Type
+from tpr.cli import main
+from tpr.data.drawn import draw_world
+from tpr.report.console import PACKAGE
+
+TINY_CLIP = (
+    "model.architecture={embed_dim: 32, image: {width: 32, layers: 1, heads: 2}, "
+    "text: {width: 32, layers: 1, heads: 2}}"
+)
+"""The published towers, much smaller."""
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache folder, so that the tiny world is parsed once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def surroundings(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cache of the tests' own, no data root from outside, and afterwards the log as it was."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(session_cache))
+    monkeypatch.delenv("TPR_DATA", raising=False)
+    package = logging.getLogger(PACKAGE)
+    before = (package.handlers[:], package.level, package.propagate)
+    yield
+    for handler in package.handlers:
+        if handler not in before[0]:
+            handler.close()
+    package.handlers[:], package.level, package.propagate = before
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every set in its published layout, with four test identities per benchmark; not to be changed."""
+    root = tmp_path_factory.mktemp("world")
+    draw_world(root, sets=["all"], identities=4, workers=1)
+    return root
+
+
+@pytest.fixture
+def type_command(capfd: pytest.CaptureFixture[str]) -> Type:
+    """Runs `tpr WORDS...` in this process."""
+
+    def run(*words: object) -> Outcome:
+        capfd.readouterr()
+        code = main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def tiny_run(world: Path, tmp_path: Path) -> list[str]:
+    """Overrides that make any recipe a run of two steps on the tiny world."""
+    return [
+        TINY_CLIP,
+        "model.weights=null",
+        f"data.root={world}",
+        "data.batch=8",
+        "runtime.workers=0",
+        "runtime.max_steps=2",
+        f"runtime.output={tmp_path / 'runs'}",
+    ]

@@ -1,0 +1,89 @@
+"""The command line itself: words in any order, help with examples, mistakes in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.screen import Type
+from tpr.cli import COMMANDS, parse
+from tpr.errors import ConfigError
+
+NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--finetune", "x.pt", "a.yaml", "seed=2", "optim.lr=1e-4"],
+        ["train", "a.yaml", "--finetune", "x.pt", "seed=2", "optim.lr=1e-4"],
+        ["train", "a.yaml", "seed=2", "--finetune", "x.pt", "optim.lr=1e-4"],
+        ["train", "a.yaml", "seed=2", "optim.lr=1e-4", "--finetune=x.pt"],
+    ],
+    ids=" ".join,
+)
+def test_settings_may_stand_before_and_behind_options(words: list[str]) -> None:
+    namespace = parse(words)
+    assert namespace.arguments == ["a.yaml", "seed=2", "optim.lr=1e-4"]
+    assert namespace.finetune == Path("x.pt")
+
+
+def test_settings_alone_may_follow_an_option() -> None:
+    assert parse(["train", "--finetune", "x.pt", "data.root=/d"]).arguments == ["data.root=/d"]
+    namespace = parse(["evaluate", "--intervals", "x.pt", "--json", "data.test=[cuhk_pedes]", "seed=3"])
+    assert (namespace.checkpoint, namespace.arguments) == (Path("x.pt"), ["data.test=[cuhk_pedes]", "seed=3"])
+    assert parse(["convert", "x.pt", "--out", "y.pt", "seed=3"]).arguments == ["seed=3"]
+    assert parse(["convert", "x.pt"]).arguments == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train --finetun x.pt", "train: '--finetun' is not known; `tpr train --help`"),
+        ("train a.yaml -x seed=2", "train: '-x' is not known"),
+        ("evaluate x.pt --interval seed=2", "evaluate: '--interval' is not known"),
+        ("draw out more", "draw: 'more' is not known"),
+        ("data pack cuhk_pedes more", "data: 'more' is not known"),
+        ("evaluate", "the following arguments are required: checkpoint; `tpr evaluate --help`"),
+        ("trian a.yaml", "argument COMMAND: invalid choice: 'trian'"),
+        ("draw --identities four out", "argument --identities: invalid int value: 'four'"),
+    ],
+)
+def test_words_that_are_not_known_are_named(words: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(words.split())
+    assert message in str(error.value)
+
+
+def test_a_mistake_in_the_words_is_one_line_and_code_2(type_command: Type) -> None:
+    assert type_command("train", "--finetun", "x.pt").message == (
+        "tpr: train: '--finetun' is not known; `tpr train --help` shows what is"
+    )
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in NAMES if name != "data")], ids=str)
+def test_help_ends_with_examples_that_can_be_typed(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse([*words, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    *_, examples = text.partition("examples:\n")
+    lines = examples.rstrip().splitlines()
+    assert lines
+    for line in lines:
+        assert line.startswith("  tpr "), line
+        if "COMMAND" not in line:
+            parse(line.split()[1:])
+            assert not words or line.split()[1] == words[0]
+
+
+@pytest.mark.parametrize("command", ["check", "pack"])
+def test_help_of_data_commands_ends_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["data", command, "--help"])
+    lines = capsys.readouterr().out.partition("examples:\n")[2].rstrip().splitlines()
+    assert lines
+    for line in lines:
+        assert line.startswith(f"  tpr data {command} ")
+        parse(line.split()[1:])
