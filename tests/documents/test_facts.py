@@ -1,0 +1,170 @@
+"""Files, options, counts and published numbers that the documents name are those of the project."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.documents.blocks import (
+    DOCUMENTS,
+    README,
+    ROOT,
+    expand_braces,
+    find_blocks,
+    table_rows,
+)
+from tpr.config.options import describe_options
+from tpr.config.schema import Experiment
+from tpr.data.adapters import ADAPTERS, Adapter, Counts
+from tpr.data.adapters.base import SubsetOptions
+from tpr.data.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, PLANNERS
+from tpr.systems import SYSTEMS, TABLES, System
+from tpr.systems.irra import Losses
+
+DATA = ROOT / "docs" / "data.md"
+RECIPES = ROOT / "docs" / "recipes.md"
+NAMED_PATH = re.compile(r"(?<![\w/.-])((?:configs|docs|tpr|scripts|tests)/[\w./{},*-]*\w)")
+OPTION = re.compile(r"`([a-z]+(?:\.[a-z_0-9]+)+)(?:[=:][^`]*)?`")
+NUMBER = re.compile(r"\b\d+\.\d\d\b")
+MADE_BY_THE_READER = {block.place for block in find_blocks("python", "yaml") if block.place}
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def recipes() -> set[str]:
+    """Every config that is not a base of another."""
+    paths = sorted((ROOT / "configs").rglob("*.yaml"))
+    bases = set()
+    for path in paths:
+        named = yaml.safe_load(read(path)).get("base", [])
+        bases |= {(path.parent / name).resolve() for name in ([named] if isinstance(named, str) else named)}
+    return {str(path.relative_to(ROOT)) for path in paths if path not in bases}
+
+
+def header(config: str) -> str:
+    return "\n".join(line for line in read(ROOT / config).splitlines() if line.startswith("#"))
+
+
+@each_document
+def test_named_files_exist(document: Path) -> None:
+    for found in NAMED_PATH.findall(read(document)):
+        for path in expand_braces(found):
+            assert path in MADE_BY_THE_READER or list(ROOT.glob(path)), f"{document.name} names {path}"
+
+
+@each_document
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", read(document)):
+        assert target.startswith("https://") or (document.parent / target).exists(), target
+
+
+@each_document
+def test_named_options_exist(document: Path) -> None:
+    known = {row.name.replace("[]", "") for row in describe_options(Experiment, TABLES)}
+    groups = {field.name for field in fields(Experiment)}
+    for name in OPTION.findall(read(document)):
+        if name.partition(".")[0] in groups:
+            assert name in known, f"{document.name} names {name}"
+
+
+def test_every_recipe_has_a_row_in_the_readme() -> None:
+    named = [path for row in table_rows(read(README)) for path in NAMED_PATH.findall(row[0])]
+    assert sorted(path for name in named for path in expand_braces(name)) == sorted(recipes())
+
+
+def test_published_numbers_in_the_readme_are_those_of_the_recipes() -> None:
+    rows = [row for row in table_rows(read(README)) if row[0].startswith("`configs/")]
+    for row in rows:
+        (name,) = NAMED_PATH.findall(row[0])
+        configs = expand_braces(name)
+        for column, cell in enumerate(row[1:4]):
+            text = header(configs[column] if len(configs) == 3 else configs[0])
+            for number in NUMBER.findall(cell):
+                assert number in text, f"{name}: {number}"
+
+
+def test_published_numbers_of_the_recipes_are_all_in_the_docs() -> None:
+    written = set(NUMBER.findall(read(RECIPES)))
+    for config in recipes():
+        assert set(NUMBER.findall(header(config))) <= written, config
+
+
+def test_hyper_parameters_in_the_docs_are_those_of_the_configs() -> None:
+    pretrain, finetune = (
+        yaml.safe_load(read(ROOT / f"configs/shared/{name}.yaml")) for name in ("pretrain", "finetune")
+    )
+    rows = {row[0]: row[1:] for row in table_rows(read(RECIPES))}
+    assert rows["epochs"] == [str(config["schedule"]["epochs"]) for config in (pretrain, finetune)]
+    assert rows["global batch"] == [str(config["data"]["batch"]) for config in (pretrain, finetune)]
+    assert rows["temperature"] == [str(config["system"]["temperature"]) for config in (pretrain, finetune)]
+    assert pretrain["optim"] == finetune["optim"]
+    assert f"eps {finetune['optim']['eps']}, L2 decay {finetune['optim']['weight_decay']}" in read(RECIPES)
+    assert pretrain["system"]["groups"] == "single"
+    options = SYSTEMS["irra"].Options()
+    assert (float(finetune["optim"]["lr"]), options.new_lr, options.bias_lr) == (1e-5, 5.0, 2.0)
+    assert options.losses == Losses(sdm=1, id=1, mlm=1, itc=0, cmpm=0)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_data_set_is_described(name: str) -> None:
+    text, adapter = read(DATA), ADAPTERS[name]
+    assert f"`{name}`" in text
+    common = {field.name for field in fields(SubsetOptions)}
+    for word in (*adapter.folders, *getattr(adapter, "files", ()), *options_of(adapter), *common):
+        assert re.search(rf"`(\w+/)?{re.escape(word)}[`:]", text), f"{name}: {word}"
+    row = next((" | ".join(row) for row in table_rows(text) if row[0] == f"`{name}`"), "")
+    for counts in adapter.counts.values():
+        assert describe(counts) in row, f"{name}: {describe(counts)}"
+
+
+def options_of(adapter: type[Adapter]) -> list[str]:
+    return [field.name for field in fields(adapter.Options)]
+
+
+def describe(counts: Counts) -> str:
+    if counts.identities is None:
+        about = "" if counts.exact else "about "
+        return f"no identities / {about}{counts.images:,} / {counts.captions:,}"
+    return f"{counts.identities:,} / {counts.images:,} / {counts.captions:,}"
+
+
+def test_the_drawn_world_has_the_size_that_is_told() -> None:
+    text = read(ROOT / "docs" / "drawn_world.md")
+    rows = {row[0].strip("`"): row[1:] for row in table_rows(text)[1:]}
+    assert list(rows) == list(PLANNERS)
+    assert list(rows)[: len(DEFAULT_SETS)] == list(DEFAULT_SETS)
+    for name, plan in PLANNERS.items():
+        world = plan(DEFAULT_IDENTITIES, 0)
+        people = "-" if world.identities is None else f"{world.identities:,}"
+        assert rows[name] == [people, f"{len(world.shots):,}", f"{world.captions:,}"], name
+
+
+@pytest.mark.parametrize("name", ["cuhk_pedes", "icfg_pedes", "rstpreid"])
+def test_no_drawn_person_is_both_trained_on_and_tested_with(name: str) -> None:
+    (records,) = PLANNERS[name](20, 0).files.values()
+    people: dict[str, set[int]] = {}
+    for record in records:
+        people.setdefault(record["split"], set()).add(record["id"])
+    assert len(people["test"]) == 20
+    assert sum(map(len, people.values())) == len(set().union(*people.values()))
+
+
+def test_the_members_and_packages_in_the_docs_are_those_of_the_code() -> None:
+    rows = table_rows(read(ROOT / "docs" / "design.md"))
+    packages = [row[0].strip("`") for row in rows if row[0].startswith("`tpr/")]
+    folders = [path.parent for path in (ROOT / "tpr").glob("*/__init__.py")]
+    assert sorted(packages) == sorted(str(path.relative_to(ROOT)) for path in folders)
+    members = [row[0].strip("`") for row in rows if not row[0].startswith("`tpr/") and row[0].startswith("`")]
+    assert len(members) == 8
+    for member in members:
+        assert member in vars(System) or member in System.__annotations__, member
+
+
+@each_document
+def test_no_work_is_left_as_a_note(document: Path) -> None:
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b", read(document))
