@@ -106,6 +106,17 @@ def test_a_bar_with_loss_speed_and_time_left_on_a_terminal(
     assert "epoch 1  loss 0.5000" in (tmp_path / "log.txt").read_text()
 
 
+def test_a_resumed_run_has_one_bar_that_starts_where_it_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr("sys.stdout", screen)
+    with Progress(100, terminal=True) as progress:
+        progress.move_to(40)
+        progress.advance(50)
+    assert screen.getvalue().count("\n") == 1
+    assert " 90/100" in screen.getvalue()
+    assert progress.done == 90
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (61, "1:01"), (3661, "1:01:01"), (90061, "1 d 1:01:01"), (1e12, "?")]
 )

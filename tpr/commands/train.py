@@ -5,6 +5,7 @@ The flow of a whole run is `train` below, one folder of the package per line.
 
 import argparse
 import logging
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -99,36 +100,37 @@ def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -
     system = build_start(experiment, setting)
     loader = build_loader(experiment, corpora, system, device)
     evaluator = Evaluator(experiment, corpora, device=device, precision=precision)
-    recorder = RunRecorder(
+    recording = RunRecorder(
         folder,
         experiment,
         pairs=min(len(loader) * experiment.data.batch, len(loader.samples)) * experiment.schedule.epochs,
         steps=len(loader) * experiment.schedule.epochs,
     )
-    before: dict[str, Any] = {}
+    with closing(recording) as recorder:
+        before: dict[str, Any] = {}
 
-    def score(system: System, epoch: int, step: int) -> float:
-        split: Literal["val", "test"] = "test" if experiment.evaluation.select_on == "test" else "val"
-        results = evaluator.evaluate(system, split)
-        recorder.record_evaluation(epoch, step, split, results)
-        return evaluator.score(results)
+        def score(system: System, epoch: int, step: int) -> float:
+            split: Literal["val", "test"] = "test" if experiment.evaluation.select_on == "test" else "val"
+            results = evaluator.evaluate(system, split)
+            recorder.record_evaluation(epoch, step, split, results)
+            return evaluator.score(results)
 
-    trainer = Trainer(
-        system,
-        loader,
-        experiment,
-        folder=folder,
-        precision=precision,
-        scorer=score,
-        recorder=recorder,
-        extra_state=lambda: {"config": to_tree(experiment), "setting": asdict(setting), "before": before},
-    )
-    if (state := trainer.resume()) is not None:
-        before |= state["before"]
-    elif experiment.evaluation.before:
-        before |= evaluator.evaluate(system, "test").to_json()
-    trainer.fit()
-    close_run(trainer, evaluator, recorder, before)
+        trainer = Trainer(
+            system,
+            loader,
+            experiment,
+            folder=folder,
+            precision=precision,
+            scorer=score,
+            recorder=recorder,
+            extra_state=lambda: {"config": to_tree(experiment), "setting": asdict(setting), "before": before},
+        )
+        if (state := trainer.resume()) is not None:
+            before |= state["before"]
+        elif experiment.evaluation.before:
+            before |= evaluator.evaluate(system, "test").to_json()
+        trainer.fit()
+        close_run(trainer, evaluator, recorder, before)
 
 
 def describe_setting(experiment: Experiment, corpora: Corpora) -> Setting:

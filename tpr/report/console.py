@@ -125,6 +125,13 @@ class Progress:
         if self.bar is not None:
             self.bar.update(count)
 
+    def move_to(self, done: int) -> None:
+        """The run continues after so many pairs, which do not count in its speed."""
+        self.done = done
+        if self.bar is not None:
+            self.bar.initial = self.bar.n = done
+            self.bar.refresh()
+
     def report(self, text: str, *, loss: float, pairs_per_second: float) -> None:
         """Show the loss and the speed, and keep a line `text` in the log.
 

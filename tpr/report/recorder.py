@@ -23,7 +23,7 @@ class RunRecorder:
     def rewind(self, step: int) -> None:
         """The run continues after `step`."""
         self.journal.resume(step)
-        self.progress = Progress(total=self.pairs, done=round(self.pairs * step / self.steps))
+        self.progress.move_to(round(self.pairs * step / self.steps))
 
     def advance(self, pairs: int) -> None:
         """So many more training samples are done."""

@@ -80,9 +80,10 @@ def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
     state = Irra.from_official(checkpoint.state)
     towers = take_towers(state)
     try:
-        sizes = read_architecture(towers, quick_gelu=_uses_quick_gelu(checkpoint))
+        sizes = read_architecture(towers, quick_gelu=True)
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
+    _warn_of_activation(checkpoint)
     patches = len(towers["visual.positional_embedding"]) - 1
     image_size, stride = find_input(patches, sizes.image.patch)
     return Experiment(
@@ -153,7 +154,7 @@ def _read_setting(checkpoint: Checkpoint, experiment: Experiment) -> Setting:
     )
 
 
-def _uses_quick_gelu(checkpoint: Checkpoint) -> bool:
+def _warn_of_activation(checkpoint: Checkpoint) -> None:
     """Every published person search system and OpenAI use QuickGELU; a bare open_clip file does not tell."""
     names = checkpoint.state.keys()
     is_certain = (
@@ -165,4 +166,3 @@ def _uses_quick_gelu(checkpoint: Checkpoint) -> bool:
             "weights trained with GELU (LAION's) need model.architecture=NAME without -quickgelu",
             checkpoint.path,
         )
-    return True
