@@ -525,8 +525,9 @@ def test_fine_tuning_from_other_sizes_is_refused_with_the_share(
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (write_truncated, "not a readable checkpoint ("),
-        (write_pickled_code, "not a readable checkpoint ("),
+        (write_truncated, "truncated or damaged ("),
+        (write_flipped, "truncated or damaged ("),
+        (write_pickled_code, "refused: it holds pickled code (posix.mkdir), which was not run"),
         (write_other_program, "not a checkpoint of this framework"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -15,8 +15,7 @@ import torch
 
 from tpr import __version__
 from tpr.errors import CheckpointError, TrainingError
-
-FORMAT = "tpr"
+from tpr.models.weights import FORMAT, read_torch_file
 
 
 def describe_versions() -> dict[str, str]:
@@ -43,13 +42,11 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint_file(path: Path) -> dict[str, Any]:
-    """A checkpoint of ours, tensors on the CPU."""
+    """A checkpoint of ours, tensors on the CPU. Raises CheckpointError in one line."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint ({_reason(error)}); remove it, or set runtime.resume=never"
-        ) from error
+        state = read_torch_file(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; else remove it or set runtime.resume=never") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: not a checkpoint of this framework, which `format: {FORMAT}` would mark"
@@ -58,4 +55,6 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error).splitlines()[0] if str(error) else type(error).__name__

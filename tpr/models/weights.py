@@ -56,7 +56,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(path, kind, _read_safetensors(path))
     if kind == "torchscript":
         return Checkpoint(path, kind, _read_archive(path))
-    content = _read_torch(path)
+    content = read_torch_file(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected named weights")
     ours = content.get("format") == FORMAT
@@ -67,6 +67,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not ours:
         return Checkpoint(path, "torch", state)
     return Checkpoint(path, "ours", state, content.get("config"), content.get("setting"))
+
+
+def read_torch_file(path: Path) -> Any:
+    """Tensors and plain values that `torch.save` wrote, on the CPU; nothing pickled is run.
+
+    Raises CheckpointError in one line as `read_checkpoint` does.
+    """
+    if _recognise(path) != "torch":
+        raise CheckpointError(f"{path}: not a file of torch.save")
+    return _read_torch(path)
 
 
 def _recognise(path: Path) -> Kind:
