@@ -53,9 +53,8 @@ def test_imports_point_leftwards(path):
 def test_shared_code_names_no_system():
     from tpr.systems import SYSTEMS
 
-    names = re.compile(r"""["'](%s)["']|isinstance\([^)]*\b(%s)\b""" % (
-        "|".join(SYSTEMS), "|".join(system.__name__ for system in SYSTEMS.values())
-    ))  # fmt: skip
+    labels, classes = "|".join(SYSTEMS), "|".join(system.__name__ for system in SYSTEMS.values())
+    names = re.compile(rf"""["']({labels})["']|isinstance\([^)]*\b({classes})\b""")
     for path in FILES:
         if package_of(path) != "systems":
             found = names.search(path.read_text())
@@ -108,5 +107,10 @@ def test_few_lines_are_copies():
 
 def test_no_work_is_left_as_a_note():
     words = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
-    texts = [*FILES, *(ROOT / "scripts").rglob("*.py"), *(ROOT / "configs").rglob("*.yaml"), ROOT / "README.md"]
+    texts = [
+        *FILES,
+        *(ROOT / "scripts").rglob("*.py"),
+        *(ROOT / "configs").rglob("*.yaml"),
+        ROOT / "README.md",
+    ]
     assert [relative(path) for path in texts if words.search(path.read_text())] == []

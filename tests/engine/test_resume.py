@@ -78,6 +78,20 @@ def test_best_is_kept_and_last_goes_on(tmp_path):
     assert "optimizer" not in best and "optimizer" in last
 
 
+@pytest.mark.parametrize("steps", [3, 7, 14])
+def test_a_run_cut_anywhere_has_a_best_and_a_last_checkpoint(tmp_path, steps):
+    # Seven steps make an epoch: the cuts fall inside the first, at its end and at the end of the second.
+    corpus = make_corpus(tmp_path, images=26)
+    experiment = make_experiment(tmp_path, LOSSES)
+    experiment = replace(experiment, evaluation=replace(experiment.evaluation, select_on="last"))
+    trainer = make_trainer(experiment, corpus, tmp_path / "run")
+    run_steps(trainer, steps)
+    assert trainer.steps_per_epoch == 7
+    assert torch.load(tmp_path / "run" / "best.pt", weights_only=True)["step"] == steps
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] == steps
+    assert trainer.recorder.steps[-1][0] == steps
+
+
 def test_a_nan_in_a_loss_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     from tpr.errors import TrainingError
 

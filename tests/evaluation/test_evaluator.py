@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.evaluation.toy_world import CPU, ProductSystem, TableSystem, make_corpus, make_evaluator
+from tpr.config.schema import Choice
 from tpr.data.corpus import Corpus
 from tpr.errors import DataError
 from tpr.evaluation import retrieval_metrics
@@ -81,6 +82,16 @@ def test_score_is_the_mean_of_text_to_image(tmp_path: Path) -> None:
     evaluator = make_evaluator(tmp_path, *corpora, directions=("image_to_text", "text_to_image"))
     results = evaluator.evaluate(make_tables(corpora[0]), "test")
     assert evaluator.score(results) == (results.rows[1].metrics.r1 + results.rows[3].metrics.r1) / 2
+
+
+def test_a_set_that_is_trained_on_decides_the_score(tmp_path: Path) -> None:
+    corpora = make_corpus(tmp_path, "a"), make_corpus(tmp_path, "bb", images=9, identities=3)
+    evaluator = make_evaluator(tmp_path, *corpora)
+    data = replace(evaluator.experiment.data, train=(Choice("bb", None),))
+    evaluator.experiment = replace(evaluator.experiment, data=data)
+    results = evaluator.evaluate(make_tables(corpora[0]), "test")
+    assert results.rows[0].metrics.r1 != results.rows[1].metrics.r1
+    assert evaluator.score(results) == results.rows[1].metrics.r1
 
 
 def test_selection_on_test_is_marked(corpus: Corpus, tmp_path: Path) -> None:

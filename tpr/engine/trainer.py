@@ -104,8 +104,7 @@ class Trainer:
                 self.run_epoch(stopping)
                 if self.steps_done == self.epoch * self.steps_per_epoch:
                     self.finish_epoch()
-                else:
-                    self.finish_early()
+            self.finish()
 
     def is_step_limit_reached(self) -> bool:
         """True once `runtime.max_steps` steps are done."""
@@ -187,7 +186,8 @@ class Trainer:
         self.recorder.advance(batch["global_size"])
         within_epoch = self.steps_done % self.steps_per_epoch != 0
         save = within_epoch and self.steps_done % runtime.save_every_steps == 0
-        if save or self.steps_done % runtime.log_every_steps == 0 or not within_epoch:
+        is_due = self.steps_done % runtime.log_every_steps == 0 or self.is_step_limit_reached()
+        if save or is_due or not within_epoch:
             self.log()
         if save:
             self.save_last()
@@ -212,11 +212,12 @@ class Trainer:
         self.epoch += 1
         self.save_last()
 
-    def finish_early(self) -> None:
-        """After `runtime.max_steps` inside an epoch there is still a best.pt to look at."""
+    def finish(self) -> None:
+        """A run that `runtime.max_steps` cut has a last.pt, and a best.pt to look at, as a whole one has."""
         if self.best is None:
             self.evaluate()
-        self.save_last()
+        if self.steps_done % self.steps_per_epoch:
+            self.save_last()
 
     def evaluate(self) -> None:
         """Score the system and write best.pt where it beats all earlier epochs."""

@@ -80,8 +80,14 @@ class Evaluator:
         return Row(name, direction, metrics, intervals)
 
     def score(self, results: Results) -> float:
-        """The number that selects the best epoch: R@1 from text to image, averaged over sets."""
+        """The number that selects the best epoch: R@1 from text to image, averaged over sets.
+
+        Sets that are trained on decide where there are any, as in the published fine-tuning tables, which
+        add others to look at transfer.
+        """
         chosen = [row for row in results.rows if row.direction == "text_to_image"] or list(results.rows)
+        trained = {choice.name for choice in self.experiment.data.train}
+        chosen = [row for row in chosen if row.name in trained] or chosen
         return sum(row.metrics.r1 for row in chosen) / len(chosen)
 
     def rankings(self, system: System, name: str, queries: int, top: int = 10) -> list[Ranking]:
