@@ -29,10 +29,12 @@ def main() -> None:
         sys.argv = ["tpr", *sys.argv[1:]]
         runpy.run_module("tpr", run_name="__main__")
         return
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as run
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # This process only starts others, and what they say is enough; torchrun's loggers set their own levels.
+    logging.disable(logging.CRITICAL)
     machine = (
         ["--standalone"]
         if nodes == "1"
@@ -49,6 +51,9 @@ def main() -> None:
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)
+    except SignalException as error:
+        # The processes had the signal passed on and have ended: the main one wrote its checkpoint.
+        sys.exit(128 + error.sigval)
 
 
 if __name__ == "__main__":

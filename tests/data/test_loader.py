@@ -1,5 +1,8 @@
 """The loader end to end: the same batches for any number of workers, ranks and restarts."""
 
+import multiprocessing
+import os
+import signal
 import warnings
 from pathlib import Path
 
@@ -96,6 +99,28 @@ def test_an_abandoned_epoch_does_not_disturb_the_next(corpus: Corpus, tmp_path: 
     loader = make_loader(corpus, tmp_path, workers=2)
     next(loader.epoch(1))
     assert_equal(list(loader.epoch(2)), list(make_loader(corpus, tmp_path).epoch(2)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_outlive_a_signal_to_all_processes_of_a_run(
+    number: signal.Signals, corpus: Corpus, tmp_path: Path
+) -> None:
+    expected = list(make_loader(corpus, tmp_path).epoch(1))
+    before = set(multiprocessing.active_children())
+    loader = make_loader(corpus, tmp_path, workers=2)
+    batches = loader.epoch(1)
+    found = [next(batches)]
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
+    for worker in workers:
+        assert worker.pid is not None
+        os.kill(worker.pid, number)
+    assert_equal([*found, *batches], expected)
+    assert_equal(list(loader.epoch(1)), expected)
+    del batches, loader
+    for worker in workers:
+        worker.join(10)
+        assert worker.exitcode == 0
 
 
 @pytest.mark.parametrize("workers", [0, 1])

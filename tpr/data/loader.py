@@ -6,6 +6,8 @@ it, and a resumed epoch skips steps without decoding them. A batch is the same f
 """
 
 import logging
+import os
+import signal
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -252,9 +254,23 @@ class Workers:
             multiprocessing_context="fork" if self._count else None,
             pin_memory=self._device.type == "cuda",
             persistent_workers=self._count > 0,
+            worker_init_fn=outlive_first_signal if self._count else None,
             # Its own generator: the loader's draw would move torch's global one, and with it a resumed run.
             generator=torch.Generator(),
         )
+
+
+def outlive_first_signal(worker: int) -> None:
+    """Leave a signal that ends the whole run to the main process, which still waits for its batch.
+
+    Ctrl-C and schedulers reach workers as well. A second SIGTERM comes from the main process as it ends.
+    """
+
+    def note(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, note)
 
 
 def return_unchanged(work: Work) -> Work:

@@ -45,6 +45,7 @@ class Stopping:
     def leave(self, checkpoint: Path, step: int) -> None:
         """End the process with the shell's exit code for the signal."""
         assert self.asked is not None
+        distributed.claim_last_word()
         logger.warning(
             "stopped by %s after step %d; %s continues from there when started again",
             signal.Signals(self.asked).name,

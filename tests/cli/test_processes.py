@@ -1,0 +1,234 @@
+"""Several processes as a person starts them: one table, one message, no hang, and a run that goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.cli.conftest import TINY_CLIP
+from tests.cli.screen import ROOT, SECONDS, Outcome, make_environment, read_table
+
+pytestmark = [pytest.mark.ddp, pytest.mark.slow]
+CONFIG = ROOT / "configs" / "irra" / "cuhk_pedes.yaml"
+NAME = "irra-cuhk_pedes"
+SECONDS_TO_END = 60
+"""Longest time in which the processes that are left must end when one dies."""
+
+
+class Command:
+    """A `scripts/launch.py train ...` under way; its screen goes to files."""
+
+    def __init__(self, folder: Path, processes: int, words: list[str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.screens = folder / "out.txt", folder / "err.txt"
+        with self.screens[0].open("w") as out, self.screens[1].open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "scripts" / "launch.py"), "train", str(CONFIG), *words],
+                env=make_environment(NPROC=str(processes)),
+                cwd=ROOT,
+                start_new_session=True,
+                stdout=out,
+                stderr=err,
+            )
+
+    def finish(self, seconds: float = SECONDS) -> Outcome:
+        """Wait for the end."""
+        code = self.process.wait(seconds)
+        return Outcome(code, *(path.read_text() for path in self.screens))
+
+    def find_rank(self, rank: int) -> int:
+        """The process id of one rank."""
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                variables = (folder / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if parent == self.process.pid and b"RANK=%d" % rank in variables:
+                return int(folder.name)
+        raise AssertionError(f"no process of rank {rank}")
+
+    def end(self) -> None:
+        """Leave no process behind, whatever a test found."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+
+Start = Callable[..., Command]
+
+
+@pytest.fixture
+def start(world: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts IRRA's recipe on the tiny world in its own output folder, and ends whatever is left."""
+    commands: list[Command] = []
+
+    def run(*words: str, processes: int, output: str = "runs") -> Command:
+        options = [
+            TINY_CLIP, "model.weights=null", f"data.root={world}", "data.image_size=[64,32]",
+            "data.batch=8", "runtime.workers=0", "runtime.device=cpu", "runtime.log_every_steps=1",
+            "report.tensorboard=false",
+            "report.ranking_queries=2", "optim.lr=1e-3", f"runtime.output={tmp_path / output}",
+        ]  # fmt: skip
+        commands.append(Command(tmp_path / f"screen-{len(commands)}", processes, [*options, *words]))
+        return commands[-1]
+
+    yield run
+    for command in commands:
+        command.end()
+
+
+def wait_for_step(folder: Path, step: int, command: Command) -> None:
+    """Wait until the journal of a run has come so far."""
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        assert command.process.poll() is None, command.finish()
+        path = folder / "journal.jsonl"
+        if path.exists() and len(path.read_text().splitlines()) >= step:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the run did not come so far")
+
+
+def read_results(folder: Path) -> Any:
+    return json.loads((folder / "results.json").read_text())
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    return state
+
+
+WHOLE = ("schedule.epochs=2", "schedule.warmup_epochs=1")
+
+
+def test_two_processes_end_with_the_table_of_one_and_a_second_start_prints_it_at_once(
+    start: Start, tmp_path: Path
+) -> None:
+    alone = start(*WHOLE, processes=1, output="one").finish()
+    together = start(*WHOLE, processes=2, output="two").finish()
+    assert (alone.code, together.code) == (0, 0), together.err
+    assert read_table(together.out) == read_table(alone.out)
+    assert together.out.count("run folder:") == 1
+    assert read_results(tmp_path / "two" / NAME) == read_results(tmp_path / "one" / NAME)
+    assert sorted(path.name for path in (tmp_path / "two" / NAME).iterdir()) == sorted(
+        path.name for path in (tmp_path / "one" / NAME).iterdir()
+    )
+    steps = [
+        [
+            line
+            for line in (tmp_path / name / NAME / "journal.jsonl").read_text().splitlines()
+            if '"loss"' in line
+        ]
+        for name in ("one", "two")
+    ]
+    assert len(steps[0]) == len(steps[1]) > 10
+
+    before = (tmp_path / "two" / NAME / "best.pt").stat().st_mtime_ns
+    again = start(*WHOLE, processes=2, output="two").finish()
+    assert again.code == 0
+    assert read_table(again.out) == read_table(alone.out)
+    assert "parameters" not in again.out, "nothing was built"
+    assert (tmp_path / "two" / NAME / "best.pt").stat().st_mtime_ns == before
+    assert [path.name for path in (tmp_path / "two").iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_when_a_process_is_killed_the_other_ends_soon_with_a_message(
+    rank: int, start: Start, tmp_path: Path
+) -> None:
+    command = start("schedule.epochs=500", "runtime.save_every_steps=2", processes=2)
+    wait_for_step(tmp_path / "runs" / NAME, 4, command)
+    os.kill(command.find_rank(rank), signal.SIGKILL)
+    outcome = command.finish(SECONDS_TO_END)
+    assert outcome.code not in (0, None)
+    lines = [line for line in outcome.err.splitlines() if line.startswith("tpr: ")]
+    assert len(lines) == 1, outcome.err
+    assert f"rank {1 - rank}: lost contact with another process" in lines[0]
+    assert "start the same command again to go on" in lines[0]
+    assert "Traceback" not in outcome.err
+    assert read_state(tmp_path / "runs" / NAME / "last.pt")["step"] >= 2
+
+
+@pytest.mark.parametrize(
+    ("processes", "number"),
+    [(1, signal.SIGTERM), (1, signal.SIGINT), (2, signal.SIGTERM), (2, signal.SIGINT)],
+)
+def test_a_run_that_was_told_to_end_goes_on_as_if_it_had_not_been(
+    processes: int, number: signal.Signals, workers: int, start: Start, tmp_path: Path
+) -> None:
+    words = ("schedule.epochs=6", "evaluation.every_epochs=3", f"runtime.workers={workers}")
+    whole = start(*words, processes=processes, output="whole").finish()
+    assert whole.code == 0, whole.err
+
+    command = start(*words, processes=processes)
+    folder = tmp_path / "runs" / NAME
+    wait_for_step(folder, 3, command)
+    # To the whole group, as a terminal's Ctrl-C and a cluster's scheduler send it.
+    os.killpg(command.process.pid, number)
+    stopped = command.finish(SECONDS_TO_END)
+    assert stopped.code == 128 + number
+    steps = read_state(folder / "last.pt")["step"]
+    assert stopped.err == (
+        f"warning: stopped by {number.name} after step {steps}; "
+        f"{folder / 'last.pt'} continues from there when started again\n"
+    )
+    assert 3 <= steps < read_state(tmp_path / "whole" / NAME / "last.pt")["step"]
+
+    resumed = start(*words, processes=processes).finish()
+    assert resumed.code == 0, resumed.err
+    assert f"resumed {folder / 'last.pt'} at epoch" in resumed.out
+    assert read_table(resumed.out) == read_table(whole.out)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [NAME]
+    for name in ("last.pt", "best.pt"):
+        expected, found = read_state(tmp_path / "whole" / NAME / name), read_state(folder / name)
+        assert (found["step"], found["best"]) == (expected["step"], expected["best"])
+        for key, value in expected["model"].items():
+            assert torch.equal(found["model"][key], value), key
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["optim.ler=1"], "tpr: optim.ler: no such option in Optim (did you mean 'lr'?)"),
+        (["--finetun", "x"], "tpr: train: '--finetun' is not known"),
+        (
+            ["data.root=/nonexistent"],
+            "tpr: data.train[0] 'cuhk_pedes': data.root='/nonexistent' is no folder",
+        ),
+        (["init.checkpoint=/nonexistent.pt"], "tpr: /nonexistent.pt: no such file; expected a checkpoint"),
+        (["data.batch=4096"], "tpr: data.batch=4096"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_for_all_processes(
+    words: list[str], message: str, start: Start, tmp_path: Path
+) -> None:
+    assert start(*words, processes=2).finish().message.startswith(message)
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_picture_that_one_process_cannot_read_is_one_line(
+    start: Start, world: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(world, tmp_path / "spoilt")
+    pictures = sorted((tmp_path / "spoilt" / "CUHK-PEDES").rglob("*.jpg"))
+    pictures[0].write_bytes(b"")
+    outcome = start(f"data.root={tmp_path / 'spoilt'}", "evaluation.select_on=last", processes=2).finish()
+    assert "is empty (0 bytes)" in outcome.message
+    assert str(pictures[0].relative_to(tmp_path / "spoilt")) in outcome.message
