@@ -341,7 +341,7 @@ def test_a_run_whose_losses_are_not_finite_stops_and_names_step_losses_and_sampl
     outcome = train("optim.lr=1e30", "optim.eps=1e-8", "runtime.max_steps=12", "schedule.warmup_epochs=0")
     message = outcome.message
     assert "losses or gradients were not finite for 3 steps in a row" in message
-    assert "samples " in message and "lower optim.lr" in message
+    assert "samples " in message and "lower optim.lr" in message and "nothing was saved yet" in message
     assert (tmp_path / "runs" / "irra-cuhk_pedes" / "config.yaml").exists()
 
 

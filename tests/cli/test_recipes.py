@@ -72,6 +72,25 @@ def test_run_sh_takes_a_recipe_two_steps_and_ends_with_its_table(
     check_closing(done.out, recipe, tmp_path / "runs")
 
 
+def test_a_drawn_checkpoint_is_fine_tuned_without_a_config(
+    type_command: Type, tiny_run: list[str], world: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs"
+    first = type_command("train", ROOT / "configs/drawn/pretrain.yaml", *tiny_run)
+    assert first.code == 0, first.err
+    assert f"next:        sh finetune.sh --finetune {folder}/drawn-pretrain/best.pt" in first.out
+    # The architecture and the data root come from the checkpoint.
+    words = [word for word in tiny_run if not word.startswith(("model.", "data.root="))]
+    second = type_command("train", "--finetune", folder / "drawn-pretrain" / "best.pt", *words)
+    assert second.code == 0, second.err
+    table = read_table(second.out)
+    assert table["cuhk_pedes direct transfer"] == read_table(first.out)["cuhk_pedes"]
+    assert "cuhk_pedes fine-tuned" in table
+    assert f"evaluate {folder}/drawn-finetune/best.pt --intervals" in second.out
+    evaluated = type_command("evaluate", folder / "drawn-finetune" / "best.pt", "--intervals")
+    assert (evaluated.code, evaluated.err) == (0, "")
+
+
 @pytest.mark.parametrize(
     "processes",
     ["1", pytest.param("2", marks=[pytest.mark.ddp, pytest.mark.slow])],

@@ -18,7 +18,7 @@ from tpr.config.resolved import to_tree
 from tpr.config.schema import Experiment
 from tpr.data.corpora import Corpora, load_corpora
 from tpr.data.loader import TrainLoader
-from tpr.engine.checkpoint import read_checkpoint_file
+from tpr.engine.checkpoint import describe_kept, read_checkpoint_file
 from tpr.engine.precision import choose_device, choose_precision
 from tpr.engine.run_folder import LOG_FILE, find_folder, forget_unstarted, open_folder
 from tpr.engine.trainer import Trainer
@@ -84,8 +84,8 @@ def train(experiment: Experiment) -> None:
         if not distributed.is_lost_contact(error):
             raise
         raise TrainingError(
-            f"rank {distributed.rank()}: lost contact with another process, which died or hung "
-            f"and may have said why; {folder / 'last.pt'} is kept: start the same command again to go on"
+            f"rank {distributed.rank()}: lost contact with another process, which died or hung and may have "
+            f"said why; {describe_kept(folder / 'last.pt')}: start the same command again to go on"
         ) from error
     distributed.stop()
 

@@ -41,6 +41,11 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         ) from error
 
 
+def describe_kept(path: Path) -> str:
+    """What is left of a run that fails."""
+    return f"{path} is kept" if path.exists() else "nothing was saved yet"
+
+
 def read_checkpoint_file(path: Path) -> dict[str, Any]:
     """A checkpoint of ours, tensors on the CPU. Raises CheckpointError in one line."""
     try:

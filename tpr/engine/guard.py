@@ -6,11 +6,13 @@ once they have arrived on the host, so a bad run is stopped a few steps late on 
 
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tpr import distributed
+from tpr.engine.checkpoint import describe_kept
 from tpr.errors import TrainingError
 from tpr.systems.base import StepOutput
 
@@ -27,9 +29,10 @@ class _Flag:
 class BadStepGuard:
     """Stops a run after `limit` steps in a row whose loss or gradient is not finite."""
 
-    def __init__(self, limit: int, kept: str) -> None:
+    def __init__(self, limit: int, checkpoint: Path) -> None:
+        """checkpoint: where the run saves, for the message."""
         self.limit = limit
-        self.kept = kept
+        self.checkpoint = checkpoint
         self.in_a_row = 0
         self.waiting: deque[_Flag] = deque()
 
@@ -57,7 +60,7 @@ class BadStepGuard:
         shown = ", ".join(map(str, samples[:16])) + (", ..." if len(samples) > 16 else "")
         raise TrainingError(
             f"step {flag.step}: losses or gradients were not finite for {self.limit} steps in a row "
-            f"(rank {distributed.rank()}: {losses}; samples {shown}); {self.kept}; "
+            f"(rank {distributed.rank()}: {losses}; samples {shown}); {describe_kept(self.checkpoint)}; "
             "lower optim.lr, set optim.clip, or look at these samples"
         )
 

@@ -85,7 +85,7 @@ class Trainer:
         self.scaler = precision.build_scaler()
         self.model = wrap_model(self.system, precision.device, compiled=experiment.runtime.compile)
         self.meter = Meter()
-        self.guard = BadStepGuard(experiment.runtime.max_bad_steps, f"{folder / 'last.pt'} is kept")
+        self.guard = BadStepGuard(experiment.runtime.max_bad_steps, folder / "last.pt")
         self.epoch = 1
         self.steps_done = 0
         self.best: float | None = None

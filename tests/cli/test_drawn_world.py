@@ -1,0 +1,145 @@
+"""The promise of the drawn world, end to end: learnt, transferred, fine-tuned, and not to be cheated."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tpr
+from tests.cli.screen import ROOT
+from tpr.cli import main
+from tpr.config.schema import Choice, DataOptions
+from tpr.data.adapters import ADAPTERS
+from tpr.data.corpora import load_split
+from tpr.data.corpus import Corpus
+from tpr.data.drawn import draw_world
+from tpr.evaluation import retrieval_metrics
+from tpr.systems.base import System
+
+pytestmark = pytest.mark.slow
+BENCHMARKS = ("cuhk_pedes", "icfg_pedes", "rstpreid")
+PERMUTATIONS = 20
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn world in its default size."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_world(folder / "data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrained(root: Path) -> Path:
+    """The run folder of `sh run.sh`."""
+    assert main(["train", str(ROOT / "configs/drawn/pretrain.yaml"), *place(root)]) == 0
+    return root / "runs" / "drawn-pretrain"
+
+
+@pytest.fixture(scope="module")
+def finetuned(root: Path, pretrained: Path) -> Path:
+    """The run folder of `sh finetune.sh --finetune` after it."""
+    assert main(["train", "--finetune", str(pretrained / "best.pt"), *place(root)]) == 0
+    return root / "runs" / "drawn-finetune"
+
+
+def place(root: Path) -> list[str]:
+    return [f"data.root={root / 'data'}", f"data.cache={root / 'cache'}", f"runtime.output={root / 'runs'}"]
+
+
+def read_rows(folder: Path, which: str = "results") -> dict[str, Any]:
+    """The numbers of a run by set."""
+    return {row["set"]: row for row in json.loads((folder / "results.json").read_text())[which]["rows"]}
+
+
+def load_test(root: Path, name: str) -> Corpus:
+    data = DataOptions(root=root / "data", cache=root / "cache")
+    return load_split(Choice(name, ADAPTERS[name].Options()), "test", data)
+
+
+def mean(rows: dict[str, Any], name: str) -> float:
+    return float(np.mean([row[name] for row in rows.values()]))
+
+
+def test_benchmarks_are_large_enough_and_training_and_test_do_not_meet(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in BENCHMARKS:
+        corpus = load_test(root, name)
+        assert len(np.unique(corpus.identity)) >= 100
+        assert len(corpus) >= 300
+    assert main(["data", "check", *place(root)[:2]]) == 0
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("|")
+    ]
+    shared = {row[0]: row[-2] for row in cells if row[1] == "test"}
+    assert shared == dict.fromkeys(BENCHMARKS, "0 / 0")
+
+
+def test_pretraining_transfers_to_sets_it_never_saw(pretrained: Path) -> None:
+    rows = read_rows(pretrained)
+    assert set(rows) == set(BENCHMARKS)
+    assert mean(rows, "r1") >= 25
+    assert all(row["unmatched"] == 0 for row in rows.values())
+    assert (pretrained / "ranking.png").stat().st_size
+
+
+def test_fine_tuning_gains_on_its_own_set_and_stays_below_the_top(pretrained: Path, finetuned: Path) -> None:
+    transfer, before, after = read_rows(pretrained), read_rows(finetuned, "before"), read_rows(finetuned)
+    for name in BENCHMARKS:
+        assert before[name]["r1"] == pytest.approx(transfer[name]["r1"], abs=0.2)
+    assert after["cuhk_pedes"]["r1"] >= before["cuhk_pedes"]["r1"] + 10
+    assert after["cuhk_pedes"]["r1"] < 95
+    assert mean(transfer, "r1") < after["cuhk_pedes"]["r1"]
+
+
+@pytest.fixture(scope="module")
+def system(finetuned: Path) -> System:
+    return tpr.load_system(finetuned / "best.pt")
+
+
+def open_pictures(corpus: Corpus) -> list[Image.Image]:
+    return [Image.open(corpus.root / corpus.image_path(row)).convert("RGB") for row in range(len(corpus))]
+
+
+def chance_of(corpus: Corpus) -> float:
+    """R@1 in percent of a random order, averaged over captions."""
+    owners = corpus.identity[corpus.caption_owners()]
+    return float(100 * np.mean(corpus.identity[None] == owners[:, None]))
+
+
+def test_captions_permuted_over_identities_score_chance(system: System, root: Path) -> None:
+    corpus = load_test(root, "cuhk_pedes")
+    images = system.encode_images(open_pictures(corpus))
+    texts = system.encode_texts([caption for row in range(len(corpus)) for caption in corpus.captions(row)])
+    people, numbers = np.unique(corpus.identity, return_inverse=True)
+    owners = numbers[corpus.caption_owners()]
+    gallery = torch.from_numpy(numbers)
+    assert retrieval_metrics(texts, images, torch.from_numpy(owners), gallery).r1 > 25
+    found = []
+    for number in range(PERMUTATIONS):
+        # A shift by at least one along a random ring of people: nobody keeps the own captions.
+        ring = np.random.RandomState(number).permutation(len(people))
+        wrong = np.empty_like(ring)
+        wrong[ring] = np.roll(ring, 1)
+        metrics = retrieval_metrics(texts, images, torch.from_numpy(wrong[owners]), gallery)
+        found.append(metrics.r1)
+    assert np.mean(found) < chance_of(corpus) + 1
+
+
+def test_pictures_without_their_person_score_chance(system: System, root: Path) -> None:
+    corpus = load_test(root, "cuhk_pedes")
+    pictures = open_pictures(corpus)
+    for picture in pictures:
+        width, height = picture.size
+        picture.paste((118, 118, 118), (width // 8, height // 30, width - width // 8, height))
+    images = system.encode_images(pictures)
+    texts = system.encode_texts([corpus.captions(row)[0] for row in range(len(corpus))])
+    identity = torch.from_numpy(corpus.identity)
+    assert retrieval_metrics(texts, images, identity, identity).r1 < chance_of(corpus) + 3
