@@ -164,8 +164,8 @@ def test_when_a_process_is_killed_the_other_ends_soon_with_a_message(
 
 
 @pytest.mark.parametrize(
-    ("processes", "number"),
-    [(1, signal.SIGTERM), (1, signal.SIGINT), (2, signal.SIGTERM), (2, signal.SIGINT)],
+    ("processes", "number", "workers"),
+    [(1, signal.SIGTERM, 1), (1, signal.SIGINT, 0), (2, signal.SIGTERM, 1), (2, signal.SIGINT, 0)],
 )
 def test_a_run_that_was_told_to_end_goes_on_as_if_it_had_not_been(
     processes: int, number: signal.Signals, workers: int, start: Start, tmp_path: Path
