@@ -4,11 +4,13 @@ What single parts say is tested beside them; here it is what arrives on the scre
 """
 
 import errno
+import io
 import json
 import os
 import pickle
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -211,8 +213,16 @@ def write_text(path: Path) -> None:
     path.write_text("this is no picture at all")
 
 
+@cache
+def encode_bomb() -> bytes:
+    """A picture of 81 million pixels in a few kilobytes."""
+    data = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(data, "PNG")
+    return data.getvalue()
+
+
 def write_bomb(path: Path) -> None:
-    Image.new("1", (9000, 9000)).save(path, "PNG")
+    path.write_bytes(encode_bomb())
 
 
 SPOILT = pytest.mark.parametrize(
