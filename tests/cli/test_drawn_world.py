@@ -92,8 +92,8 @@ def test_pretraining_transfers_to_sets_it_never_saw(pretrained: Path) -> None:
 
 def test_fine_tuning_gains_on_its_own_set_and_stays_below_the_top(pretrained: Path, finetuned: Path) -> None:
     transfer, before, after = read_rows(pretrained), read_rows(finetuned, "before"), read_rows(finetuned)
-    for name in BENCHMARKS:
-        assert before[name]["r1"] == pytest.approx(transfer[name]["r1"], abs=0.2)
+    for name, row in before.items():
+        assert row["r1"] == pytest.approx(transfer[name]["r1"], abs=0.2)
     assert after["cuhk_pedes"]["r1"] >= before["cuhk_pedes"]["r1"] + 10
     assert after["cuhk_pedes"]["r1"] < 95
     assert mean(transfer, "r1") < after["cuhk_pedes"]["r1"]
@@ -138,7 +138,7 @@ def test_pictures_without_their_person_score_chance(system: System, root: Path) 
     pictures = open_pictures(corpus)
     for picture in pictures:
         width, height = picture.size
-        picture.paste((118, 118, 118), (width // 8, height // 30, width - width // 8, height))
+        picture.paste((118, 118, 118), (width // 12, height // 40, width - width // 12, height))
     images = system.encode_images(pictures)
     texts = system.encode_texts([corpus.captions(row)[0] for row in range(len(corpus))])
     identity = torch.from_numpy(corpus.identity)
