@@ -38,7 +38,7 @@ class Annotator:
 
 PLAIN = Annotator(
     dialect="plain",
-    own_words=0.3,
+    own_words=0.18,
     mentions={
         "H": 0.45,
         "U": 0.98,
@@ -76,7 +76,7 @@ PLAIN = Annotator(
 )
 FINE = Annotator(
     dialect="fine",
-    own_words=0.3,
+    own_words=0.18,
     mentions={
         "H": 0.85,
         "U": 1.0,
@@ -113,7 +113,7 @@ FINE = Annotator(
 )
 CASUAL = Annotator(
     dialect="casual",
-    own_words=0.3,
+    own_words=0.18,
     mentions={
         "H": 0.6,
         "U": 0.97,
