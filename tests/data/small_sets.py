@@ -45,7 +45,8 @@ def load(root: Path, name: str, split: Split = "train", **options: Any) -> Corpu
 def list_rows(corpus: Corpus) -> list[tuple[str, int, list[str]]]:
     """Picture, identity and captions of every row."""
     return [
-        (corpus.image_path(row), int(corpus.identity[row]), corpus.captions(row)) for row in range(len(corpus))
+        (corpus.image_path(row), int(corpus.identity[row]), corpus.captions(row))
+        for row in range(len(corpus))
     ]
 
 

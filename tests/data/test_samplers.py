@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from tpr import distributed
-from tpr.data.samplers import IdentitySampler, ShuffledSampler, count_steps, count_within, cut_share, shuffle
+from tpr.data.samplers import (
+    IdentitySampler,
+    ShuffledSampler,
+    count_steps,
+    count_within,
+    cut_share,
+    shuffle,
+    sort_stably,
+)
 from tpr.errors import ConfigError
 
 
@@ -130,3 +138,10 @@ def test_ranks_cut_a_batch_as_the_losses_expect(world: int, monkeypatch: pytest.
         for rank in range(world):
             monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
             assert cut_share(total, rank, world) == distributed.local_slice(total)
+
+
+@pytest.mark.parametrize("low", [0, -3])
+def test_packed_sorting_is_numpys_stable_order(low: int) -> None:
+    identity = np.random.RandomState(4).randint(low, 7, 200).astype(np.int64)
+    assert np.array_equal(sort_stably(identity), np.argsort(identity, kind="stable"))
+    assert np.array_equal(sort_stably(identity << 60), np.argsort(identity << 60, kind="stable"))

@@ -14,6 +14,9 @@ from tpr.data.corpus import IndexArray
 from tpr.data.randomness import Purpose, hash_bits, stream_key
 from tpr.errors import ConfigError
 
+PIECE = 16_384
+"""Numbers hashed at a time."""
+
 
 class Sampler(ABC):
     """The order of an epoch."""
@@ -82,7 +85,7 @@ class IdentitySampler(Sampler):
         self.batch = batch
         self.per_identity = per_identity
         self.seed = seed
-        self._samples = np.argsort(identity, kind="stable")
+        self._samples = sort_stably(identity)
         changes = np.flatnonzero(np.diff(identity[self._samples])) + 1
         self._starts = np.concatenate([np.zeros(min(len(identity), 1), dtype=np.int64), changes])
         self._counts = np.diff(self._starts, append=len(identity))
@@ -158,9 +161,21 @@ def count_within(counts: IndexArray) -> IndexArray:
     return np.arange(ends[-1]) - np.repeat(ends - counts, counts)
 
 
+def sort_stably(identity: IndexArray) -> IndexArray:
+    """The order of numpy's stable argsort, in half its time: value and place sorted as one number."""
+    place_bits = len(identity).bit_length()
+    if not len(identity) or identity.min() < 0 or int(identity.max()).bit_length() + place_bits > 64:
+        return np.argsort(identity, kind="stable")
+    packed = (identity.astype(np.uint64) << np.uint64(place_bits)) | np.arange(len(identity), dtype=np.uint64)
+    packed.sort()
+    return (packed & np.uint64((1 << place_bits) - 1)).astype(np.int64)
+
+
 def draw_bits(count: int, key: int) -> npt.NDArray[np.uint64]:
     """(count,) 32 random bits each."""
-    return hash_bits(key, torch.arange(count), 1)[:, 0].numpy().astype(np.uint64)
+    # In pieces that stay in the cache: the hash is a dozen passes over its numbers.
+    pieces = [hash_bits(key, piece, 1)[:, 0] for piece in torch.split(torch.arange(count), PIECE)]
+    return torch.cat(pieces).numpy().astype(np.uint64)
 
 
 def shuffle(count: int, key: int) -> IndexArray:

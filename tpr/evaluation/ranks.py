@@ -20,7 +20,7 @@ MARGIN = 1.5e-6
 4,096 and vectors of equal signs, is 7e-7."""
 TIE = 1e-12
 """Scores in float64 that differ by less are equal; equal pictures need not come out equal to the last bit."""
-SLICE_ROWS = 4096
+SLICE_ROWS = 512
 """Gallery rows turned into float64 at once."""
 COMPARED_SLOTS = 32
 """Up to so many matches per query a GPU compares and sums; beyond, sorting the values reads less memory."""
