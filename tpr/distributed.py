@@ -64,9 +64,14 @@ def rows_per_rank(total: int) -> list[int]:
 
 def local_slice(total: int) -> slice:
     """The rows of a global batch that belong to this rank."""
-    rows = rows_per_rank(total)
-    start = sum(rows[: rank()])
-    return slice(start, start + rows[rank()])
+    return cut_share(total, rank(), world_size())
+
+
+def cut_share(total: int, rank: int, world: int) -> slice:
+    """The rows of a global batch that belong to one rank of `world`, cut as `rows_per_rank` does."""
+    size, extra = divmod(total, world)
+    start = rank * size + min(rank, extra)
+    return slice(start, start + size + (rank < extra))
 
 
 class _Gather(torch.autograd.Function):

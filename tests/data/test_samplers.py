@@ -9,10 +9,10 @@ from tpr.data.samplers import (
     ShuffledSampler,
     count_steps,
     count_within,
-    cut_share,
     shuffle,
     sort_stably,
 )
+from tpr.distributed import cut_share
 from tpr.errors import ConfigError
 
 
@@ -138,6 +138,8 @@ def test_ranks_cut_a_batch_as_the_losses_expect(world: int, monkeypatch: pytest.
         for rank in range(world):
             monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
             assert cut_share(total, rank, world) == distributed.local_slice(total)
+            rows = distributed.rows_per_rank(total)
+            assert cut_share(total, rank, world) == slice(sum(rows[:rank]), sum(rows[: rank + 1]))
 
 
 @pytest.mark.parametrize("low", [0, -3])

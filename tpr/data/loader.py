@@ -25,7 +25,7 @@ from tpr import distributed
 from tpr.config.schema import DataOptions
 from tpr.data.batch import Batch
 from tpr.data.corpus import Corpus, IndexArray
-from tpr.data.samplers import IdentitySampler, Sampler, ShuffledSampler, cut_share
+from tpr.data.samplers import IdentitySampler, Sampler, ShuffledSampler
 from tpr.data.token_cache import corpus_tokens
 from tpr.data.transforms import DeviceTransform, normalise_pixels
 from tpr.data.views import Arrays, PictureReader, TrainingSamples, Views
@@ -109,7 +109,7 @@ class TrainLoader:
             yield batch
 
     def _make_task(self, step: IndexArray, epoch: int) -> Task:
-        local = step[cut_share(len(step), self.rank, self.world)]
+        local = step[distributed.cut_share(len(step), self.rank, self.world)]
         return Task(self.samples.find_numbers(local), epoch, len(step))
 
 

@@ -183,10 +183,3 @@ def shuffle(count: int, key: int) -> IndexArray:
     packed = (draw_bits(count, key) << np.uint64(32)) | np.arange(count, dtype=np.uint64)
     packed.sort()
     return (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
-
-
-def cut_share(total: int, rank: int, world: int) -> slice:
-    """The rows of a global batch that belong to a rank, as `tpr.distributed.local_slice` cuts them."""
-    size, extra = divmod(total, world)
-    start = rank * size + min(rank, extra)
-    return slice(start, start + size + (rank < extra))
