@@ -108,6 +108,10 @@ class TrainLoader:
                 batch["images"] = self._transform(batch["images"], batch["sample_index"], epoch=number)
             yield batch
 
+    def survey(self, number: int) -> Iterator[Batch]:
+        """A pass over the training set beside the training of epoch `number`: its own order and draws."""
+        return self.epoch(-number)
+
     def _make_task(self, step: IndexArray, epoch: int) -> Task:
         local = step[distributed.cut_share(len(step), self.rank, self.world)]
         return Task(self.samples.find_numbers(local), epoch, len(step))

@@ -26,7 +26,7 @@ from tpr.engine.optim import build_optimizer, gradient_norm, set_rates
 from tpr.engine.precision import Precision
 from tpr.engine.schedule import rate_factor
 from tpr.engine.stopping import Stopping
-from tpr.systems.base import Progress, StepOutput, System
+from tpr.systems.base import EpochContext, Progress, StepOutput, System
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +113,10 @@ class Trainer:
 
     def run_epoch(self, stopping: Stopping) -> None:
         """The steps of the current epoch that are not done yet."""
-        self.system.before_epoch(self)
-        self.system.train()
         first = self.steps_done - (self.epoch - 1) * self.steps_per_epoch
+        if first == 0:
+            self.system.before_epoch(self.describe_epoch())
+        self.system.train()
         self.started = time.perf_counter()
         self.pairs = 0
         for batch in self.loader.epoch(self.epoch, first):
@@ -123,6 +124,14 @@ class Trainer:
             self.after_step(batch, stopping)
             if self.is_step_limit_reached():
                 break
+
+    def describe_epoch(self) -> EpochContext:
+        """What a system may use before the current epoch."""
+        return EpochContext(
+            progress=Progress(seed=self.experiment.seed, epoch=self.epoch, step=self.steps_done),
+            survey=lambda: self.loader.survey(self.epoch),
+            autocast=self.precision.autocast,
+        )
 
     def step(self, batch: Batch) -> StepOutput:
         """One optimiser step on this rank's part of a global batch."""
@@ -247,6 +256,7 @@ class Trainer:
         if with_optimizer:
             state["optimizer"] = self.optimizer.state_dict()
             state["scaler"] = self.scaler.state_dict() if self.scaler else None
+            state["tables"] = {name: table.save() for name, table in self.system.tables().items()}
         return state
 
     def resume(self) -> dict[str, Any] | None:
@@ -259,6 +269,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
+        for name, table in self.system.tables().items():
+            table.load(state["tables"][name], self.precision.device)
         self.epoch, self.steps_done = state["epoch"], state["step"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self.recorder.rewind(self.steps_done)

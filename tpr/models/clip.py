@@ -4,6 +4,7 @@ Parameter names are OpenAI's (`visual.*`, `transformer.*`, ...), so published fi
 logit scale is not built: every objective here takes its scale as an argument.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,7 +44,9 @@ class Encoded(NamedTuple):
     tokens: Tensor | None
     """(B, N, D) all projected tokens, where they were asked for."""
     early: Tensor | None
-    """(B, N, D) the same after an earlier block, where it was asked for."""
+    """(B, N, D) the same after an earlier block, without gradient, where it was asked for."""
+    attention: Tensor | None
+    """(B, N) attention of the class or end token in the last block, mean over heads, where asked for."""
 
 
 class ClipTowers(nn.Module):
@@ -69,19 +72,30 @@ class ClipTowers(nn.Module):
         self.ln_final = clip.ln_final
         self.text_projection = clip.text_projection
 
-    def encode_image(self, images: Tensor, *, every_token: bool = False, early: int | None = None) -> Encoded:
+    def encode_image(
+        self,
+        images: Tensor,
+        *,
+        every_token: bool = False,
+        early: int | None = None,
+        attention: bool = False,
+    ) -> Encoded:
         """Features of (B, 3, H, W) normalised images.
 
         every_token: also project all tokens, class token first, patches row by row.
         early: also return the projected tokens after this many blocks.
+        attention: also return what the class token looks at in the last block.
         """
         patches = self.visual.conv1(images.to(self.visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
         first = self.visual.class_embedding.expand(len(images), 1, -1)
         tokens = torch.cat([first, patches], dim=1) + self.visual.positional_embedding
-        tokens, kept = run_blocks(self.visual.transformer.resblocks, self.visual.ln_pre(tokens), keep=early)
-        every = self._project_image(tokens) if every_token else None
-        pooled = self._project_image(tokens[:, 0]) if every is None else every[:, 0]
-        return Encoded(pooled, every, None if kept is None else self._project_image(kept))
+        asking = torch.zeros(len(images), dtype=torch.int64, device=images.device) if attention else None
+        states = run_blocks(
+            self.visual.transformer.resblocks, self.visual.ln_pre(tokens), keep=early, attention_of=asking
+        )
+        every = self._project_image(states.tokens) if every_token else None
+        pooled = self._project_image(states.tokens[:, 0]) if every is None else every[:, 0]
+        return Encoded(pooled, every, project_early(self._project_image, states.kept), states.attention)
 
     def encode_text(
         self,
@@ -90,23 +104,35 @@ class ClipTowers(nn.Module):
         length: int | None = None,
         every_token: bool = False,
         early: int | None = None,
+        attention: bool = False,
     ) -> Encoded:
         """Features of (B, L) token ids; the feature is that of the highest id, the end token.
 
         length: positions to compute, at least the longest caption's. The tower is causal, so what follows
             a caption's end never changes its feature. Absent: all L for `every_token`, else as few as the
             captions need on a CPU, and all L elsewhere (finding out would wait for the device).
-        every_token, early: as for images.
+        every_token, early, attention: as for images; the end token takes the class token's place.
         """
         end = tokens.argmax(dim=1)
         if length is None:
-            length = tokens.shape[1] if every_token or early else find_text_length(tokens)
-        states = self.token_embedding(tokens[:, :length]) + self.positional_embedding[:length]
-        states, kept = run_blocks(self.transformer.resblocks, states, causal=True, keep=early)
+            length = tokens.shape[1] if every_token or early or attention else find_text_length(tokens)
+        states = run_blocks(
+            self.transformer.resblocks,
+            self._embed_words(tokens[:, :length]),
+            causal=True,
+            keep=early,
+            attention_of=end if attention else None,
+        )
         rows = torch.arange(len(tokens), device=tokens.device)
-        every = self._project_text(states) if every_token else None
-        pooled = self._project_text(states[rows, end]) if every is None else every[rows, end]
-        return Encoded(pooled, every, None if kept is None else self._project_text(kept))
+        every = self._project_text(states.tokens) if every_token else None
+        pooled = self._project_text(states.tokens[rows, end]) if every is None else every[rows, end]
+        return Encoded(pooled, every, project_early(self._project_text, states.kept), states.attention)
+
+    @torch.no_grad()
+    def encode_text_early(self, tokens: Tensor, blocks: int, *, length: int | None = None) -> Tensor:
+        """(B, L, D) projected tokens of (B, L) ids after the first `blocks` blocks alone; no gradient."""
+        states = self._embed_words(tokens[:, : length or tokens.shape[1]])
+        return self._project_text(run_blocks(self.transformer.resblocks[:blocks], states, causal=True).tokens)
 
     def fit_weight(self, name: str, value: Tensor, grid: tuple[int, int] | None) -> tuple[Tensor, str] | None:
         """A stored position embedding brought to this model's positions, and how; None: nothing to bring.
@@ -119,11 +145,20 @@ class ClipTowers(nn.Module):
             return resize_sequence(value, len(self.positional_embedding))
         return None
 
+    def _embed_words(self, tokens: Tensor) -> Tensor:
+        return self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]  # type: ignore[no-any-return]
+
     def _project_image(self, tokens: Tensor) -> Tensor:
         return self.visual.ln_post(tokens) @ self.visual.proj  # type: ignore[no-any-return]
 
     def _project_text(self, tokens: Tensor) -> Tensor:
         return self.ln_final(tokens) @ self.text_projection  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def project_early(project: Callable[[Tensor], Tensor], kept: Tensor | None) -> Tensor | None:
+    """Tokens of an earlier block in the joint space: they are looked at, never trained."""
+    return None if kept is None else project(kept)
 
 
 def count_patches(image_size: tuple[int, int], patch: int, stride: int) -> tuple[int, int]:

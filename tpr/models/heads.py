@@ -1,7 +1,7 @@
 """Heads on top of the towers: identity classifier, cross-modal transformer, masked-word head."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from open_clip.transformer import LayerNorm, QuickGELU, Transformer
@@ -50,14 +50,14 @@ def build_word_head(width: int, depth: int, vocabulary: int) -> nn.Sequential:
 
 
 def relate_words(
-    attention: nn.MultiheadAttention, blocks: Iterable[nn.Module], words: Tensor, image_tokens: Tensor
+    attention: nn.MultiheadAttention, blocks: Sequence[nn.Module], words: Tensor, image_tokens: Tensor
 ) -> Tensor:
     """(T, L, D) words after they looked at (T, M, D) image tokens and at one another.
 
     As published there is no residual around the cross attention and no padding mask: positions behind the
     end token take part, so their number belongs to the result.
     """
-    return run_blocks(blocks, attend(attention, words, image_tokens))[0]
+    return run_blocks(blocks, attend(attention, words, image_tokens)).tokens
 
 
 def _residual_deviation(width: int, depth: int) -> float:

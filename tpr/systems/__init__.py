@@ -7,6 +7,7 @@ from tpr.models.clip import ClipOptions
 from tpr.systems.base import System
 from tpr.systems.irra import Irra
 
+# An official checkpoint is of the first system that knows it; IRRA's layout, which others contain, is last.
 SYSTEMS: dict[str, type[System]] = {"irra": Irra}
 MODELS: dict[str, type[Any]] = {"clip": ClipOptions}
 TABLES: dict[str, dict[str, type[Any]]] = {

@@ -1,10 +1,11 @@
-"""The contract between a retrieval system and everything around it; eight members, all but three optional.
+"""The contract between a retrieval system and everything around it; all members but three are optional.
 
 A system is an `nn.Module` whose `forward` is the training step, so DDP and `torch.compile` wrap it
 unchanged. Nothing outside `tpr/systems` knows a system by name.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -17,6 +18,7 @@ from tpr.config.schema import OptimOptions
 from tpr.data.batch import Batch
 from tpr.data.corpus import Corpus
 from tpr.data.pictures import load_picture
+from tpr.data.sample_table import SampleTable
 from tpr.data.tokens import tokenize
 from tpr.data.transforms import normalise_pixels, resize
 from tpr.data.views import Views
@@ -51,6 +53,18 @@ class Progress:
     """Epoch from 1."""
     step: int
     """Steps taken before this one in the whole run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochContext:
+    """What a system may use before an epoch."""
+
+    progress: Progress
+    """The epoch that is about to begin."""
+    survey: Callable[[], Iterator[Batch]]
+    """A pass over this process's share of the training set, in an order and with augmentation of its own."""
+    autocast: Callable[[], AbstractContextManager[object]]
+    """The run's arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +121,16 @@ class System(nn.Module):
         """Second half of the step: the objectives."""
         raise TypeError(f"{type(self).__name__} must define losses")
 
-    def before_epoch(self, context: Any) -> None:
-        """Read the training set or refresh tables before an epoch; nothing by default."""
+    def before_epoch(self, context: EpochContext) -> None:
+        """Read the training set or refresh tables before an epoch; nothing by default.
+
+        Every process calls it, and must leave it with the same tables. A run that is resumed within an
+        epoch does not call it again: what it found must lie in `tables`.
+        """
+
+    def tables(self) -> Mapping[str, SampleTable]:
+        """Numbers per training caption that are learned but are no weights; last.pt keeps them."""
+        return {}
 
     def encode(self, batch: Batch, side: Side) -> Tensor:
         """(N, D) one unit vector per item; inner products are first-stage scores."""
@@ -160,6 +182,11 @@ class System(nn.Module):
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Names of the system's official checkpoint -> ours; IRRA's layout by default."""
         return {name.removeprefix("module."): value for name, value in state.items()}
+
+    @classmethod
+    def read_options(cls, state: Mapping[str, Tensor]) -> Any | None:
+        """Options behind an official checkpoint in our names; None where it is not of this system."""
+        return None
 
     def parameter_groups(self, optim: OptimOptions) -> list[GroupRule]:
         """Multipliers by parameter name; by default biases and norms are not decayed."""

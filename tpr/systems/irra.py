@@ -129,7 +129,7 @@ class Irra(DualEncoder):
 
     @classmethod
     def read_options(cls, state: Mapping[str, Tensor]) -> IrraOptions:
-        """The options whose parts a checkpoint in our names holds."""
+        """The options whose parts a checkpoint in our names holds; bare towers have none."""
         blocks = {
             name.split(".")[2] for name in state if name.startswith("cross_modal_transformer.resblocks.")
         }

@@ -4,8 +4,10 @@ import logging
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from tpr import systems
 from tpr.config.schema import Choice, DataOptions, Experiment
@@ -17,7 +19,6 @@ from tpr.models.positions import guess_grid
 from tpr.models.weights import Checkpoint, LoadReport, fit_state, read_checkpoint
 from tpr.systems.base import Setting, System
 from tpr.systems.dual_encoder import TOWERS, DualEncoder, take_towers
-from tpr.systems.irra import Irra
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,7 @@ def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
             return build_experiment(checkpoint.config, systems.TABLES)
         except ConfigError as error:
             raise _unreadable(checkpoint, error) from None
-    state = Irra.from_official(checkpoint.state)
-    towers = take_towers(state)
+    name, options, towers = recognise_official(checkpoint)
     try:
         sizes = read_architecture(towers, quick_gelu=True)
     except CheckpointError as error:
@@ -87,10 +87,19 @@ def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
     patches = len(towers["visual.positional_embedding"]) - 1
     image_size, stride = find_input(patches, sizes.image.patch)
     return Experiment(
-        system=Choice("irra", Irra.read_options(state)),
+        system=Choice(name, options),
         model=Choice("clip", ClipOptions(architecture=sizes, stride=stride)),
         data=DataOptions(image_size=image_size, text_length=sizes.text.context),
     )
+
+
+def recognise_official(checkpoint: Checkpoint) -> tuple[str, Any, dict[str, Tensor]]:
+    """Name and options of the system that an official file is of, and its towers under CLIP's names."""
+    for name, system in systems.SYSTEMS.items():
+        state = system.from_official(checkpoint.state)
+        if (options := system.read_options(state)) is not None:
+            return name, options, take_towers(state)
+    raise CheckpointError(f"{checkpoint.path}: of no system here; known: {', '.join(systems.SYSTEMS)}")
 
 
 def find_input(patches: int, patch: int) -> tuple[tuple[int, int], int | None]:
