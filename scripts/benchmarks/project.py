@@ -31,13 +31,13 @@ def describe_towers(sizes: Architecture) -> ClipArchitecture:
     )
 
 
-def build_irra(sizes: Architecture, identities: int, *, masked_words: bool = True) -> System:
-    """System `irra` with the losses of the published recipe and towers of the given sizes."""
-    options = IrraOptions(losses=Losses(sdm=1, id=1, mlm=float(masked_words)))
+def build_irra(sizes: Architecture, identities: int, *, masked_words: bool = True, **options: Any) -> System:
+    """System `irra` with the losses of the published recipe, towers of the given sizes, and other options."""
+    choice = IrraOptions(losses=Losses(sdm=1, id=1, mlm=float(masked_words)), **options)
     setting = Setting(
         image_size=sizes.image_size, text_length=sizes.text_length, identities=identities, captions=100_000
     )
-    return Irra(options, ClipOptions(architecture=describe_towers(sizes)), setting)
+    return Irra(choice, ClipOptions(architecture=describe_towers(sizes)), setting)
 
 
 def write_cuhk_pedes(root: Path, pictures: int) -> list[Row]:

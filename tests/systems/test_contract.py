@@ -18,6 +18,7 @@ OPTIONS = {
         losses=Losses(id=0, mlm=0, itc=1), itc_scale=20, sdm_text="full", groups="single"
     ),
     "mlm_only": IrraOptions(losses=Losses(sdm=0, id=0)),
+    "fast": IrraOptions(temperature=0.1, keep_patches=0.5, word_positions="caption"),
 }
 
 

@@ -23,6 +23,7 @@ from tpr.systems.irra import Irra, IrraOptions, Losses
         (lambda: IrraOptions(itc_scale=0), "itc_scale must be positive, got 0"),
         (lambda: IrraOptions(mask_rate=1.0), "mask_rate must lie between 0 and 1, got 1.0"),
         (lambda: IrraOptions(depth=0), "depth must be at least 1, got 0"),
+        (lambda: IrraOptions(keep_patches=0.0), r"keep_patches must lie in \(0, 1\], got 0.0"),
     ],
 )
 def test_options_without_sense_are_refused(make, message):
@@ -128,3 +129,36 @@ def test_parts_and_blocks_of_a_checkpoint_tell_its_options():
     assert Irra.read_options(system.state_dict()) == IrraOptions(depth=3)
     towers = {name: value for name, value in system.state_dict().items() if name.startswith("base_model")}
     assert Irra.read_options(towers).losses == Losses(id=0, mlm=0)
+
+
+def test_padding_takes_no_part_where_words_keep_to_their_caption():
+    options = IrraOptions(losses=Losses(sdm=0, id=0), word_positions="caption")
+    system, batch = make_irra(options).double(), make_batch()
+    whole = system(batch, FIRST).losses["mlm"]
+    alone = system({**batch, "longest_caption": int(batch["tokens"].argmax(dim=1).max()) + 1}, FIRST)
+    torch.testing.assert_close(alone.losses["mlm"], whole, rtol=1e-12, atol=1e-12)
+    published = make_irra(replace(options, word_positions="all")).double()
+    assert abs(published(batch, FIRST).losses["mlm"] - whole) > 1e-6
+
+
+def test_a_step_that_reads_half_of_the_patches_reads_those_alone():
+    system, batch = make_irra(IrraOptions(losses=EVERY_LOSS, keep_patches=0.5)), make_batch()
+    rows, columns = system.base_model.grid
+    patches = system.choose_patches(batch, FIRST, 0.5)
+    assert patches.shape == (6, rows * columns // 2)
+    features = system.features(batch, FIRST)
+    assert features.image_tokens.shape[1] == 1 + rows * columns // 2
+    # What lies under the other patches does not matter, what lies under these does.
+    size = system.base_model.sizes.image.patch
+    kept = torch.zeros(6, rows * columns, dtype=torch.bool).scatter_(1, patches, True)
+    pixels = kept.view(6, 1, rows, columns).repeat_interleave(size, 2).repeat_interleave(size, 3)
+    for shown, same in ((pixels, True), (~pixels, False)):
+        other = {**batch, "images": torch.where(shown, batch["images"], torch.zeros(()))}
+        assert torch.allclose(system.features(other, FIRST).images, features.images) is same
+
+
+def test_evaluation_reads_every_patch():
+    half, whole = make_irra(IrraOptions(keep_patches=0.5)), make_irra(IrraOptions())
+    batch = make_batch()
+    with torch.no_grad():
+        assert torch.equal(half.encode(batch, "image"), whole.encode(batch, "image"))

@@ -27,7 +27,10 @@ class Purpose(IntEnum):
     MASK_KIND = 7
     IDENTITY_SAMPLER = 8
     HELD_OUT = 9
+    PATCHES = 10
     DROPOUT = 11
+    TEXT_AUGMENT = 12
+    DIVISION = 13
 
 
 def mix(value: int) -> int:

@@ -13,11 +13,16 @@ from torch import Tensor, nn
 
 
 def attend(
-    attention: nn.MultiheadAttention, query: Tensor, memory: Tensor | None = None, *, causal: bool = False
+    attention: nn.MultiheadAttention,
+    query: Tensor,
+    memory: Tensor | None = None,
+    *,
+    causal: bool = False,
+    visible: Tensor | None = None,
 ) -> Tensor:
-    """(B, L, D) multi-head attention of `query` over `memory` ((B, M, D), default: itself), no padding mask.
+    """(B, L, D) multi-head attention of `query` over `memory` ((B, M, D), default: itself).
 
-    causal: position i sees positions 0..i only.
+    causal: position i sees positions 0..i only. visible: (B, M) True at positions that are seen; absent: all.
     """
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
     if memory is None:
@@ -27,7 +32,8 @@ def attend(
         asked = F.linear(query, weight[:width], bias[:width])
         parts = (asked, *F.linear(memory, weight[width:], bias[width:]).chunk(2, dim=-1))
     asking, keys, values = (_split_heads(part, attention.num_heads) for part in parts)
-    mixed = F.scaled_dot_product_attention(asking, keys, values, is_causal=causal)
+    mask = None if visible is None else visible[:, None, None]
+    mixed = F.scaled_dot_product_attention(asking, keys, values, attn_mask=mask, is_causal=causal)
     return F.linear(mixed.transpose(1, 2).flatten(2), attention.out_proj.weight, attention.out_proj.bias)
 
 
@@ -75,20 +81,22 @@ def run_blocks(
     tokens: Tensor,
     *,
     causal: bool = False,
+    visible: Tensor | None = None,
     keep: int | None = None,
     attention_of: Tensor | None = None,
 ) -> BlockStates:
     """Runs open_clip's residual blocks over (B, L, D) tokens.
 
-    keep: number of blocks after which the tokens are returned as well. attention_of: (B,) a position in
-    each row, whose attention in the last block is returned as well (see `find_attention`).
+    causal, visible: as in `attend`. keep: number of blocks after which the tokens are returned as well.
+    attention_of: (B,) a position in each row, whose attention in the last block is returned as well (see
+    `find_attention`).
     """
     kept = attention = None
     for number, block in enumerate(blocks, start=1):
         entering = block.ln_1(tokens)  # type: ignore[operator]
         if attention_of is not None and number == len(blocks):
             attention = find_attention(block.attn, entering, attention_of, causal=causal)  # type: ignore[arg-type]
-        tokens = tokens + block.ls_1(attend(block.attn, entering, causal=causal))  # type: ignore[operator, arg-type]
+        tokens = tokens + block.ls_1(attend(block.attn, entering, causal=causal, visible=visible))  # type: ignore[operator, arg-type]
         tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))  # type: ignore[operator]
         if number == keep:
             kept = tokens

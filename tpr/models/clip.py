@@ -79,16 +79,21 @@ class ClipTowers(nn.Module):
         every_token: bool = False,
         early: int | None = None,
         attention: bool = False,
+        patches: Tensor | None = None,
     ) -> Encoded:
         """Features of (B, 3, H, W) normalised images.
 
         every_token: also project all tokens, class token first, patches row by row.
         early: also return the projected tokens after this many blocks.
         attention: also return what the class token looks at in the last block.
+        patches: (B, K) the patches that are read, from 0; absent: all of them.
         """
-        patches = self.visual.conv1(images.to(self.visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
+        cut = self.visual.conv1(images.to(self.visual.conv1.weight.dtype)).flatten(2).transpose(1, 2)
         first = self.visual.class_embedding.expand(len(images), 1, -1)
-        tokens = torch.cat([first, patches], dim=1) + self.visual.positional_embedding
+        tokens = torch.cat([first, cut], dim=1) + self.visual.positional_embedding
+        if patches is not None:
+            places = torch.cat([torch.zeros_like(patches[:, :1]), patches + 1], dim=1)
+            tokens = tokens.gather(1, places[:, :, None].expand(-1, -1, tokens.shape[2]))
         asking = torch.zeros(len(images), dtype=torch.int64, device=images.device) if attention else None
         states = run_blocks(
             self.visual.transformer.resblocks, self.visual.ln_pre(tokens), keep=early, attention_of=asking

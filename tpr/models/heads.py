@@ -50,14 +50,20 @@ def build_word_head(width: int, depth: int, vocabulary: int) -> nn.Sequential:
 
 
 def relate_words(
-    attention: nn.MultiheadAttention, blocks: Sequence[nn.Module], words: Tensor, image_tokens: Tensor
+    attention: nn.MultiheadAttention,
+    blocks: Sequence[nn.Module],
+    words: Tensor,
+    image_tokens: Tensor,
+    *,
+    present: Tensor | None = None,
 ) -> Tensor:
     """(T, L, D) words after they looked at (T, M, D) image tokens and at one another.
 
-    As published there is no residual around the cross attention and no padding mask: positions behind the
-    end token take part, so their number belongs to the result.
+    As published there is no residual around the cross attention. present: (T, L) True at positions that
+    others may look at; absent, as published: all, so positions behind the end token take part and their
+    number belongs to the result.
     """
-    return run_blocks(blocks, attend(attention, words, image_tokens)).tokens
+    return run_blocks(blocks, attend(attention, words, image_tokens), visible=present).tokens
 
 
 def _residual_deviation(width: int, depth: int) -> float:

@@ -7,15 +7,17 @@ HAM gave them in their checkpoints.
 import logging
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from tpr import distributed
 from tpr.data.batch import Batch
+from tpr.data.patches import draw_patches
 from tpr.models.clip import ClipOptions, ClipTowers, round_length
 from tpr.models.download import find_weights
 from tpr.models.weights import LoadReport, fit_state, read_checkpoint
 from tpr.objectives.contrastive import Gathered, normalise, widen
-from tpr.systems.base import Setting, Side, System
+from tpr.systems.base import Progress, Setting, Side, System
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,15 @@ class DualEncoder(System):
         length = find_length(batch)
         return normalise(widen(self.base_model.encode_text(batch["tokens"], length=length).pooled))
 
+    def choose_patches(self, batch: Batch, progress: Progress, share: float) -> Tensor | None:
+        """(B, K) patches that a training step reads of each picture; None: all of them."""
+        if share == 1:
+            return None
+        rows, columns = self.base_model.grid
+        return draw_patches(
+            batch["sample_index"], rows * columns, share, seed=progress.seed, epoch=progress.epoch
+        )
+
     @classmethod
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """IRRA's layout (`module.` before every name or not) and bare CLIP files -> our names.
@@ -71,6 +82,12 @@ def find_length(batch: Batch) -> int | None:
     """Token positions that the batch's captions need, where the loader has counted them on the host."""
     longest = batch.get("longest_caption")
     return None if longest is None else round_length(longest, batch["tokens"].shape[1])
+
+
+def find_present(tokens: Tensor, length: int | None) -> Tensor:
+    """(T, length) True from start to end token of (T, L) captions; absent length: L."""
+    places = torch.arange(length or tokens.shape[1], device=tokens.device)
+    return places <= tokens.argmax(dim=1, keepdim=True)
 
 
 def gather_rows(

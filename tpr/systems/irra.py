@@ -27,7 +27,7 @@ from tpr.objectives.contrastive import Gathered, cmpm, itc, sdm, widen
 from tpr.objectives.identity import count_right, identity_loss
 from tpr.objectives.masked_words import LabelledPositions, masked_word_accuracy, masked_word_loss
 from tpr.systems.base import GroupRule, Progress, Setting, StepOutput
-from tpr.systems.dual_encoder import DualEncoder, find_length, gather_rows
+from tpr.systems.dual_encoder import DualEncoder, find_length, find_present, gather_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,10 @@ class IrraOptions:
     """Share of words that are masked."""
     depth: int = 4
     """Blocks of the cross-modal transformer."""
+    word_positions: Literal["all", "caption"] = "all"
+    """Positions of the cross-modal blocks: all, padding included, as published, or the caption's own."""
+    keep_patches: float = 1.0
+    """Share of patches, drawn anew each time, that the image tower reads in training; 1 as published."""
     groups: Literal["irra", "single"] = "irra"
     """IRRA's rates and decays by part, or one for everything, as in MLLM4Text-ReID's pre-training."""
     new_lr: float = 5.0
@@ -86,6 +90,8 @@ class IrraOptions:
             raise ConfigError(f"mask_rate must lie between 0 and 1, got {self.mask_rate}")
         if self.depth < 1:
             raise ConfigError(f"depth must be at least 1, got {self.depth}")
+        if not 0 < self.keep_patches <= 1:
+            raise ConfigError(f"keep_patches must lie in (0, 1], got {self.keep_patches}")
 
 
 class Features(NamedTuple):
@@ -98,9 +104,11 @@ class Features(NamedTuple):
     image_tokens: Tensor | None
     """(B, 1 + P, D) all image tokens, where words are guessed."""
     words: Tensor | None
-    """(T, L, D) all tokens of the masked captions, padding included, where words are guessed."""
+    """(T, L, D) tokens of the masked captions, padding included, where words are guessed."""
     labels: Tensor | None
     """(T, L) words to guess, 0 elsewhere."""
+    present: Tensor | None
+    """(T, L) True up to a caption's end token, where padding is to take no part."""
 
 
 class Irra(DualEncoder):
@@ -139,7 +147,8 @@ class Irra(DualEncoder):
     def features(self, batch: Batch, progress: Progress) -> Features:
         """Both towers, each run as seldom as the losses allow."""
         guess = self.options.losses.mlm > 0
-        images = self.base_model.encode_image(batch["images"], every_token=guess)
+        patches = self.choose_patches(batch, progress, self.options.keep_patches)
+        images = self.base_model.encode_image(batch["images"], every_token=guess, patches=patches)
         masked, labels = batch["tokens"], None
         if guess or self.options.sdm_text == "masked":
             masked, labels = self.mask(batch, progress)
@@ -147,13 +156,21 @@ class Irra(DualEncoder):
         if not guess:
             chosen = masked if self.options.sdm_text == "masked" else batch["tokens"]
             texts = self.base_model.encode_text(chosen, length=length)
-            return Features(widen(images.pooled), widen(texts.pooled), None, None, None)
+            return Features(widen(images.pooled), widen(texts.pooled), None, None, None, None)
         # All positions: padding takes part in the cross-modal blocks, as published.
-        words = self.base_model.encode_text(masked, every_token=True)
+        positions = length if self.options.word_positions == "caption" else None
+        words = self.base_model.encode_text(masked, every_token=True, length=positions)
         texts = words
         if self.options.sdm_text == "full":
             texts = self.base_model.encode_text(batch["tokens"], length=length)
-        return Features(widen(images.pooled), widen(texts.pooled), images.tokens, words.tokens, labels)
+        present = None
+        if self.options.word_positions == "caption":
+            present = find_present(batch["tokens"], positions)
+        if labels is not None:
+            labels = labels[:, :positions]
+        return Features(
+            widen(images.pooled), widen(texts.pooled), images.tokens, words.tokens, labels, present
+        )
 
     def mask(self, batch: Batch, progress: Progress) -> tuple[Tensor, Tensor]:
         """(T, L) captions with masked words, and the words to guess."""
@@ -215,14 +232,15 @@ class Irra(DualEncoder):
             features.image_tokens is not None and features.words is not None and features.labels is not None
         )
         positions = LabelledPositions.find(features.labels, rate=self.options.mask_rate)
-        related = self.relate(features.image_tokens[batch["owner"]], features.words)
+        related = self.relate(features.image_tokens[batch["owner"]], features.words, features.present)
         logits = self.mlm_head(self.ln_post(related.flatten(0, 1)[positions.index]))
         return masked_word_loss(logits, positions), masked_word_accuracy(logits, positions)
 
-    def relate(self, image_tokens: Tensor, words: Tensor) -> Tensor:
+    def relate(self, image_tokens: Tensor, words: Tensor, present: Tensor | None = None) -> Tensor:
         """(T, L, D) words after they looked at their own picture and at one another, before the last norm."""
         pictures, words = self.ln_pre_i(image_tokens), self.ln_pre_t(words)
-        return relate_words(self.cross_attn, self.cross_modal_transformer.resblocks, words, pictures)
+        blocks = self.cross_modal_transformer.resblocks
+        return relate_words(self.cross_attn, blocks, words, pictures, present=present)
 
     def parameter_groups(self, optim: OptimOptions) -> list[GroupRule]:
         """IRRA's groups: in the official code later rules win, here the first does.
