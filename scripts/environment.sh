@@ -39,5 +39,7 @@ elif [ ! -f "$MARKER" ] || [ "$ROOT/pyproject.toml" -nt "$MARKER" ]; then
     fi
     "$PYTHON_RUN" -m pip install --quiet --disable-pip-version-check ${CONSTRAINTS:+-c "$CONSTRAINTS"} \
         -e "$ROOT${EXTRAS:+[$EXTRAS]}" || exit 2
+    # Extras come on top of the package itself.
+    : > "$VENV/.tpr-installed-base"
     : > "$MARKER"
 fi

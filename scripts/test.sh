@@ -14,6 +14,8 @@ case ${1:-} in
     shift
     VENV=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)/.venv-oldest
     CONSTRAINTS=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/oldest.txt
+    # For run.sh and finetune.sh as well, which tests start.
+    export VENV CONSTRAINTS
     ;;
 esac
 . "$(dirname -- "$0")/environment.sh"

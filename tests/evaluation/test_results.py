@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tpr.evaluation.metrics import Metrics
+from tpr.evaluation.metrics import MEASURES, Metrics
 from tpr.evaluation.results import SELECTED_ON_TEST, Direction, Results, Row
 
 
@@ -67,6 +67,24 @@ def test_intervals_stand_behind_their_numbers() -> None:
     results = Results((Row("a", "text_to_image", plain.metrics, intervals),))
     assert "40.00 [39.0, 41.2]" in results.to_table()
     assert Results.from_json(json.loads(json.dumps(results.to_json()))) == results
+
+
+def test_the_mean_over_sets_has_an_interval_where_its_sets_have_one() -> None:
+    rows = []
+    for name, r1, low, high in (("a", 40.0, 3.0, 3.0), ("b", 20.0, 4.0, 4.0)):
+        plain = row(name, r1).metrics
+        intervals = {m: (getattr(plain, m) - low, getattr(plain, m) + high) for m in MEASURES}
+        if name == "b":
+            intervals["r5"] = (intervals["r5"][0], intervals["r5"][1] + 8)
+        rows.append(Row(name, "text_to_image", plain, intervals))
+    (mean,) = Results(tuple(rows)).list_means()
+    assert mean.intervals is not None
+    # Distances of 3 and 4 are 5 together and 2.5 for the mean of two; 3 and 12 are 12.37 and 6.18.
+    assert mean.intervals["r1"] == pytest.approx((27.5, 32.5))
+    assert mean.intervals["r5"] == pytest.approx((37.5, 40 + 153**0.5 / 2))
+    assert "30.00 [27.5, 32.5]" in Results(tuple(rows)).to_table()
+    (without,) = Results((rows[0], row("b", 20.0))).list_means()
+    assert without.intervals is None
 
 
 def test_json_is_read_back_unchanged() -> None:

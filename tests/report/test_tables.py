@@ -1,18 +1,20 @@
-from tpr.evaluation.metrics import Metrics
-from tpr.evaluation.results import Results, Row
-from tpr.report.tables import compare_runs, join_before_and_after, to_markdown
+import pytest
+
+from tests.report.run_folders import make_results
+from tpr.report.tables import compare_runs, format_seeds, join_before_and_after
+
+RULES = "| :--- | ---: | ---: | ---: | ---: |"
 
 
-def results(**r1: float) -> Results:
-    rows = []
-    for name, value in r1.items():
-        metrics = Metrics(r1=value, r5=value + 1, r10=value + 2, map=value / 2, minp=value / 4, queries=9)
-        rows.append(Row(name, "text_to_image", metrics))
-    return Results(tuple(rows))
+def cells_of(table: str, name: str) -> list[str]:
+    """The cells of the first line of a table that begins with a name, text or Markdown."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return next(line for line in lines if line[0] == name)[1:]
 
 
 def test_direct_transfer_stands_beside_fine_tuned() -> None:
-    table = join_before_and_after(results(a=10, b=20), results(a=50, b=30)).to_table().splitlines()
+    joined = join_before_and_after(make_results(a=10, b=20), make_results(a=50, b=30))
+    table = joined.to_table().splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in table if line.startswith("| ")]
     assert rows == [
         ["set", "model", "R@1"],
@@ -26,25 +28,106 @@ def test_direct_transfer_stands_beside_fine_tuned() -> None:
     assert sum(line.startswith("+") for line in table) == 6
 
 
-def test_markdown_table() -> None:
-    assert to_markdown(Results(results(a=10).rows, "beware")) == "\n".join(
-        [
-            "| set | R@1 | R@5 | R@10 | mAP | mINP |",
-            "| :--- | ---: | ---: | ---: | ---: | ---: |",
-            "| a | 10.00 | 11.00 | 12.00 | 5.00 | 2.50 |",
-            "",
-            "Beware.",
-        ]
-    )
-
-
 def test_runs_side_by_side_as_in_the_papers() -> None:
-    runs = {"one": results(a=10, b=20), "two": join_before_and_after(results(b=1), results(b=2))}
+    runs = {
+        "one": [make_results(a=10, b=20)],
+        "two": [join_before_and_after(make_results(b=1), make_results(b=2))],
+        "three": [],
+    }
     assert compare_runs(runs, markdown=True).splitlines() == [
-        "| run | a R@1 | a R@5 | a R@10 | a mAP | b R@1 | b R@5 | b R@10 | b mAP |",
-        "| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| one | 10.00 | 11.00 | 12.00 | 5.00 | 20.00 | 21.00 | 22.00 | 10.00 |",
-        "| two (direct transfer) | - | - | - | - | 1.00 | 2.00 | 3.00 | 0.50 |",
-        "| two (fine-tuned) | - | - | - | - | 2.00 | 3.00 | 4.00 | 1.00 |",
+        "| run | model | a R@1 | a R@5 | a R@10 | a mAP | b R@1 | b R@5 | b R@10 | b mAP "
+        "| mean R@1 | mean R@5 | mean R@10 | mean mAP |",
+        "| :--- | :--- |" + 12 * " ---: |",
+        "| one |  | 10.00 | 11.00 | 12.00 | 5.00 | 20.00 | 21.00 | 22.00 | 10.00 "
+        "| 15.00 | 16.00 | 17.00 | 7.50 |",
+        "| two | direct transfer | - | - | - | - | 1.00 | 2.00 | 3.00 | 0.50 | - | - | - | - |",
+        "| two | fine-tuned | - | - | - | - | 2.00 | 3.00 | 4.00 | 1.00 | - | - | - | - |",
+        "| three |  |" + 12 * " - |",
     ]
-    assert "one" in compare_runs(runs)
+
+
+TABLE = """
++-----+--------+--------+--------+--------+-------+-------+-------+-------+-------+-------+-------+------+
+|     |                 a                 |               b               |             mean             |
+| run |    R@1 |    R@5 |   R@10 |    mAP |   R@1 |   R@5 |  R@10 |   mAP |   R@1 |   R@5 |  R@10 |  mAP |
++-----+--------+--------+--------+--------+-------+-------+-------+-------+-------+-------+-------+------+
+| one |  10.00 |  11.00 |  12.00 |   5.00 | 20.00 | 21.00 | 22.00 | 10.00 | 15.00 | 16.00 | 17.00 | 7.50 |
+| two |   8.50 |   9.50 |  10.50 |   4.25 |     - |     - |     - |     - |     - |     - |     - |    - |
+|     | ± 0.71 | ± 0.71 | ± 0.71 | ± 0.35 |       |       |       |       |       |       |       |      |
++-----+--------+--------+--------+--------+-------+-------+-------+-------+-------+-------+-------+------+"""
+
+
+def test_a_text_table_names_each_set_once_above_its_columns() -> None:
+    runs = {"one": [make_results(a=10, b=20)], "two": [make_results(a=8), make_results(a=9)]}
+    # 8 and 9: mean 8.5, sample deviation sqrt(0.5) = 0.71, which stands below.
+    assert compare_runs(runs) == TABLE.strip()
+
+
+def test_seeds_are_their_mean_and_the_deviation_of_a_sample() -> None:
+    runs = {"x (3 seeds)": [make_results(a=value, b=20) for value in (10, 12, 17)]}
+    cells = cells_of(compare_runs(runs, markdown=True), "x (3 seeds)")
+    # Mean 13; sqrt((9 + 1 + 16) / 2) = 3.61, where a division by n would give 2.94.
+    assert cells[:5] == ["13.00 ± 3.61", "14.00 ± 3.61", "15.00 ± 3.61", "6.50 ± 1.80", "20.00 ± 0.00"]
+    # Means over sets per seed: 15, 16, 18.5, so 16.5 and sqrt((2.25 + 0.25 + 4) / 2) = 1.80.
+    assert cells[8] == "16.50 ± 1.80"
+    assert (format_seeds([]), format_seeds([3.14159]), format_seeds([1, 2])) == ("-", "3.14", "1.50 ± 0.71")
+
+
+def test_a_set_that_one_seed_lacks_is_no_mean_over_all() -> None:
+    runs = {"x (2 seeds)": [make_results(a=10, b=20), make_results(a=12)]}
+    cells = cells_of(compare_runs(runs, markdown=True), "x (2 seeds)")
+    assert cells[0] == "11.00 ± 1.41"
+    assert cells[4:] == 8 * ["-"]
+
+
+def test_a_single_set_has_no_mean_column() -> None:
+    assert compare_runs({"one": [make_results(a=10)]}, markdown=True).splitlines() == [
+        "| run | a R@1 | a R@5 | a R@10 | a mAP |",
+        RULES,
+        "| one | 10.00 | 11.00 | 12.00 | 5.00 |",
+    ]
+
+
+def test_dashes_where_nothing_is_measured_yet_and_notes_below() -> None:
+    text = compare_runs({"one": []}, notes=["one: not finished"])
+    assert cells_of(text, "one") == 4 * ["-"]
+    assert "test sets" in text.splitlines()[1]
+    assert text.endswith("+\n(one: not finished)")
+    assert compare_runs({"one": []}, notes=["one: odd"], markdown=True).endswith(" |\n\none: odd.")
+
+
+@pytest.mark.parametrize("length", range(1, 60, 7))
+def test_a_long_name_of_a_set_stays_whole_and_the_table_straight(length: int) -> None:
+    name = "n" * length
+    lines = compare_runs({"one": [make_results(**{name: 10, "b": 20})]}).splitlines()
+    assert lines[1].split("|")[2].strip() == name
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert [place for place, letter in enumerate(lines[1]) if letter == "|"] == [
+        place for number, place in enumerate(find_edges(lines[0])) if number == 0 or number % 4 == 1
+    ]
+
+
+def find_edges(rule: str) -> list[int]:
+    return [place for place, letter in enumerate(rule) if letter == "+"]
+
+
+def test_a_mark_names_the_runs_it_holds_for_unless_it_holds_for_all() -> None:
+    marked, plain = make_results("beware", a=1), make_results(a=2)
+    some = compare_runs({"one": [marked], "two": [plain], "three": [marked, marked], "four": []})
+    assert some.splitlines()[-1] == "(one, three: beware)"
+    assert compare_runs({"one": [marked], "two": []}).splitlines()[-1] == "(beware)"
+    assert "beware" not in compare_runs({"two": [plain]})
+
+
+def test_another_direction_is_named_and_the_papers_direction_preferred() -> None:
+    across = make_results(direction="image_to_text", a=7)
+    text = compare_runs({"one": [across], "two": [make_results(a=1)]}, markdown=True)
+    assert cells_of(text, "one")[0] == "7.00"
+    assert text.endswith("\n\none: from image to text, no other direction was measured.")
+    both = compare_runs({"one": [make_results(a=3).merge(across)]}, markdown=True)
+    assert cells_of(both, "one")[0] == "3.00"
+    assert "direction" not in both
+
+
+def test_a_name_with_a_bar_keeps_the_columns_of_markdown() -> None:
+    assert "| a\\|b | 1.00 |" in compare_runs({"a|b": [make_results(a=1)]}, markdown=True)

@@ -30,6 +30,23 @@ def resolve_experiment(arguments: Sequence[str], finetune: Path | None = None) -
     return replace(experiment, name=experiment.name or f"{config.resolve().parent.name}-{config.stem}")
 
 
+def spread_over_seeds(experiment: Experiment, seeds: str, arguments: Sequence[str]) -> list[Experiment]:
+    """The run once per seed of `--seeds`, as `<name>-seed<N>`; arguments: the words of the command line."""
+    if any(re.match(r"seed\s*=", word) for word in arguments):
+        raise ConfigError(f"--seeds {seeds} and seed=: both set the seed; leave one of them out")
+    words = [word.strip() for word in seeds.split(",")]
+    for position, word in enumerate(words):
+        if not re.fullmatch(r"[0-9]{1,19}", word):
+            found = f"{word!r}" if word else "nothing between two commas" if len(words) > 1 else "nothing"
+            raise ConfigError(
+                f"--seeds {seeds}: expected whole numbers with commas, such as 1,2,3; got {found}"
+            )
+        if int(word) in map(int, words[:position]):
+            raise ConfigError(f"--seeds {seeds}: {int(word)} is repeated; name each seed once")
+    numbers = map(int, words)
+    return [replace(experiment, seed=seed, name=f"{experiment.name}-seed{seed}") for seed in numbers]
+
+
 def resolve_checkpoint(checkpoint: Path, overrides: Sequence[str]) -> Experiment:
     """The run that made a checkpoint, or one that fits an official file, with overrides on top."""
     stored = dump_yaml(read_experiment_of(read_checkpoint(checkpoint)))

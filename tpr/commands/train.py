@@ -5,6 +5,7 @@ The flow of a whole run is `train` below, one folder of the package per line.
 
 import argparse
 import logging
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from tpr import distributed
-from tpr.commands.resolve import resolve_experiment
+from tpr.commands.resolve import resolve_experiment, spread_over_seeds
 from tpr.config.resolved import to_tree
 from tpr.config.schema import Experiment
 from tpr.data.corpora import Corpora, load_corpora
@@ -24,7 +25,7 @@ from tpr.engine.run_folder import LOG_FILE, find_folder, forget_unstarted, open_
 from tpr.engine.trainer import Trainer
 from tpr.errors import ConfigError, TrainingError, UserError
 from tpr.evaluation.evaluator import Evaluator
-from tpr.report.closing import draw_pictures, is_finished, say_closing, write_results
+from tpr.report.closing import draw_pictures, is_finished, say_closing, say_comparison, write_results
 from tpr.report.console import configure_logging
 from tpr.report.recorder import RunRecorder
 from tpr.systems import SYSTEMS, build_system, load_weights
@@ -34,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 EXAMPLES = """examples:
   tpr train configs/drawn/pretrain.yaml
-  tpr train configs/irra/cuhk_pedes.yaml data.root=/data optim.lr=2e-5"""
+  tpr train configs/irra/cuhk_pedes.yaml data.root=/data optim.lr=2e-5
+  tpr train configs/irra/cuhk_pedes.yaml data.root=/data --seeds 1,2,3"""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -54,25 +56,53 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="CHECKPOINT",
         help="start from these weights; same as init.checkpoint=",
     )
+    parser.add_argument(
+        "--seeds",
+        metavar="N,N,...",
+        help="one run per seed, in turn, and a table of mean ± deviation over them",
+    )
     parser.set_defaults(run=run)
 
 
 def run(namespace: argparse.Namespace) -> int:
-    """Train as the command line says."""
-    train(resolve_experiment(namespace.arguments, namespace.finetune))
+    """Train as the command line says: one run, or one per seed."""
+    experiment = resolve_experiment(namespace.arguments, namespace.finetune)
+    seeds: str | None = namespace.seeds
+    runs = [] if seeds is None else spread_over_seeds(experiment, seeds, namespace.arguments)
+    device = choose_device(experiment.runtime)
+    distributed.start(device, experiment.runtime.timeout_seconds)
+    if seeds is None:
+        train(experiment, device)
+    else:
+        train_seeds(runs, device)
+    distributed.stop()
     return 0
 
 
-def train(experiment: Experiment) -> None:
-    """One whole run: find its folder, train what is left of it, print and keep its table."""
-    device = choose_device(experiment.runtime)
-    distributed.start(device, experiment.runtime.timeout_seconds)
+def train_seeds(experiments: Sequence[Experiment], device: torch.device) -> None:
+    """The runs in turn, each in its own folder, then one table over them.
+
+    All in one process group: a second one would meet in the store that still holds the addresses of the
+    first, and a process that reads those calls peers that are gone.
+    """
+    folders = []
+    for number, experiment in enumerate(experiments, 1):
+        # Each run has its own log file: the last one's ends here.
+        configure_logging()
+        logger.info("seed %d, run %d of %d", experiment.seed, number, len(experiments))
+        folders.append(train(experiment, device))
+    configure_logging()
+    if distributed.is_main_rank():
+        say_comparison(folders)
+
+
+def train(experiment: Experiment, device: torch.device) -> Path:
+    """One whole run: find its folder and return it, train what is left of it, print and keep its table."""
     folder = Path(distributed.share_object(str(find_folder(experiment))))
     if is_finished(folder):
         if distributed.is_main_rank():
             say_closing(folder, experiment)
-        distributed.stop()
-        return
+        return folder
     experiment = open_folder(folder, experiment)
     configure_logging(folder / LOG_FILE if distributed.is_main_rank() else None)
     try:
@@ -87,7 +117,7 @@ def train(experiment: Experiment) -> None:
             f"rank {distributed.rank()}: lost contact with another process, which died or hung and may have "
             f"said why; {describe_kept(folder / 'last.pt')}: start the same command again to go on"
         ) from error
-    distributed.stop()
+    return folder
 
 
 def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -> None:

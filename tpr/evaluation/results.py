@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import hypot
 from typing import Any, Literal
 
 from prettytable import PrettyTable
@@ -105,14 +106,33 @@ class Results:
 
 
 def average(rows: Sequence[Row]) -> Row:
-    """The mean row over sets: each set counts alike."""
+    """The mean row over sets: each set counts alike. It has intervals where all of its rows have."""
     values = {name: sum(getattr(row.metrics, name) for row in rows) / len(rows) for name in MEASURES}
     metrics = Metrics(
         **values,
         queries=sum(row.metrics.queries for row in rows),
         unmatched=sum(row.metrics.unmatched for row in rows),
     )
-    return Row(MEAN, rows[0].direction, metrics, None, rows[0].model)
+    return Row(MEAN, rows[0].direction, metrics, average_intervals(rows), rows[0].model)
+
+
+def average_intervals(rows: Sequence[Row]) -> Mapping[str, Interval] | None:
+    """The 95 % interval of each mean over sets, whose people are not the same; None where a row has none.
+
+    Source: Zou and Donner, Statistics in Medicine 2008: the distances from the values to their own limits add
+    up as squares, each side for itself, so that lopsided intervals stay lopsided.
+    """
+    found = [(row, row.intervals) for row in rows if row.intervals]
+    if len(found) < len(rows):
+        return None
+    means = {}
+    for name in MEASURES:
+        values = [getattr(row.metrics, name) for row in rows]
+        low = hypot(*(value - own[name][0] for value, (_, own) in zip(values, found, strict=True)))
+        high = hypot(*(own[name][1] - value for value, (_, own) in zip(values, found, strict=True)))
+        middle = sum(values) / len(rows)
+        means[name] = (middle - low / len(rows), middle + high / len(rows))
+    return means
 
 
 def build_table(results: Results) -> PrettyTable:

@@ -2,9 +2,10 @@
 
 import json
 import os
+import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tpr.evaluation.results import Results
 from tpr.report.console import say
 from tpr.report.gallery import draw_rankings
 from tpr.report.recorder import RunRecorder
+from tpr.report.runs import group_seeds, read_runs, tabulate_runs
 from tpr.report.tables import join_before_and_after
 from tpr.systems.base import System
 
@@ -78,9 +80,19 @@ def say_results(folder: Path) -> None:
     say(results.to_table(f"{folder.name}: test sets, %, epoch {content['best_epoch']}"))
 
 
+def say_comparison(folders: Sequence[Path]) -> None:
+    """Print the table over several runs, and how to see more of them."""
+    say(tabulate_runs(group_seeds(read_runs(folders))))
+    say(f"next:        {find_program()} report --each --curves curves.png {shlex.join(map(str, folders))}")
+
+
 def suggest_command(folder: Path, experiment: Experiment) -> str:
     """Fine-tuning after pre-training, a closer look after fine-tuning."""
     if experiment.init.checkpoint is None and str(experiment.name).startswith("drawn-"):
         return f"sh finetune.sh --finetune {folder / 'best.pt'}"
-    program = shutil.which("tpr") or os.path.relpath(Path(sys.executable).with_name("tpr"))
-    return f"{program} evaluate {folder / 'best.pt'} --intervals"
+    return f"{find_program()} evaluate {folder / 'best.pt'} --intervals"
+
+
+def find_program() -> str:
+    """The command `tpr` as it can be typed here."""
+    return shutil.which("tpr") or os.path.relpath(Path(sys.executable).with_name("tpr"))

@@ -1,14 +1,19 @@
-"""Tables over several results: a closing table with a row per set and model, and one like the papers'."""
+"""Tables over several results: direct transfer beside fine-tuned, and runs side by side as in the papers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 
 from prettytable import PrettyTable
 
-from tpr.evaluation.metrics import MEASURES
-from tpr.evaluation.results import MEASURE_TITLES, Results, Row, build_table
+from tpr.evaluation.metrics import MEASURES, Metrics
+from tpr.evaluation.results import MEAN, MEASURE_TITLES, Results, Row, average
 
 DIRECT = "direct transfer"
 FINETUNED = "fine-tuned"
+SHOWN, SHOWN_TITLES = MEASURES[:4], MEASURE_TITLES[:4]
+"""R@1, R@5, R@10 and mAP: what the papers print per set."""
+ABSENT = "-"
+SPREAD = " ± "
 
 
 def join_before_and_after(before: Results, after: Results) -> Results:
@@ -16,40 +21,105 @@ def join_before_and_after(before: Results, after: Results) -> Results:
     return before.name_model(DIRECT).merge(after.name_model(FINETUNED))
 
 
-def to_markdown(results: Results) -> str:
-    """The closing table as Markdown, percent with two decimals."""
-    text = format_markdown(build_table(results))
-    return f"{text}\n\n{results.mark[0].upper()}{results.mark[1:]}." if results.mark else text
+def compare_runs(
+    runs: Mapping[str, Sequence[Results]], *, notes: Sequence[str] = (), markdown: bool = False
+) -> str:
+    """As in the papers: a row per label (and model), a group of columns per set, text to image.
 
-
-def compare_runs(runs: Mapping[str, Results], *, markdown: bool = False) -> str:
-    """As in the papers: a row per run (and model), a group of columns per set, text to image.
-
-    Columns of a set are R@1, R@5, R@10 and mAP; a set that a run did not measure shows a dash.
+    runs: label -> results of the same run under several seeds, shown as mean ± sample deviation; of one
+    run; or of none yet, shown as dashes. Behind the sets stands their mean, for runs that measured all of
+    them. A dash is what was not measured. `notes` and the marks of the results stand below.
     """
-    sets = list(dict.fromkeys(row.name for results in runs.values() for row in choose_rows(results)))
-    shown = MEASURES[:4]
-    titles = [f"{name} {title}" for name in sets for title in MEASURE_TITLES[:4]]
-    table = PrettyTable(["run", *titles])
+    every = [results for found in runs.values() for results in found]
+    sets = list(dict.fromkeys(row.name for results in every for row in choose_rows(results)))
+    groups = [*(sets or ["test sets"]), *([MEAN] if len(sets) > 1 else [])]
+    names = ["run", *(["model"] if any(row.model for results in every for row in results.rows) else [])]
+    lines = []
+    for label, found in runs.items():
+        for model in dict.fromkeys(row.model for results in found for row in results.rows) or [""]:
+            cells = [cell for group in groups for cell in format_group(found, model, group, sets)]
+            lines.append([*[label, model][: len(names)], *cells])
+    below = [*list_marks(runs), *notes]
+    if markdown:
+        titles = [f"{group} {title}" for group in groups for title in SHOWN_TITLES]
+        return "\n\n".join([format_markdown(names, titles, lines), *(f"{note}." for note in below)])
+    return "\n".join([format_text(names, groups, lines), *(f"({note})" for note in below)])
+
+
+def format_group(found: Sequence[Results], model: str, group: str, sets: Sequence[str]) -> list[str]:
+    """The cells of a model on one set, or of its mean; dashes unless all of its runs measured it."""
+    measured = [find_metrics(results, model, group, sets) for results in found]
+    if not all(measured):
+        return [ABSENT] * len(SHOWN)
+    return [format_seeds([getattr(metrics, name) for metrics in measured]) for name in SHOWN]
+
+
+def find_metrics(results: Results, model: str, group: str, sets: Sequence[str]) -> Metrics | None:
+    """The metrics of a model on one set, or their mean if it measured all sets; None where there are none."""
+    rows = {row.name: row for row in choose_rows(results) if row.model == model}
+    if group in rows:
+        return rows[group].metrics
+    is_whole = group == MEAN and rows.keys() == set(sets)
+    return average(list(rows.values())).metrics if is_whole else None
+
+
+def format_seeds(values: Sequence[float]) -> str:
+    """One number, mean ± sample deviation (over n - 1) of several, a dash for none; two decimals."""
+    if len(values) > 1:
+        return f"{fmean(values):.2f}{SPREAD}{stdev(values):.2f}"
+    return f"{values[0]:.2f}" if values else ABSENT
+
+
+def list_marks(runs: Mapping[str, Sequence[Results]]) -> list[str]:
+    """What to beware of, with the labels that it holds for where it does not hold for all."""
+    holders: dict[str, list[str]] = {}
+    for label, found in runs.items():
+        for text in dict.fromkeys(mark for results in found for mark in list_own_marks(results)):
+            holders.setdefault(text, []).append(label.strip())
+    with_numbers = sum(bool(found) for found in runs.values())
+    return [
+        text if len(labels) == with_numbers else f"{', '.join(labels)}: {text}"
+        for text, labels in holders.items()
+    ]
+
+
+def list_own_marks(results: Results) -> list[str]:
+    """The mark of one run, and a word where its numbers are not from text to image."""
+    marks = [results.mark] if results.mark else []
+    if any(row.direction != "text_to_image" for row in choose_rows(results)):
+        marks.append("from image to text, no other direction was measured")
+    return marks
+
+
+def format_text(names: Sequence[str], groups: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A text table whose groups of columns have a title above theirs.
+
+    A deviation stands below its mean: beside it, three sets and their mean would be 270 letters wide.
+    """
+    width = max(-(-(len(group) - 3 * (len(SHOWN) - 1)) // len(SHOWN)) for group in groups)
+    titles = [title.rjust(width) for title in SHOWN_TITLES]
+    numbers = [str(number) for number in range(len(names) + len(groups) * len(titles))]
+    table = PrettyTable(numbers, header=False)
     table.align = "r"
-    table.align["run"] = "l"
-    for label, results in runs.items():
-        for model in results.list_models():
-            found = {row.name: row for row in choose_rows(results) if row.model == model}
-            cells = [
-                f"{getattr(found[name].metrics, measure):.2f}" if name in found else "-"
-                for name in sets
-                for measure in shown
-            ]
-            table.add_row([f"{label} ({model})" if model else label, *cells])
-    return format_markdown(table) if markdown else str(table.get_string())
+    for number in numbers[: len(names)]:
+        table.align[number] = "l"
+    table.add_row([*names, *(titles * len(groups))], divider=True)
+    table.add_rows([[cell.replace(SPREAD, f"\n{SPREAD.lstrip()}") for cell in line] for line in lines])
+    rule, _, rest = str(table.get_string()).partition("\n")
+    edges = [place for place, letter in enumerate(rule) if letter == "+"]
+    edges = [*edges[: len(names)], *edges[len(names) :: len(titles)]]
+    spans = [end - start - 1 for start, end in zip(edges, edges[1:], strict=False)]
+    above = zip([""] * len(names) + list(groups), spans, strict=True)
+    line = "|".join(title.center(span) for title, span in above)
+    return f"{rule}\n|{line}|\n{rest}"
 
 
-def format_markdown(table: PrettyTable) -> str:
-    """A table's rows as Markdown. Written out: prettytable renamed its own style between our versions."""
-    rules = ["---:" if table.align[title] == "r" else ":---" for title in table.field_names]
-    lines = [table.field_names, rules, *table.rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+def format_markdown(names: Sequence[str], titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Rows as Markdown, the columns of `names` to the left, numbers to the right."""
+    rules = [":---"] * len(names) + ["---:"] * len(titles)
+    rows = [[*names, *titles], rules, *lines]
+    safe = [[cell.strip().replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in safe)
 
 
 def choose_rows(results: Results) -> list[Row]:
