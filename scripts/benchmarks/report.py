@@ -17,7 +17,7 @@ class Case:
     label: str
     timing: Timing
     goal: float | None = None
-    """Ratio to reach at full size on a CPU; None where the pair only informs."""
+    """Ratio to reach at full size on a CPU, or not to exceed where the report is of costs."""
     items: int | None = None
     """Things handled per call, for a rate."""
 
@@ -38,6 +38,12 @@ class Report:
     name: str
     conditions: str
     """Batch, dtype, threads and sizes."""
+    sides: tuple[str, str] = ("A: published recipe", "B: this project")
+    """What the two sides of every pair are."""
+    of_costs: bool = False
+    """True where A is the project with something and B without: ratios are then what that costs."""
+    tables: list[str] = field(default_factory=list)
+    """Text tables below the pairs."""
     cases: list[Case] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     facts: dict[str, float | str] = field(default_factory=dict)
@@ -65,6 +71,7 @@ class Report:
             "cases": [_case_dict(case) for case in self.cases],
             "checks": [vars(check) for check in self.checks],
             "facts": self.facts,
+            "tables": self.tables,
             "passed": self.passed,
         }
 
@@ -72,7 +79,8 @@ class Report:
         """Table of pairs, then facts, then checks."""
         lines = [f"== {self.name}: {self.conditions}"]
         if self.cases:
-            lines.append(_case_table(self.cases).get_string())
+            lines.append(_case_table(self).get_string())
+        lines += self.tables
         lines += [f"  {name}: {_show(value)}" for name, value in self.facts.items()]
         lines += [f"  {'ok  ' if c.passed else 'FAIL'} {c.what}: {c.found}" for c in self.checks]
         return "\n".join(lines)
@@ -91,12 +99,11 @@ def _case_dict(case: Case) -> dict[str, Any]:
     }
 
 
-def _case_table(cases: list[Case]) -> PrettyTable:
-    table = PrettyTable(
-        ["pair", "A: published recipe", "B: this project", "times as fast", "goal"], align="r"
-    )
+def _case_table(report: Report) -> PrettyTable:
+    ratio, sign = ("A / B", "<=") if report.of_costs else ("times as fast", ">=")
+    table = PrettyTable(["pair", *report.sides, ratio, "goal"], align="r")
     table.align["pair"] = "l"
-    for case in cases:
+    for case in report.cases:
         ratios = case.timing.ratios
         table.add_row(
             [
@@ -104,7 +111,7 @@ def _case_table(cases: list[Case]) -> PrettyTable:
                 _spread(case.timing.seconds_a, case.items),
                 _spread(case.timing.seconds_b, case.items),
                 f"{case.timing.ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-                f">= {case.goal:g}" if case.goal else "",
+                f"{sign} {case.goal:g}" if case.goal else "",
             ]
         )
     return table

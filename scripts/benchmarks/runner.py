@@ -9,7 +9,20 @@ from collections.abc import Callable, Sequence
 from benchmarks.machine import describe_machine
 from benchmarks.report import Report
 
-NAMES = ("metrics", "loader", "decode", "text", "step", "optim", "sampler", "memory", "loss")
+NAMES = (
+    "metrics",
+    "loader",
+    "decode",
+    "text",
+    "step",
+    "optim",
+    "sampler",
+    "memory",
+    "loss",
+    "cost",
+    "nam",
+    "rde",
+)
 
 
 def load_benchmark(name: str) -> Callable[[bool], Report]:

@@ -21,6 +21,7 @@ IN_THE_QUICK_TESTS = "configs/mllm4text/pretrain_1m.yaml"
 ONE_OF_EACH_KIND = [
     "configs/irra/cuhk_pedes.yaml",
     "configs/mllm4text/pretrain_100k.yaml",
+    "configs/mllm4text/pretrain_100k_equal.yaml",
     "configs/mllm4text/pretrain_mals.yaml",
     "configs/mllm4text/finetune_rstpreid.yaml",
     "configs/ham/pretrain_1m.yaml",
@@ -82,16 +83,17 @@ def test_run_sh_takes_a_recipe_two_steps_and_ends_with_its_table(
     check_closing(done.out, recipe, tmp_path / "runs")
 
 
+@pytest.mark.parametrize("recipe", ["pretrain", "mllm4text"])
 def test_a_drawn_checkpoint_is_fine_tuned_without_a_config(
-    type_command: Type, tiny_run: list[str], world: Path, tmp_path: Path
+    recipe: str, type_command: Type, tiny_run: list[str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "runs"
-    first = type_command("train", ROOT / "configs/drawn/pretrain.yaml", *tiny_run)
+    first = type_command("train", ROOT / f"configs/drawn/{recipe}.yaml", *tiny_run)
     assert first.code == 0, first.err
-    assert f"next:        sh finetune.sh --finetune {folder}/drawn-pretrain/best.pt" in first.out
+    assert f"next:        sh finetune.sh --finetune {folder}/drawn-{recipe}/best.pt" in first.out
     # The architecture and the data root come from the checkpoint.
     words = [word for word in tiny_run if not word.startswith(("model.", "data.root="))]
-    second = type_command("train", "--finetune", folder / "drawn-pretrain" / "best.pt", *words)
+    second = type_command("train", "--finetune", folder / f"drawn-{recipe}" / "best.pt", *words)
     assert second.code == 0, second.err
     table = read_table(second.out)
     assert table["cuhk_pedes direct transfer"] == read_table(first.out)["cuhk_pedes"]

@@ -27,7 +27,8 @@ CAPTIONS = [1, 2, 1, 0, 2, 1, 3, 1]  # 11 pairs on 7 of 8 pictures
 def make_loader(corpus: Corpus, folder: Path, workers: int = 0, **options: object) -> TrainLoader:
     place = {name: options.pop(name) for name in ("rank", "world", "sampler") if name in options}
     settings = {"seed": 1, "workers": workers, "sampler": "shuffled", "device": "cpu", **place}
-    return TrainLoader(corpus, make_data(folder, **options), Views(attributes=True), **settings)  # type: ignore[arg-type]
+    views = Views(attributes=True, plain=True)
+    return TrainLoader(corpus, make_data(folder, **options), views, **settings)  # type: ignore[arg-type]
 
 
 def assert_equal(left: list[Batch], right: list[Batch]) -> None:
@@ -65,6 +66,10 @@ def test_an_epoch_holds_every_pair_once_with_all_entries(corpus: Corpus, tmp_pat
         assert set(batch) == set(Batch.__annotations__)
         assert batch["images"].shape == (batch["global_size"], 3, *SIZE)
         assert batch["images"].dtype == torch.float32
+        assert batch["plain_images"].dtype == torch.float32
+        for row, pixels in zip(batch["image_index"].tolist(), batch["plain_images"], strict=True):
+            whole = resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
+            assert torch.equal(pixels, normalise_pixels(whole[None])[0])
         assert batch["attributes"].shape == (batch["global_size"], 3)
         captions = [caption for row in batch["image_index"].tolist() for caption in corpus.captions(row)[:1]]
         first = batch["caption_index"] == torch.from_numpy(corpus.caption_offsets)[batch["image_index"]]
@@ -187,6 +192,21 @@ def test_no_warning_escapes_with_more_workers_than_cores(corpus: Corpus, tmp_pat
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(list(make_loader(corpus, tmp_path, workers=9).epoch(1))) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_survey_has_an_order_of_its_own_and_pictures_as_they_are_where_asked(
+    corpus: Corpus, tmp_path: Path, workers: int
+) -> None:
+    loader = make_loader(corpus, tmp_path, workers)
+    passes = [list(loader.epoch(2)), list(loader.survey(2)), list(loader.survey(2, augment=False))]
+    orders = [torch.cat([batch["sample_index"] for batch in batches]) for batches in passes]
+    assert sorted(orders[1].tolist()) == sorted(orders[0].tolist())
+    assert not torch.equal(orders[1], orders[0])
+    assert torch.equal(orders[2], orders[1])
+    for batch, other in zip(passes[2], passes[1], strict=True):
+        assert torch.equal(batch["images"], batch["plain_images"])
+        assert not torch.equal(other["images"], other["plain_images"])
 
 
 def test_erasing_and_normalising_happen_after_the_geometry(corpus: Corpus, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tpr.data import tokenize
-from tpr.data.masking import mask_words
+from tpr.data.masking import MaskDraws, apply_masks, draw_masks, mask_words
 from tpr.data.tokens import END, MASK, START, WORD_LIMIT
 
 LENGTH = 77
@@ -93,6 +93,27 @@ def test_draws_depend_on_caption_epoch_and_seed_alone() -> None:
 def test_shorter_padding_masks_the_same_words() -> None:
     tokens = long_captions(32, words=20)
     assert torch.equal(mask(tokens[:, :30])[0], mask(tokens)[0][:, :30])
+
+
+def test_masks_are_a_function_of_their_draws() -> None:
+    # Six words with listed draws: below the probability it becomes the mask, a random word, or stays.
+    tokens = long_captions(1, words=6)
+    selection = torch.full((1, LENGTH), 0.9)
+    selection[0, [1, 2, 3, 4]] = torch.tensor([0.1, 0.2, 0.299, 0.3])
+    kind, words = torch.full_like(tokens, 7), torch.full_like(tokens, 11)
+    kind[0, 2], kind[0, 3] = 8, 9
+    masked, labels = apply_masks(tokens, 0.3, MaskDraws(selection, kind, words))
+    assert masked[0, 1:7].tolist() == [MASK, 11, 1800, 2400, 3000, 3600]
+    assert labels[0, 1:7].tolist() == [600, 1200, 1800, 0, 0, 0]
+    assert masked[0, 7] == END and not labels[0, 7:].any()
+
+
+def test_the_draws_are_those_of_the_seed_epoch_and_caption() -> None:
+    tokens, index = long_captions(8), torch.arange(8)
+    draws = draw_masks(index, LENGTH, seed=1, epoch=1)
+    assert torch.equal(apply_masks(tokens, 0.15, draws)[0], mask(tokens)[0])
+    assert draws.kind.min() >= 0 and draws.kind.max() <= 9
+    assert draws.words.min() >= 1 and draws.words.max() < WORD_LIMIT
 
 
 def test_probabilities_may_be_given_per_token() -> None:

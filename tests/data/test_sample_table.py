@@ -72,6 +72,7 @@ def write_on_rank(rank, folder):
         share = distributed.local_slice(3)
         table.write(INDEX[share], ROWS[share], samples=3)
         torch.save(table.save(), folder / f"{storage}-{rank}.pt")
+    dist.barrier()
     dist.destroy_process_group()
 
 

@@ -10,7 +10,17 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 from tpr.data import tokenize
-from tpr.data.tokens import END, MASK, START, WORD_LIMIT, encode_captions, load_word_pieces, pad_captions
+from tpr.data.tokens import (
+    END,
+    MASK,
+    START,
+    VOCABULARY,
+    WORD_LIMIT,
+    encode_captions,
+    load_word_ends,
+    load_word_pieces,
+    pad_captions,
+)
 from tpr.errors import DataError
 
 CASES = json.loads((Path(__file__).parents[1] / "parity" / "metrics.json").read_text())["tokens"]
@@ -106,6 +116,16 @@ def test_padding_picks_any_captions_in_any_order() -> None:
         [START, END, 0, 0, 0],
         [START, 7, 8, 9, END],
     ]
+
+
+def test_a_word_ends_where_its_last_piece_says() -> None:
+    ends = load_word_ends(torch.device("cpu"))
+    assert ends.shape == (VOCABULARY,)
+    tokens = tokenize(["a turtleneck, in-between houndstooth jekyll"], 16)
+    words = {"a": 1, "turtleneck": 3, ",": 1, "in": 1, "-": 1, "between": 1, "houndstooth": 3, "jekyll": 2}
+    wanted = [place == count for count in words.values() for place in range(1, count + 1)]
+    assert ends[tokens[0, 1 : len(wanted) + 1]].tolist() == wanted
+    assert not ends[[0, START, END]].any()
 
 
 def test_something_that_is_no_text_is_named() -> None:

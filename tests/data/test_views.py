@@ -65,6 +65,18 @@ def test_pixels_are_the_resized_picture_without_augmentation(tmp_path: Path) -> 
     assert torch.equal(mirrored[0]["images"].flip(3), entries["images"])
 
 
+def test_the_plain_picture_is_resized_only(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, Views(plain=True), augment=AugmentOptions(flip=1, pad=4))
+    entries, _ = samples.read(np.array([2, 0]), 1, shared=False)
+    for pixels, name in zip(entries["plain_images"], ("2.jpg", "0.jpg"), strict=True):
+        assert torch.equal(pixels, resize(decode((tmp_path / name).read_bytes()), SIZE))
+    augmented, _ = make_samples(tmp_path, augment=AugmentOptions(flip=1, pad=4)).read(
+        np.array([2, 0]), 1, shared=False
+    )
+    assert torch.equal(entries["images"], augmented["images"])
+    assert "plain_images" not in augmented
+
+
 def test_an_image_draws_distinct_captions_and_repeats_only_what_it_must(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, unit="image", captions_per_image=2)
     seen = set()

@@ -56,6 +56,8 @@ def check_tpr(words: list[str]) -> None:
     check = {"train": check_train, "data": check_data, "draw": check_draw}.get(namespace.command)
     if check is not None:
         check(namespace)
+    elif namespace.command == "report":
+        assert namespace.arguments
     elif namespace.command in ("evaluate", "convert"):
         build_experiment(read_tree(ROOT / "configs/irra/cuhk_pedes.yaml", namespace.arguments), TABLES)
     else:

@@ -72,14 +72,14 @@ def make_corpus(folder: Path, images: int = 13, captions: int = 2, identities: i
     )
 
 
-def make_experiment(folder: Path, losses: dict[str, float], **data: object) -> Experiment:
-    """A run of the tiny CLIP with these loss weights."""
-    irra = SYSTEMS["irra"].Options
-    weights = Losses(**({"sdm": 0.0, "id": 0.0, "mlm": 0.0} | losses))
-    options = irra(losses=weights, temperature=0.1)
+def make_experiment(folder: Path, system: dict[str, float] | Choice, **data: object) -> Experiment:
+    """A run of the tiny CLIP with these loss weights of IRRA, or with another system."""
+    if not isinstance(system, Choice):
+        weights = Losses(**({"sdm": 0.0, "id": 0.0, "mlm": 0.0} | system))
+        system = Choice("irra", SYSTEMS["irra"].Options(losses=weights, temperature=0.1))
     return Experiment(
         name="toy",
-        system=Choice("irra", options),
+        system=system,
         model=Choice("clip", ClipOptions(architecture=SMALL)),
         data=replace(DataOptions(root=folder, cache=folder / "cache", batch=8, image_size=(32, 16)), **data),
         optim=OptimOptions(lr=1e-3, eps=1e-3),

@@ -6,6 +6,12 @@ import pytest
 import torch
 
 from tests.engine.small_runs import make_corpus, make_experiment, make_trainer
+from tpr.config.noise import NoiseOptions as NoisyCaptions
+from tpr.config.schema import Choice
+from tpr.objectives.consensus import DivisionOptions
+from tpr.systems.base import Progress
+from tpr.systems.mllm4text import Mllm4TextOptions, NoiseOptions
+from tpr.systems.rde import RdeOptions
 
 LOSSES = {"sdm": 1.0, "id": 1.0, "mlm": 1.0}
 
@@ -59,6 +65,83 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, workers, cut):
     assert states_are_equal(whole.system.state_dict(), second.system.state_dict())
     assert states_are_equal(whole.optimizer.state_dict(), second.optimizer.state_dict())
     assert (whole.best, whole.epoch, whole.steps_done) == (second.best, second.epoch, second.steps_done)
+
+
+# Four steps make an epoch: cuts in the first epoch and in the second, whose masks follow the first's
+# scores, and at the ends of both.
+@pytest.mark.parametrize("cut", [2, 4, 6, 8])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_scores_of_words_survive_a_cut(tmp_path, cut, momentum):
+    corpus = make_corpus(tmp_path)
+    options = Mllm4TextOptions(temperature=0.1, mask_rate=0.3, nam=NoiseOptions(momentum=momentum))
+    experiment = make_experiment(tmp_path, Choice("mllm4text", options))
+    whole = make_trainer(experiment, corpus, tmp_path / "whole")
+    expected = run_steps(whole, 14)
+
+    first = make_trainer(experiment, corpus, tmp_path / "cut")
+    run_steps(first, cut)
+    second = make_trainer(experiment, corpus, tmp_path / "cut")
+    assert second.resume()
+    found = run_steps(second, 14)
+
+    assert all(torch.equal(one, two) for one, two in zip(expected[cut:], found, strict=True))
+    assert states_are_equal(whole.system.state_dict(), second.system.state_dict())
+    one, two = (trainer.system.scores.save() for trainer in (whole, second))
+    assert torch.equal(one.nan_to_num(9), two.nan_to_num(9))
+    # Without its scores the run would have gone on differently.
+    third = make_trainer(experiment, corpus, tmp_path / "cut")
+    path = tmp_path / "forgetful"
+    path.mkdir()
+    state = torch.load(tmp_path / "cut" / "last.pt", weights_only=True)
+    assert state["tables"]["scores"].isnan().any() and not state["tables"]["scores"].isnan().all()
+    third.folder = path
+    torch.save(state | {"tables": {"scores": None}}, path / "last.pt")
+    assert third.resume()
+    third.system.eval()
+    batch = next(iter(third.loader.epoch(4)))
+    progress = Progress(seed=1, epoch=4, step=12)
+    with torch.no_grad():
+        forgotten, kept = (system(batch, progress).losses["sdm"] for system in (third.system, second.system))
+    assert forgotten != kept
+
+
+# Cuts in the middle of the first and of the second epoch, and at the end of the first, where the division of
+# the second is still to come.
+@pytest.mark.parametrize("cut", [2, 4, 6])
+@pytest.mark.parametrize("reuse", [False, True], ids=["survey", "reused losses"])
+def test_the_division_into_clean_and_noisy_pairs_survives_a_cut(tmp_path, cut, reuse):
+    corpus = make_corpus(tmp_path)
+    options = RdeOptions(selected_width=24, division=DivisionOptions(reuse_losses=reuse))
+    experiment = make_experiment(tmp_path, Choice("rde", options), noise=NoisyCaptions(rate=0.4))
+    whole = make_trainer(experiment, corpus, tmp_path / "whole")
+    expected = run_steps(whole, 14)
+
+    first = make_trainer(experiment, corpus, tmp_path / "cut")
+    run_steps(first, cut)
+    marks = first.system.division.marks.save()
+    second = make_trainer(experiment, corpus, tmp_path / "cut")
+    assert second.resume()
+    assert torch.equal(second.system.division.marks.save(), marks)
+    surveys = []
+    second.loader.survey = count_calls(second.loader.survey, surveys)
+    found = run_steps(second, 14)
+
+    # Four steps make an epoch; the divisions of the epochs that begin after the cut are made anew.
+    assert len(surveys) == (0 if reuse else 4 - (cut + 3) // 4)
+    assert all(torch.equal(one, two) for one, two in zip(expected[cut:], found, strict=True))
+    assert states_are_equal(whole.system.state_dict(), second.system.state_dict())
+    for name, table in whole.system.tables().items():
+        assert torch.equal(table.save(), second.system.tables()[name].save()), name
+    noisy = whole.system.division.marks.save() == 127
+    assert 0 < noisy.sum() < len(noisy)
+
+
+def count_calls(function, calls):
+    def call(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    return call
 
 
 def test_a_new_run_has_nothing_to_resume(tmp_path):

@@ -71,9 +71,9 @@ def test_a_folder_of_something_else_is_left_alone(experiment):
 
 
 def test_a_run_folder_that_cannot_be_written_is_one_line(experiment, monkeypatch):
-    def refuse(path, text):
+    def refuse(path, content):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(run_folder, "write_text", refuse)
+    monkeypatch.setattr(run_folder, "write_whole", refuse)
     with pytest.raises(TrainingError, match=r"pretrain: .*Read-only file system.*runtime\.output=FOLDER"):
         open_folder(Path(find_folder(experiment)), experiment)

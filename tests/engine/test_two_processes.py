@@ -10,8 +10,37 @@ import torch.multiprocessing as mp
 
 from tests.engine.small_runs import make_corpus, make_experiment, make_trainer
 from tpr import distributed
+from tpr.config.noise import NoiseOptions as NoisyCaptions
+from tpr.config.schema import Choice
+from tpr.objectives.consensus import DivisionOptions
+from tpr.systems.mllm4text import Losses as MatchingLosses
+from tpr.systems.mllm4text import Mllm4TextOptions, NoiseOptions
+from tpr.systems.rde import RdeOptions
 
 STEPS = 10
+NOISE_AWARE = Choice(
+    "mllm4text",
+    Mllm4TextOptions(losses=MatchingLosses(sdm=0.1, itc=0.1), temperature=0.1, mask_rate=0.3),
+)
+SMOOTHED = Choice(
+    "mllm4text",
+    Mllm4TextOptions(
+        temperature=0.1,
+        mask_rate=0.3,
+        parity=True,
+        nam=NoiseOptions(momentum=0.5, plain_view=True, whole_words=True, storage="float32", map_above=0),
+    ),
+)
+
+
+def rde(loss: str = "tal", **division: object) -> Choice:
+    """RDE with a frozen norm: statistics of a batch are those of its process on a CPU."""
+    options = RdeOptions(
+        loss=loss, norm="frozen", selected_width=24, temperature=0.1, division=DivisionOptions(**division)
+    )
+    return Choice("rde", options)
+
+
 CASES = {
     "sdm": ({"sdm": 1.0}, {}),
     "itc": ({"itc": 1.0}, {}),
@@ -26,6 +55,17 @@ CASES = {
     ),
     # 25 pairs in batches of 8 leave a last batch of one: the second process has no row of it.
     "empty_rank": ({"sdm": 1.0, "id": 1.0, "mlm": 1.0}, {"odd": True}),
+    "noise_aware": (NOISE_AWARE, {}),
+    "noise_aware_images": (SMOOTHED, {"unit": "image", "captions_per_image": 2}),
+    "noise_aware_empty_rank": (NOISE_AWARE, {"odd": True}),
+    "rde_tal": (rde("tal"), {}),
+    "rde_trl": (rde("trl"), {}),
+    "rde_infonce": (rde("infonce"), {}),
+    "rde_sdm": (rde("sdm"), {}),
+    "rde_reused_losses": (rde("tal", reuse_losses=True), {"noise": NoisyCaptions(rate=0.3)}),
+    "rde_after_warmup": (rde("infonce", warmup_epochs=1), {}),
+    "rde_images": (rde("sdm"), {"unit": "image", "captions_per_image": 2}),
+    "rde_empty_rank": (rde("infonce"), {"odd": True}),
 }
 
 
@@ -38,6 +78,8 @@ def train(folder: Path, case: str, double: bool) -> dict[str, object]:
     trainer = make_trainer(make_experiment(folder, losses, **data), corpus, folder / case, double=double)
     result: dict[str, object] = {"losses": [], "gradients": {}}
     while trainer.steps_done < STEPS:
+        trainer.system.before_epoch(trainer.describe_epoch())
+        trainer.system.train()
         for batch in trainer.loader.epoch(trainer.epoch):
             output = trainer.step(batch)
             stacked = torch.stack([value.detach() for value in output.losses.values()])
@@ -50,6 +92,7 @@ def train(folder: Path, case: str, double: bool) -> dict[str, object]:
                 break
         trainer.epoch += 1
     result["parameters"] = trainer.system.state_dict()
+    result["tables"] = {name: table.save() for name, table in trainer.system.tables().items()}
     return result
 
 
@@ -93,4 +136,10 @@ def test_two_processes_train_what_one_does(two_processes, case):
     if double:
         for name, value in alone["parameters"].items():
             torch.testing.assert_close(together["parameters"][name], value, **close)
+        assert together["tables"].keys() == alone["tables"].keys()
+        for name, table in alone["tables"].items():
+            torch.testing.assert_close(together["tables"][name], table, **close, equal_nan=True)
+    if case.startswith("rde"):
+        noisy = alone["tables"]["clean_marks"] == 127  # 0, as the table stores it
+        assert 0 < noisy.sum() < len(noisy)
     assert any(gradient.abs().max() > 1e-6 for gradient in alone["gradients"].values())

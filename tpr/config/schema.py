@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from tpr.config.noise import NoiseOptions
 from tpr.errors import ConfigError
 
 
@@ -93,6 +94,8 @@ class DataOptions:
     """Token positions of a caption, start and end included; longer captions keep their end token."""
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     """Augmentation of training pictures."""
+    noise: NoiseOptions = field(default_factory=NoiseOptions)
+    """Training captions exchanged between pictures, for experiments."""
     on_bad_image: Literal["stop", "skip"] = "stop"
     """A picture that cannot be decoded stops the run, or is replaced by a neighbour and counted."""
     max_picture_pixels: int = 50_000_000

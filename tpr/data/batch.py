@@ -14,6 +14,8 @@ class Batch(TypedDict, total=False):
 
     images: Tensor
     """(B, 3, H, W). uint8 from the workers; float32 and normalised once it is on the device."""
+    plain_images: Tensor
+    """(B, 3, H, W) the same pictures, resized only: neither mirrored, moved nor erased."""
     tokens: Tensor
     """(T, L) int64 token ids, 0 is padding."""
     identity: Tensor

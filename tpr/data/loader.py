@@ -28,7 +28,7 @@ from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.samplers import IdentitySampler, Sampler, ShuffledSampler
 from tpr.data.token_cache import corpus_tokens
 from tpr.data.transforms import DeviceTransform, normalise_pixels
-from tpr.data.views import Arrays, PictureReader, TrainingSamples, Views
+from tpr.data.views import NOT_AUGMENTED, Arrays, PictureReader, TrainingSamples, Views
 from tpr.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Task:
     samples: IndexArray
     epoch: int = 0
     global_size: int = 0
+    augment: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,10 @@ class TrainLoader:
         self.world = distributed.world_size() if world is None else world
         self.skipped = 0
         """Pictures of this rank that could not be read and were replaced by a neighbour."""
-        self._transform = DeviceTransform(data.augment, seed=seed)
+        self._transform = {
+            augment: DeviceTransform(data.augment if augment else NOT_AUGMENTED, seed=seed)
+            for augment in (True, False)
+        }
         self._sender = Sender(torch.device(device))
         self._workers = Workers(partial(read_step, self.samples), workers, self._sender.device)
 
@@ -98,28 +102,38 @@ class TrainLoader:
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number` (from 1) from step `first_step` (from 0) on, on the device."""
+        return self._run(number, first_step, augment=True)
+
+    def survey(self, number: int, *, augment: bool = True) -> Iterator[Batch]:
+        """A pass over the training set beside the training of epoch `number`: its own order and draws.
+
+        augment: as in training; otherwise pictures are resized only.
+        """
+        return self._run(-number, 0, augment=augment)
+
+    def _run(self, number: int, first_step: int, *, augment: bool) -> Iterator[Batch]:
         steps = self.sampler.global_batches(number)[first_step:]
-        for work in self._workers.run([self._make_task(step, number) for step in steps]):
+        for work in self._workers.run([self._make_task(step, number, augment) for step in steps]):
             for line in work.skipped:
                 logger.warning("%s; a neighbour takes its place", line)
             self.skipped += len(work.skipped)
             batch = self._sender.send(work.entries)
             if "images" in batch:
-                batch["images"] = self._transform(batch["images"], batch["sample_index"], epoch=number)
+                transform = self._transform[augment]
+                batch["images"] = transform(batch["images"], batch["sample_index"], epoch=number)
+            if "plain_images" in batch:
+                batch["plain_images"] = normalise_pixels(batch["plain_images"])
             yield batch
 
-    def survey(self, number: int) -> Iterator[Batch]:
-        """A pass over the training set beside the training of epoch `number`: its own order and draws."""
-        return self.epoch(-number)
-
-    def _make_task(self, step: IndexArray, epoch: int) -> Task:
+    def _make_task(self, step: IndexArray, epoch: int, augment: bool) -> Task:
         local = step[distributed.cut_share(len(step), self.rank, self.world)]
-        return Task(self.samples.find_numbers(local), epoch, len(step))
+        return Task(self.samples.find_numbers(local), epoch, len(step), augment)
 
 
 def read_step(samples: TrainingSamples, task: Task) -> Work:
     """One training step's entries, made in a worker."""
-    entries, skipped = samples.read(task.samples, task.epoch, shared=get_worker_info() is not None)
+    shared = get_worker_info() is not None
+    entries, skipped = samples.read(task.samples, task.epoch, shared=shared, augment=task.augment)
     return Work(entries | {"global_size": task.global_size}, skipped)
 
 

@@ -74,11 +74,23 @@ class WordPieces:
         self._memory[word] = pieces
         return pieces
 
+    def find_word_ends(self) -> npt.NDArray[np.bool_]:
+        """(VOCABULARY,) True at the ids of pieces after which a word is over."""
+        ends = np.zeros(VOCABULARY, dtype=bool)
+        ends[[number for piece, number in self._tokenizer.encoder.items() if piece.endswith("</w>")]] = True
+        return ends
+
 
 @lru_cache(maxsize=1)
 def load_word_pieces() -> WordPieces:
     """The tokenizer of this process; reading its vocabulary takes a quarter of a second."""
     return WordPieces()
+
+
+@lru_cache(maxsize=8)
+def load_word_ends(device: torch.device) -> Tensor:
+    """(VOCABULARY,) bool on the device, sent once: True at the ids of pieces after which a word is over."""
+    return torch.from_numpy(load_word_pieces().find_word_ends()).to(device)
 
 
 def encode_captions(captions: Iterable[str]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from tpr.config.schema import DataOptions
+from tpr.config.schema import AugmentOptions, DataOptions
 from tpr.data.corpus import Corpus, IndexArray
+from tpr.data.noise import find_noise
 from tpr.data.pictures import decode, read_bytes
 from tpr.data.randomness import Purpose, uniform_rows
 from tpr.data.token_cache import corpus_tokens
@@ -23,6 +24,9 @@ from tpr.errors import DataError
 
 Arrays = dict[str, npt.NDArray[np.int64] | Tensor | int]
 """Entries of a `Batch`, on the host."""
+
+NOT_AUGMENTED = AugmentOptions(flip=0.0, pad=0, erase=0.0)
+"""Pictures are resized and nothing else."""
 
 NEIGHBOURS = 10
 """Unreadable pictures in a row after which a run stops even where they may be skipped."""
@@ -38,6 +42,8 @@ class Views:
     """`tokens`: CLIP ids of the captions, with `text_identity`, `owner` and `caption_index`."""
     attributes: bool = False
     """`attributes`: the picture's attribute labels."""
+    plain: bool = False
+    """`plain_images`: the picture once more without augmentation."""
 
 
 class PictureReader:
@@ -89,6 +95,7 @@ class TrainingSamples:
             raise DataError(f"{corpus.name} has no captions to train on")
         self._rows = np.flatnonzero(captioned) if needs_captions and not captioned.all() else None
         self.tokens = corpus_tokens(corpus, data) if views.tokens else None
+        self._noise = find_noise(data.noise, corpus) if views.tokens else None
         self._attributes = count_attributes(corpus) if views.attributes else 0
 
     def __len__(self) -> int:
@@ -123,16 +130,20 @@ class TrainingSamples:
             return (sample + 1) % len(self.corpus)
         return int(self._rows[np.searchsorted(self._rows, sample + 1) % len(self._rows)])
 
-    def read(self, samples: IndexArray, epoch: int, *, shared: bool) -> tuple[Arrays, list[str]]:
+    def read(
+        self, samples: IndexArray, epoch: int, *, shared: bool, augment: bool = True
+    ) -> tuple[Arrays, list[str]]:
         """A batch's entries, pictures as uint8, and a line for every picture that was replaced.
 
+        augment: pictures are moved as the options say; otherwise resized only.
         Raises DataError for a picture that cannot be read, unless `data.on_bad_image` is skip.
         """
         entries: Arrays = {}
         skipped: list[str] = []
         if self.views.image:
             samples = samples.copy()
-            entries["images"] = self._read_pictures(samples, epoch, skipped, shared=shared)
+            how = self.data.augment if augment else NOT_AUGMENTED
+            entries |= self._read_pictures(samples, epoch, skipped, how, shared=shared)
         return entries | self.describe(samples, epoch), skipped
 
     def describe(self, samples: IndexArray, epoch: int) -> Arrays:
@@ -143,8 +154,9 @@ class TrainingSamples:
         if self.tokens is not None:
             captions, owner = self._choose_captions(samples, epoch)
             length = self.data.text_length
-            entries["tokens"] = self.tokens.rows(captions, length)
-            entries["longest_caption"] = self.tokens.find_longest(captions, length)
+            words = captions if self._noise is None else self._noise[captions]
+            entries["tokens"] = self.tokens.rows(words, length)
+            entries["longest_caption"] = self.tokens.find_longest(words, length)
             entries["text_identity"] = identity[owner]
             entries["owner"] = owner
             entries["caption_index"] = captions
@@ -152,15 +164,22 @@ class TrainingSamples:
             entries["attributes"] = self._read_attributes(rows)
         return entries
 
-    def _read_pictures(self, samples: IndexArray, epoch: int, skipped: list[str], *, shared: bool) -> Tensor:
-        """Frames of the samples; a sample that must be replaced is replaced in `samples` as well."""
+    def _read_pictures(
+        self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions, *, shared: bool
+    ) -> Arrays:
+        """The samples' pictures; a sample that must be replaced is replaced in `samples` as well."""
         frames = self.pictures.allocate(len(samples), shared=shared)
         pixels = frames.numpy()
         pictures = [self._read_or_replace(samples, place, skipped) for place in range(len(samples))]
-        geometry = draw_geometry(self.data.augment, samples, seed=self.seed, epoch=epoch)
+        geometry = draw_geometry(how, samples, seed=self.seed, epoch=epoch)
         for picture, frame, move in zip(pictures, pixels, geometry, strict=True):
             place(picture.numpy(), frame, move)
-        return frames
+        if not self.views.plain:
+            return {"images": frames}
+        plain = self.pictures.allocate(len(samples), shared=shared)
+        for picture, whole in zip(pictures, plain, strict=True):
+            whole.copy_(picture)
+        return {"images": frames, "plain_images": plain}
 
     def _read_or_replace(self, samples: IndexArray, place: int, skipped: list[str]) -> Tensor:
         for _ in range(NEIGHBOURS):

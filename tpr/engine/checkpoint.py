@@ -5,9 +5,7 @@ optimiser, position in the run, best score, the resolved config and versions. No
 every random number is a function of (seed, epoch, step, sample), see `tpr.data.randomness`.
 """
 
-import os
 import platform
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import torch
 from tpr import __version__
 from tpr.errors import CheckpointError, TrainingError
 from tpr.models.weights import FORMAT, read_torch_file
+from tpr.whole_files import open_whole
 
 
 def describe_versions() -> dict[str, str]:
@@ -25,16 +24,10 @@ def describe_versions() -> dict[str, str]:
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write atomically; on failure the old file stays and TrainingError names the reason."""
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
+        with open_whole(path) as file:
             torch.save({"format": FORMAT, "versions": describe_versions(), **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except (OSError, RuntimeError) as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         kept = "the one written before is kept" if path.exists() else "none was written before"
         raise TrainingError(
             f"{path}: the checkpoint could not be written ({_reason(error)}); {kept}"

@@ -4,7 +4,6 @@ A run folder alone reproduces its run: config.yaml holds every option, resolved,
 fingerprint by which a second start recognises it.
 """
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from tpr import distributed
 from tpr.config.schema import Experiment
 from tpr.config.typed import dump_yaml, fingerprint
 from tpr.errors import TrainingError
+from tpr.whole_files import write_whole
 
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "log.txt"
@@ -57,7 +57,7 @@ def open_folder(folder: Path, experiment: Experiment) -> Experiment:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / CONFIG_FILE).exists():
-            write_text(folder / CONFIG_FILE, f"{MARK}{fingerprint(experiment)}\n{dump_yaml(named)}")
+            write_whole(folder / CONFIG_FILE, f"{MARK}{fingerprint(experiment)}\n{dump_yaml(named)}")
     except OSError as error:
         raise TrainingError(
             f"{folder}: the run folder cannot be written ({error.strerror}); free or unlock it, "
@@ -70,13 +70,3 @@ def forget_unstarted(folder: Path) -> None:
     """Remove the folder of a run that failed before it began: a second try would be numbered beside it."""
     if distributed.is_main_rank() and {path.name for path in folder.glob("*")} <= {CONFIG_FILE, LOG_FILE}:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -7,6 +7,7 @@ sample), so a resumed run repeats the uninterrupted one bit for bit on a CPU.
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -129,7 +130,7 @@ class Trainer:
         """What a system may use before the current epoch."""
         return EpochContext(
             progress=Progress(seed=self.experiment.seed, epoch=self.epoch, step=self.steps_done),
-            survey=lambda: self.loader.survey(self.epoch),
+            survey=partial(self.loader.survey, self.epoch),
             autocast=self.precision.autocast,
         )
 

@@ -1,6 +1,6 @@
 """Token selection embedding: the tokens that the class or end token looks at most, embedded and pooled.
 
-Source: RDE, CVPR 2024, section 3.3; official `model/grab.py`. The official layers hold a linear layer and
+Source: RDE, CVPR 2024; official code, folder `model`. The official layers hold a linear layer and
 a norm that are never used; they are not built.
 """
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tpr.config.schema import Experiment
-from tpr.engine.run_folder import RESULTS_FILE, write_text
+from tpr.engine.run_folder import RESULTS_FILE
 from tpr.evaluation.evaluator import Evaluator
 from tpr.evaluation.results import Results
 from tpr.report.console import say
@@ -22,6 +22,7 @@ from tpr.report.recorder import RunRecorder
 from tpr.report.runs import group_seeds, read_runs, tabulate_runs
 from tpr.report.tables import join_before_and_after
 from tpr.systems.base import System
+from tpr.whole_files import write_whole
 
 PICTURE = "ranking.png"
 
@@ -36,7 +37,7 @@ def write_results(
         "best_epoch": epoch,
         "finished": finished,
     }
-    write_text(folder / RESULTS_FILE, json.dumps(content, indent=2))
+    write_whole(folder / RESULTS_FILE, json.dumps(content, indent=2))
 
 
 def draw_pictures(

@@ -4,9 +4,7 @@ Runs that are seeds of one another are one line, their mean, in a band of one st
 """
 
 import io
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from textwrap import fill
 from typing import Any, NamedTuple
@@ -20,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tpr.errors import ConfigError
 from tpr.report.runs import CLOSING, Group, Run
+from tpr.whole_files import write_whole
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, told apart by colour-blind eyes, without its yellow, too faint on white."""
@@ -59,16 +58,9 @@ def draw_curves(path: Path, groups: Sequence[Group]) -> None:
         raise ConfigError(f"--curves {path}: the picture is a PNG file; expected a name that ends in .png")
     encoded = io.BytesIO()
     build_figure(groups).savefig(encoded, format="png", dpi=DOTS_PER_INCH)
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
-            file.write(encoded.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, encoded.getvalue())
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise ConfigError(
             f"--curves {path}: the picture cannot be written ({error.strerror}); free or unlock the folder, "
             "or name another file"

@@ -1,7 +1,6 @@
 """ranking.png: queries with their best pictures in rank order, hits framed green and misses red."""
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from tpr.data.corpus import Corpus
 from tpr.data.pictures import decode, read_bytes
 from tpr.errors import DataError, TrainingError
 from tpr.evaluation.evaluator import Ranking
+from tpr.whole_files import write_whole
 
 HIT = (34, 139, 74)
 MISS = (200, 45, 45)
@@ -38,15 +38,10 @@ Section = tuple[Corpus, Sequence[Ranking]]
 def draw_rankings(path: Path, sections: Mapping[str, Section], *, max_pixels: int | None = None) -> None:
     """Write the picture of `render_rankings` whole or not at all. Raises TrainingError if it cannot be."""
     picture = Image.fromarray(render_rankings(sections, max_pixels=max_pixels))
-    partial = path.with_name(path.name + ".partial")
     encoded = io.BytesIO()
     picture.save(encoded, format="PNG", optimize=True)
     try:
-        with partial.open("wb") as file:
-            file.write(encoded.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, encoded.getvalue())
     except OSError as error:
         raise TrainingError(
             f"{path}: the picture cannot be written ({error.strerror}); free or unlock the folder"

@@ -22,6 +22,7 @@ from tpr.errors import TrainingError
 from tpr.evaluation.metrics import MEASURES
 from tpr.evaluation.results import Results
 from tpr.report.board import Board
+from tpr.whole_files import write_whole
 
 JOURNAL_FILE = "journal.jsonl"
 
@@ -130,12 +131,7 @@ class Journal:
         if self.file is not None:
             self.file.close()
         kept = [event for event in read_journal(self.path) if event["step"] <= step]
-        partial = self.path.with_name(self.path.name + ".partial")
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(event) + "\n" for event in kept)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
+        write_whole(self.path, "".join(json.dumps(event) + "\n" for event in kept))
         self.known = {(step, *name_event(event)) for event in kept if event["step"] == step}
         self.file = self.path.open("ab", buffering=0)
 

@@ -6,9 +6,11 @@ from tpr.data.adapters import ADAPTERS
 from tpr.models.clip import ClipOptions
 from tpr.systems.base import System
 from tpr.systems.irra import Irra
+from tpr.systems.mllm4text import Mllm4Text
+from tpr.systems.rde import Rde
 
 # An official checkpoint is of the first system that knows it; IRRA's layout, which others contain, is last.
-SYSTEMS: dict[str, type[System]] = {"irra": Irra}
+SYSTEMS: dict[str, type[System]] = {"rde": Rde, "mllm4text": Mllm4Text, "irra": Irra}
 MODELS: dict[str, type[Any]] = {"clip": ClipOptions}
 TABLES: dict[str, dict[str, type[Any]]] = {
     "system": {name: system.Options for name, system in SYSTEMS.items()},

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -55,14 +55,22 @@ class Progress:
     """Steps taken before this one in the whole run."""
 
 
+class Survey(Protocol):
+    """Starts a pass over this process's share of the training set, in an order and with draws of its own."""
+
+    def __call__(self, *, augment: bool = True) -> Iterator[Batch]:
+        """augment: pictures as in training; otherwise resized only."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class EpochContext:
     """What a system may use before an epoch."""
 
     progress: Progress
     """The epoch that is about to begin."""
-    survey: Callable[[], Iterator[Batch]]
-    """A pass over this process's share of the training set, in an order and with augmentation of its own."""
+    survey: Survey
+    """A pass over the training set."""
     autocast: Callable[[], AbstractContextManager[object]]
     """The run's arithmetic."""
 

@@ -20,8 +20,8 @@ def rank_by_oracle(
             places = hits.nonzero()[:, 0].double() + 1
             number = torch.arange(1, len(places) + 1, dtype=torch.float64)
             found = [float(places[0] <= k) for k in (1, 5, 10)]
-            sums += torch.tensor(
-                [*found, float((number / places).mean()), float(len(places) / places[-1])]
-            ).double()
+            average = float((number / places).mean())
+            found += [average, float(len(places) / places[-1])]
+            sums += torch.tensor(found, dtype=torch.float64)
             counted += 1
     return [float(value) for value in sums / counted * 100]

@@ -1,0 +1,256 @@
+"""MLLM4Text-ReID (CVPR 2024): pre-training on generated captions whose doubtful words are masked most.
+
+Similarity distribution matching between the picture and the masked caption. How well each word of the full
+caption fits the picture is looked up in passing, below the last two blocks, and decides in the next epoch
+how likely that word is to be masked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tpr.config.schema import OptimOptions
+from tpr.data.batch import Batch
+from tpr.data.masking import find_words, mask_words
+from tpr.data.noise_aware import average_over_words, find_probability
+from tpr.data.sample_table import LARGEST_ON_DEVICE, SampleTable, Storage
+from tpr.data.tokens import load_word_ends
+from tpr.data.views import Views
+from tpr.errors import ConfigError
+from tpr.models.clip import ClipOptions
+from tpr.objectives.contrastive import itc, sdm, widen
+from tpr.objectives.word_fit import compare_words
+from tpr.systems.base import GroupRule, Progress, Setting, StepOutput
+from tpr.systems.dual_encoder import DualEncoder, find_length, find_present, gather_rows
+
+BLOCKS_ABOVE = 2
+"""Last blocks of a tower that the looked-up tokens do not pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Weights of the losses; a loss of weight 0 is not computed."""
+
+    sdm: float = 1.0
+    """Similarity distribution matching; pictures and captions of one identity belong together."""
+    itc: float = 0.0
+    """Contrast of pairs; from random weights it leads SDM off its plateau."""
+
+    def __post_init__(self) -> None:
+        if min(self.sdm, self.itc) < 0 or self.sdm == self.itc == 0:
+            raise ConfigError(f"sdm and itc must be positive or 0, not both 0; got {self.sdm} and {self.itc}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseOptions:
+    """How the fit of words is estimated and kept; read where masking is noise_aware."""
+
+    layer: int | None = None
+    """Blocks that the compared tokens pass in both towers; absent: all but the last two, as published."""
+    every: int = 1
+    """Captions are scored in each so many-th epoch from the first; between them scores stay."""
+    momentum: float = 0.0
+    """Share that a caption's older score keeps; 0 overwrites it, as published."""
+    plain_view: bool = False
+    """Score on the picture without augmentation, at the cost of another pass of the image tower."""
+    whole_words: bool = False
+    """The pieces of a word share the mean of their scores."""
+    storage: Storage = "float16"
+    """How a score is kept: 2 bytes, 1 (uint8, in steps of 1/127) or 4 (float32)."""
+    map_above: int = LARGEST_ON_DEVICE
+    """Bytes of all scores from which they lie in a mapped file, not in the device's memory."""
+
+    def __post_init__(self) -> None:
+        for name in ("layer", "every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum must lie in [0, 1), got {self.momentum}")
+        if self.map_above < 0:
+            raise ConfigError(f"map_above must not be negative, got {self.map_above}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mllm4TextOptions:
+    """MLLM4Text-ReID's pre-training settings."""
+
+    losses: Losses = field(default_factory=Losses)
+    """Weights of the losses."""
+    temperature: float = 0.02
+    """Softmax temperature of SDM: logits are cosine / temperature. Fixed, not learned."""
+    itc_scale: float | None = None
+    """Factor of the cosine in ITC; absent: 1 / temperature."""
+    masking: Literal["noise_aware", "equal", "none"] = "noise_aware"
+    """Words that fit the picture least are masked most (equally in the first epoch), all equally, or none."""
+    mask_rate: float = 0.15
+    """Mean share of a caption's words that are masked."""
+    parity: bool = False
+    """The published masking: clipping may move the mean, a caption left whole loses its first word."""
+    nam: NoiseOptions = field(default_factory=NoiseOptions)
+    """Noise-aware masking."""
+    groups: Literal["single", "irra"] = "single"
+    """One rate and decay for everything, as published, or IRRA's: biases at twice the rate, not decayed."""
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ConfigError(f"temperature must be positive, got {self.temperature}")
+        if self.itc_scale is not None and self.itc_scale <= 0:
+            raise ConfigError(f"itc_scale must be positive, got {self.itc_scale}")
+        if not 0 < self.mask_rate < 1:
+            raise ConfigError(f"mask_rate must lie between 0 and 1, got {self.mask_rate}")
+        if self.masking != "noise_aware" and self.nam != NoiseOptions():
+            raise ConfigError(f"nam is read with masking=noise_aware only, masking is {self.masking}")
+
+
+class Features(NamedTuple):
+    """What the towers give for one step."""
+
+    images: Tensor
+    """(B, D) pooled, not normalised."""
+    texts: Tensor
+    """(T, D) pooled features of the masked captions, not normalised."""
+    masked: Tensor
+    """(T,) share of each caption's words that is masked."""
+    scores: Tensor | None
+    """(T, L) what is to be remembered of each caption, where captions are scored."""
+
+
+class Mllm4Text(DualEncoder):
+    """CLIP pre-trained on pictures and captions that may name what is not there.
+
+    Source: MLLM4Text-ReID, CVPR 2024; official `processor/processor.py` and `datasets/bases.py`. Differs: the
+    full caption passes the lower blocks alone, without gradient; scores survive a resumed run; a caption that
+    a sampler repeats within an epoch meets its newest score; `mask` drops the first-word rule and keeps the
+    mean rate, unless `parity` is set.
+    """
+
+    Options: ClassVar[type[Any]] = Mllm4TextOptions
+
+    def __init__(self, options: Mllm4TextOptions, model_options: ClipOptions, setting: Setting) -> None:
+        super().__init__(model_options, setting)
+        self.options = options
+        sizes, nam = self.base_model.sizes, options.nam
+        self.image_blocks = choose_blocks(nam.layer, sizes.image.layers, "image")
+        self.text_blocks = choose_blocks(nam.layer, sizes.text.layers, "text")
+        self.scores = SampleTable(
+            setting.captions, setting.text_length, storage=nam.storage, map_above=nam.map_above
+        )
+
+    @property
+    def is_noise_aware(self) -> bool:
+        """True where words are masked by how well they fit."""
+        return self.options.masking == "noise_aware"
+
+    def views(self) -> Views:
+        """The picture and its captions; the picture once more where it is scored without augmentation."""
+        return Views(plain=self.is_noise_aware and self.options.nam.plain_view)
+
+    def tables(self) -> Mapping[str, SampleTable]:
+        """How well each word of each training caption fits its picture."""
+        return {"scores": self.scores} if self.is_noise_aware else {}
+
+    def features(self, batch: Batch, progress: Progress) -> Features:
+        """Both towers over pictures and masked captions; full captions pass the lower blocks alone."""
+        stored = self.scores.read(batch["caption_index"]) if self.is_noise_aware else None
+        masked, labels = self.mask(batch, progress, stored)
+        is_scoring = self.is_noise_aware and (progress.epoch - 1) % self.options.nam.every == 0
+        early = self.image_blocks if is_scoring and not self.options.nam.plain_view else None
+        images = self.base_model.encode_image(batch["images"], early=early)
+        texts = self.base_model.encode_text(masked, length=find_length(batch))
+        scores = None
+        if is_scoring and stored is not None:
+            scores = self.update_scores(stored, self.compare(batch, images.early), batch["tokens"])
+        words = find_words(batch["tokens"]).sum(dim=1).clamp(min=1)
+        share = (labels > 0).sum(dim=1) / words
+        return Features(widen(images.pooled), widen(texts.pooled), share, scores)
+
+    def mask(self, batch: Batch, progress: Progress, stored: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(T, L) captions with masked words, and the words that were there.
+
+        stored: (T, L) scores of an earlier epoch; absent: every word is as likely.
+        """
+        tokens = batch["tokens"]
+        if self.options.masking == "none":
+            return tokens, torch.zeros_like(tokens)
+        return mask_words(
+            tokens,
+            self.options.mask_rate if stored is None else self.find_probability(stored, tokens),
+            caption_index=batch["caption_index"],
+            seed=progress.seed,
+            epoch=progress.epoch,
+            mask_at_least_one=self.options.parity,
+        )
+
+    def find_probability(self, stored: Tensor, tokens: Tensor) -> Tensor:
+        """(T, L) probability of each word to be masked, from its caption's stored scores."""
+        return find_probability(stored, tokens, self.options.mask_rate, renormalise=not self.options.parity)
+
+    @torch.no_grad()
+    def compare(self, batch: Batch, patches: Tensor | None) -> Tensor:
+        """(T, K) fit of the full captions' first K positions.
+
+        patches: (B, 1 + P, D) tokens of the pictures that are trained on; absent: of the plain ones.
+        """
+        if patches is None:
+            patches = self.base_model.encode_image(batch["plain_images"], early=self.image_blocks).early
+            assert patches is not None
+        words = self.base_model.encode_text_early(
+            batch["tokens"], self.text_blocks, length=find_length(batch)
+        )
+        return compare_words(words, patches[:, 1:], batch["owner"])
+
+    def update_scores(self, stored: Tensor, found: Tensor, tokens: Tensor) -> Tensor:
+        """(T, L) rows to remember: `found` (T, K), smoothed as the options say, NaN after a caption's end.
+
+        A row is a function of its caption and picture alone, however far the batch's captions were computed.
+        """
+        found, nam = found.float(), self.options.nam
+        own = tokens[:, : found.shape[1]]
+        if nam.whole_words:
+            found = average_over_words(found, own, load_word_ends(own.device))
+        rows = torch.full_like(stored, torch.nan)
+        rows[:, : found.shape[1]] = torch.where(find_present(own, None), found, torch.nan)
+        if nam.momentum > 0:
+            rows = torch.where(stored.isnan(), rows, nam.momentum * stored + (1 - nam.momentum) * rows)
+        return rows
+
+    def losses(self, features: Features, batch: Batch, progress: Progress) -> StepOutput:
+        """Weighted losses, and how much is masked, as shares of this rank; scores are remembered."""
+        captions = self.setting.captions_per_image
+        images, texts, options = features.images, features.texts, self.options
+        gathered = gather_rows(images, texts, batch, captions)
+        scale, losses = 1 / options.temperature, {}
+        if options.losses.sdm > 0:
+            identity, described = batch["identity"], batch["text_identity"]
+            losses["sdm"] = sdm(images, texts, identity, scale, text_identity=described, gathered=gathered)
+        if options.losses.itc > 0:
+            itc_scale = options.itc_scale or scale
+            losses["itc"] = itc(images, texts, itc_scale, owner=batch["owner"], gathered=gathered)
+        if features.scores is not None:
+            self.scores.write(
+                batch["caption_index"], features.scores, samples=batch["global_size"], repeats=captions
+            )
+        weights = asdict(options.losses)
+        return StepOutput(
+            {name: weights[name] * value for name, value in losses.items()},
+            {"masked_share": features.masked.sum() / len(gathered.text_identity)},
+        )
+
+    def parameter_groups(self, optim: OptimOptions) -> list[GroupRule]:
+        """One group for everything, as published, or IRRA's rule for biases."""
+        if self.options.groups == "single":
+            return []
+        return [GroupRule(pattern=r"bias", lr=2.0, weight_decay=0.0)]
+
+
+def choose_blocks(layer: int | None, blocks: int, tower: str) -> int:
+    """Blocks that a tower's compared tokens pass; ConfigError for more than it has."""
+    if layer is None:
+        return max(blocks - BLOCKS_ABOVE, 1)
+    if layer > blocks:
+        raise ConfigError(f"system.nam.layer={layer}: the {tower} tower has {blocks} blocks")
+    return layer
