@@ -117,7 +117,7 @@ def test_quick_benchmark_finds_both_sides_equal(name, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["loader", "step", "optim", "memory", "loss"])
+@pytest.mark.parametrize("name", ["loader", "step", "optim", "memory", "loss", "cost", "nam", "rde"])
 def test_longer_quick_benchmark_finds_both_sides_equal(name, capsys):
     assert runner.main([name, "--quick", "--check"]) == 0, capsys.readouterr().out
 

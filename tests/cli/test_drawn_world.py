@@ -17,6 +17,8 @@ from tpr.data.adapters import ADAPTERS
 from tpr.data.corpora import load_split
 from tpr.data.corpus import Corpus
 from tpr.data.drawn import draw_world
+from tpr.data.noise import draw_noise
+from tpr.data.sample_table import SampleTable
 from tpr.evaluation import retrieval_metrics
 from tpr.systems.base import System
 
@@ -97,6 +99,24 @@ def test_fine_tuning_gains_on_its_own_set_and_stays_below_the_top(pretrained: Pa
     assert after["cuhk_pedes"]["r1"] >= before["cuhk_pedes"]["r1"] + 10
     assert after["cuhk_pedes"]["r1"] < 95
     assert mean(transfer, "r1") < after["cuhk_pedes"]["r1"]
+
+
+def test_half_of_the_pairs_wrong_the_division_finds_those_that_are_right(
+    root: Path, pretrained: Path
+) -> None:
+    recipe, start = ROOT / "configs/drawn/rde.yaml", pretrained / "best.pt"
+    assert main(["train", "--finetune", str(start), str(recipe), *place(root)]) == 0
+    folder = root / "runs" / "drawn-rde"
+    stored = torch.load(folder / "last.pt", weights_only=True)["tables"]["clean_marks"]
+    pairs = len(stored)
+    marks = SampleTable(pairs, 1, storage="uint8")
+    marks.load(stored, torch.device("cpu"))
+    taken = marks.read(torch.arange(pairs))[:, 0].numpy() == 1
+    is_clean = draw_noise(pairs, 0.5, 1) == np.arange(pairs)
+    assert 0.45 < is_clean.mean() < 0.55
+    assert is_clean[taken].mean() >= 0.85  # precision
+    assert taken[is_clean].mean() >= 0.85  # recall
+    assert read_rows(folder)["cuhk_pedes"]["r1"] > read_rows(pretrained)["cuhk_pedes"]["r1"]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tpr.config.reader import read_tree
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(
     str(path.relative_to(ROOT))
-    for family in ("irra", "mllm4text", "ham")
+    for family in ("irra", "mllm4text", "ham", "rde")
     for path in (ROOT / "configs" / family).glob("*.yaml")
 )
 IN_THE_QUICK_TESTS = "configs/mllm4text/pretrain_1m.yaml"
@@ -27,6 +27,8 @@ ONE_OF_EACH_KIND = [
     "configs/ham/pretrain_1m.yaml",
     "configs/ham/pretrain_synth_pedes.yaml",
     "configs/ham/finetune_irra_icfg_pedes.yaml",
+    "configs/ham/finetune_rde_rstpreid.yaml",
+    "configs/rde/cuhk_pedes_noise50.yaml",
 ]
 """Recipes that differ in more than a data set's name: the quick tests run these without the scripts."""
 
@@ -54,8 +56,8 @@ def check_closing(out: str, recipe: str, output: Path) -> None:
     assert max(event["step"] for event in steps) == 2
 
 
-def test_there_are_recipes_of_three_families() -> None:
-    assert len(RECIPES) >= 12
+def test_there_are_recipes_of_four_families() -> None:
+    assert len(RECIPES) >= 25
     assert {IN_THE_QUICK_TESTS, *ONE_OF_EACH_KIND} <= set(RECIPES)
 
 
