@@ -13,6 +13,8 @@ from tpr import distributed
 from tpr.config.noise import NoiseOptions as NoisyCaptions
 from tpr.config.schema import Choice
 from tpr.objectives.consensus import DivisionOptions
+from tpr.systems.irra import IrraOptions
+from tpr.systems.irra import Losses as IrraLosses
 from tpr.systems.mllm4text import Losses as MatchingLosses
 from tpr.systems.mllm4text import Mllm4TextOptions, NoiseOptions
 from tpr.systems.rde import RdeOptions
@@ -29,6 +31,13 @@ SMOOTHED = Choice(
         mask_rate=0.3,
         parity=True,
         nam=NoiseOptions(momentum=0.5, plain_view=True, whole_words=True, storage="float32", map_above=0),
+    ),
+)
+
+FAST = Choice(
+    "irra",
+    IrraOptions(
+        losses=IrraLosses(sdm=1, id=1, mlm=1), temperature=0.1, keep_patches=0.5, word_positions="caption"
     ),
 )
 
@@ -49,6 +58,7 @@ CASES = {
     "mlm": ({"mlm": 1.0}, {}),
     "all": ({"sdm": 1.0, "itc": 1.0, "cmpm": 1.0, "id": 1.0, "mlm": 1.0}, {}),
     "identity_sampler": ({"sdm": 1.0, "id": 1.0}, {"sampler": "identity", "pictures_per_identity": 4}),
+    "few_patches": (FAST, {}),
     "image_unit": (
         {"sdm": 1.0, "itc": 1.0, "id": 1.0, "mlm": 1.0},
         {"unit": "image", "captions_per_image": 2},

@@ -66,6 +66,7 @@ def count_runs(modules):
         (lambda: NoiseOptions(map_above=-1), "map_above must not be negative, got -1"),
         (lambda: Mllm4TextOptions(temperature=0), "temperature must be positive, got 0"),
         (lambda: Mllm4TextOptions(itc_scale=0), "itc_scale must be positive, got 0"),
+        (lambda: Mllm4TextOptions(keep_patches=0.0), r"keep_patches must lie in \(0, 1\], got 0.0"),
         (lambda: Mllm4TextOptions(mask_rate=1.0), "mask_rate must lie between 0 and 1, got 1.0"),
         (
             lambda: Mllm4TextOptions(masking="equal", nam=NoiseOptions(every=2)),
@@ -171,6 +172,19 @@ def test_a_row_holds_the_largest_cosine_of_each_word_with_a_patch(parity):
         assert found[caption, end + 1 :].isnan().all()
     assert found[6:].isnan().all()
     assert not system.features(batch, FIRST).scores.requires_grad
+
+
+def test_words_are_compared_with_the_patches_that_were_read():
+    system, batch = make(nam={"storage": "float32"}, keep_patches=0.5), make_batch()
+    patches = system.choose_patches(batch, FIRST, 0.5)
+    system(batch, FIRST)
+    with torch.no_grad():
+        early = system.base_model.encode_image(batch["images"], early=1, patches=patches).early
+        wanted = system.compare(batch, early)
+    found = system.scores.read(torch.arange(6))[:, : wanted.shape[1]]
+    known = ~found.isnan()
+    torch.testing.assert_close(found[known], wanted[known])
+    assert early.shape[1] == 1 + patches.shape[1] < 1 + system.base_model.grid[0] * system.base_model.grid[1]
 
 
 def test_comparing_follows_the_owner_and_takes_no_notice_of_length():

@@ -88,6 +88,8 @@ class Mllm4TextOptions:
     """Words that fit the picture least are masked most (equally in the first epoch), all equally, or none."""
     mask_rate: float = 0.15
     """Mean share of a caption's words that are masked."""
+    keep_patches: float = 1.0
+    """Share of patches, drawn anew each time, that the image tower reads in training; 1 as published."""
     parity: bool = False
     """The published masking: clipping may move the mean, a caption left whole loses its first word."""
     nam: NoiseOptions = field(default_factory=NoiseOptions)
@@ -102,6 +104,8 @@ class Mllm4TextOptions:
             raise ConfigError(f"itc_scale must be positive, got {self.itc_scale}")
         if not 0 < self.mask_rate < 1:
             raise ConfigError(f"mask_rate must lie between 0 and 1, got {self.mask_rate}")
+        if not 0 < self.keep_patches <= 1:
+            raise ConfigError(f"keep_patches must lie in (0, 1], got {self.keep_patches}")
         if self.masking != "noise_aware" and self.nam != NoiseOptions():
             raise ConfigError(f"nam is read with masking=noise_aware only, masking is {self.masking}")
 
@@ -159,7 +163,8 @@ class Mllm4Text(DualEncoder):
         masked, labels = self.mask(batch, progress, stored)
         is_scoring = self.is_noise_aware and (progress.epoch - 1) % self.options.nam.every == 0
         early = self.image_blocks if is_scoring and not self.options.nam.plain_view else None
-        images = self.base_model.encode_image(batch["images"], early=early)
+        patches = self.choose_patches(batch, progress, self.options.keep_patches)
+        images = self.base_model.encode_image(batch["images"], early=early, patches=patches)
         texts = self.base_model.encode_text(masked, length=find_length(batch))
         scores = None
         if is_scoring and stored is not None:
