@@ -26,6 +26,7 @@ from tpr.config.schema import DataOptions
 from tpr.data.batch import Batch
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.samplers import IdentitySampler, Sampler, ShuffledSampler
+from tpr.data.sender import Sender, as_tensor
 from tpr.data.token_cache import corpus_tokens
 from tpr.data.transforms import DeviceTransform, normalise_pixels
 from tpr.data.views import NOT_AUGMENTED, Arrays, PictureReader, TrainingSamples, Views
@@ -303,33 +304,3 @@ def _ignored_warnings() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
         yield
-
-
-class Sender:
-    """Host arrays -> tensors on the device; on a GPU by a stream of its own, beside the running step."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-
-    def send(self, entries: Arrays) -> Batch:
-        """The entries as a batch, ready for the current stream."""
-        tensors = {name: as_tensor(value) for name, value in entries.items()}
-        if self._stream is None:
-            return cast(Batch, {name: self._move(value) for name, value in tensors.items()})
-        with torch.cuda.stream(self._stream):
-            sent = {name: self._move(value) for name, value in tensors.items()}
-        current = torch.cuda.current_stream(self.device)
-        current.wait_stream(self._stream)
-        for value in sent.values():
-            if isinstance(value, Tensor):
-                value.record_stream(current)  # its memory belongs to the copying stream
-        return cast(Batch, sent)
-
-    def _move(self, value: Tensor | int) -> Tensor | int:
-        return value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
-
-
-def as_tensor(value: Any) -> Tensor | int:
-    """An array as a tensor over the same memory; other values as they are."""
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
