@@ -1,5 +1,9 @@
+import fcntl
 import io
 import logging
+import os
+import struct
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +126,21 @@ def test_a_resumed_run_has_one_bar_that_starts_where_it_was_cut(monkeypatch: pyt
 )
 def test_durations(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize("columns", [0, 90])
+def test_the_bar_is_drawn_on_a_terminal_whether_or_not_it_tells_its_width(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(theirs, "w") as screen:
+        monkeypatch.setattr("sys.stdout", screen)
+        with Progress(100) as progress:
+            progress.advance(40)
+            progress.report("epoch 1", loss=0.5, pairs_per_second=20.0)
+        screen.flush()
+        text = os.read(ours, 65536).decode()
+    os.close(ours)
+    last = text.rstrip().splitlines()[-1].rpartition("\r")[2]
+    assert " 40%|" in last and "40/100" in last and "loss 0.500, 20.0 pairs/s" in last

@@ -4,6 +4,7 @@ Only rank zero speaks; other ranks are heard when something is wrong.
 """
 
 import logging
+import os
 import sys
 import time
 import warnings
@@ -23,6 +24,8 @@ FILE_ONLY = {"is_file_only": True}
 """`extra` of log records that are for log.txt and not for the screen."""
 SECONDS_BETWEEN_LINES = 10.0
 """Least time between two plain progress lines where there is no terminal."""
+WIDTH_WHERE_UNKNOWN = 100
+"""Columns of the bar on a terminal that does not tell its own."""
 
 
 def say(text: str = "") -> None:
@@ -114,7 +117,8 @@ class Progress:
                 initial=done,
                 unit=f" {unit}",
                 file=sys.stdout,
-                dynamic_ncols=True,
+                ncols=None if has_width() else WIDTH_WHERE_UNKNOWN,
+                dynamic_ncols=has_width(),
                 smoothing=0.1,
                 bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{remaining} left{postfix}]",
             )
@@ -163,6 +167,14 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def has_width() -> bool:
+    """False on a terminal that does not tell its width (of a container, of a recorder): bars vanish there."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
 
 
 def format_duration(seconds: float) -> str:
