@@ -21,9 +21,12 @@ REFUSAL = re.compile(
 LABEL = re.compile(r"^(caption|description|answer|here is [^.:]{0,60}|sure[^.:]{0,60}):\s*", re.IGNORECASE)
 QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019"}
 ENDS = (".", "!", "?", '."', ".'", ".)")
-ENGLISH = frozenset(
-    ["the", "with", "and", "is", "are", "wearing", "dressed", "has", "have", "his", "her", "their", "of", "on", "who", "while", "seen", "carrying", "holding", "hair", "man", "woman", "person", "boy", "girl", "lady", "shirt", "jacket", "coat", "trousers", "pants", "jeans", "shoes", "bag", "backpack", "black", "white", "short", "long", "this", "that", "she", "he", "they", "an", "dark", "light", "also", "appears", "has", "wears", "attired", "sporting"]
-)
+ENGLISH_WORDS = """
+the with and is are wearing dressed has have his her their of on who while seen carrying holding hair man
+woman person boy girl lady shirt jacket coat trousers pants jeans shoes bag backpack black white short long
+this that she he they an dark light also appears has wears attired sporting
+"""
+ENGLISH = frozenset(ENGLISH_WORDS.split())
 ENGLISH_SHARE = 0.15
 """Least share of a caption's words that must be common English ones; drawn captions have 0.4."""
 FOREIGN_SHARE = 0.1

@@ -52,7 +52,7 @@ def write_luperson_mllm(merge: Merge) -> dict[str, int]:
                 writers[columns[caption.plan, caption.view]].add(name, caption.text)
         if len(np.unique(np.frombuffer(names, dtype=np.uint64))) < len(names):
             raise DataError(
-                "luperson_mllm: pictures in different folders have the same name, and this form keeps the name "
+                "luperson_mllm: pictures in different folders have the same name, and this form keeps it "
                 "alone; merge into ham_pedes or parquet"
             )
     return {name: writer.count for name, writer in writers.items()}

@@ -63,8 +63,8 @@ class Merge:
             missing = plan.shards - len(markers)
             if missing and not self.is_partial:
                 raise DataError(
-                    f"{plan.folder}: {missing:,} of {plan.shards:,} shards are not done; `tpr caption run` goes "
-                    "on, --partial merges what is there"
+                    f"{plan.folder}: {missing:,} of {plan.shards:,} shards are not done; `tpr caption run` "
+                    "goes on, --partial merges what is there"
                 )
             self.markers.append(markers)
         if len({plan.fingerprint for plan in self.plans}) < len(self.plans):

@@ -6,7 +6,6 @@ listing), and what a run adds: `parts/`, `failures/`, `done/`, `work/`.
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -229,9 +228,3 @@ def check_listing(plan: Plan) -> None:
     path = plan.folder / PICTURES
     if not path.is_file() or hash_file(path) != plan.pictures_sha256:
         raise DataError(f"{path}: is not the listing that the plan was made with; make a new plan")
-
-
-def all_entries(plan: Plan) -> Iterator[tuple[int, list[Entry]]]:
-    """Every shard's pictures in turn."""
-    for shard in range(plan.shards):
-        yield shard, plan.entries(shard)

@@ -21,14 +21,14 @@ MOST_CAPTIONS = 100_000
 SIZES = (1, 2, 3)
 WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
 MENTIONS = {
-    "clothing": "shirt t-shirt blouse top jacket coat sweater hoodie vest dress skirt suit trousers pants jeans "
-    "shorts leggings uniform clothes clothing outfit cardigan jumper robe sweatshirt",
+    "clothing": "shirt t-shirt blouse top jacket coat sweater hoodie vest dress skirt suit trousers pants "
+    "jeans shorts leggings uniform clothes clothing outfit cardigan jumper robe sweatshirt",
     "footwear": "shoe shoes sneakers boots boot sandals heels slippers footwear trainers loafers flats",
     "hair": "hair hairstyle ponytail bald braid braids bun bangs haired hairdo",
-    "accessory": "hat cap scarf glasses sunglasses watch belt necklace earrings bracelet gloves mask helmet tie "
-    "headphones ring jewelry jewellery wristband headband",
-    "belongings": "bag backpack handbag purse suitcase umbrella phone briefcase basket bottle book rucksack tote "
-    "luggage stroller bicycle pram satchel shopping",
+    "accessory": "hat cap scarf glasses sunglasses watch belt necklace earrings bracelet gloves mask helmet "
+    "tie headphones ring jewelry jewellery wristband headband",
+    "belongings": "bag backpack handbag purse suitcase umbrella phone briefcase basket bottle book rucksack "
+    "tote luggage stroller bicycle pram satchel shopping",
 }
 PATTERNS = {
     slot: re.compile(rf"\b(?:{'|'.join(map(re.escape, words.split()))})\b", re.IGNORECASE)

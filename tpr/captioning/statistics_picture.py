@@ -1,6 +1,7 @@
 """The statistics of a plan as one picture: lengths, slots that are mentioned, openings."""
 
 import io
+from collections import Counter
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -23,9 +24,9 @@ def draw_statistics(path: Path, found: dict[str, Statistics]) -> None:
     figure = Figure(figsize=SIZE, layout="constrained")
     lengths, slots, openings = figure.subplots(1, 3)
     width = 0.8 / len(found)
-    total = sum(
-        (one.openings for one in found.values()), start=next(iter(found.values())).openings.__class__()
-    )
+    total: Counter[str] = Counter()
+    for one in found.values():
+        total.update(one.openings)
     first = [opening for opening, _ in total.most_common(SHOWN_OPENINGS)]
     for number, (kind, one) in enumerate(found.items()):
         colour = COLOURS[number % len(COLOURS)]

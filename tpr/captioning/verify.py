@@ -45,7 +45,7 @@ def find_problems(plan: Plan, marker: Marker) -> Iterator[str]:
     """What is wrong with one shard, a line each."""
     name = f"shard {marker.shard:05d}"
     if not is_as_written(plan, marker):
-        yield f"{name}: its files are not as written; `tpr caption run` after removing its marker does it again"
+        yield f"{name}: its files are not as written; remove its marker in done/ and run the plan again"
         return
     rows = read_parts(plan, marker.shard, COLUMNS)
     failures = list(read_failures(plan, marker.shard))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from tpr.captioning.engines import CaptionReply, CaptionRequest, Engine
 from tpr.captioning.filters import find_fault, mend
@@ -39,6 +39,7 @@ from tpr.report.console import format_duration
 logger = logging.getLogger(__name__)
 
 LOCK = "run.lock"
+LOCK_TRIES = 3
 SECONDS_BETWEEN_LINES = 10.0
 LONGEST_KEPT = 500
 """Letters of a refused text that the failures file keeps."""
@@ -60,18 +61,27 @@ class Outcome(NamedTuple):
     is_fatal: bool = False
 
 
-@contextmanager
-def hold_lock(plan: Plan) -> Iterator[None]:
-    """Keep other runs of this plan out; the lock dies with the process. Raises DataError if one is at work."""
-    with (plan.folder / LOCK).open("a+") as file:
+def _take_lock(file: IO[str]) -> bool:
+    """Whether the lock could be taken; `status` holds it for a blink, so one refusal is not believed."""
+    for _ in range(LOCK_TRIES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
         except BlockingIOError:
+            time.sleep(0.1)
+    return False
+
+
+@contextmanager
+def hold_lock(plan: Plan) -> Iterator[None]:
+    """Keep other runs of this plan out; dies with the process. Raises DataError if one is at work."""
+    with (plan.folder / LOCK).open("a+") as file:
+        if not _take_lock(file):
             file.seek(0)
             raise DataError(
-                f"{plan.folder}: is being worked on by {file.read().strip() or 'another process'}; wait for it, "
-                "or stop it and start again"
-            ) from None
+                f"{plan.folder}: is being worked on by {file.read().strip() or 'another process'}; wait "
+                "for it, or stop it and start again"
+            )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
         file.flush()

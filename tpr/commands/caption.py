@@ -14,7 +14,7 @@ from tpr.captioning.engines import ENGINES
 from tpr.captioning.forms import FORMS, PROVENANCE, write_corpus
 from tpr.captioning.listing import Source, adapter_source, folder_source
 from tpr.captioning.merge import Merge
-from tpr.captioning.plan import Plan, Settings, choose_engine, read_plan, write_plan
+from tpr.captioning.plan import Settings, choose_engine, read_plan, write_plan
 from tpr.captioning.progress import Progress, measure_progress
 from tpr.captioning.statistics import HEADER, list_rows, measure_statistics
 from tpr.captioning.statistics_picture import draw_statistics
@@ -179,7 +179,7 @@ def choose_source(namespace: argparse.Namespace) -> Source:
     if namespace.source not in ADAPTERS:
         if not Path(namespace.source).is_dir():
             raise ConfigError(
-                f"SOURCE: '{namespace.source}' is neither a folder nor a data set; sets: {', '.join(ADAPTERS)}"
+                f"SOURCE: '{namespace.source}' is neither a folder nor a set; sets: {', '.join(ADAPTERS)}"
             )
         return folder_source(Path(namespace.source), namespace.identity)
     options = build_options(
