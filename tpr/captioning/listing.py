@@ -5,7 +5,7 @@ Columns: picture (path below the root, with forward slashes, each once) and iden
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -36,7 +36,7 @@ class Source(NamedTuple):
     """Where pictures come from."""
 
     root: Path
-    words: dict[str, object]
+    words: Mapping[str, object]
     """How the plan tells it."""
     entries: Callable[[], Iterator[Entry]]
     """Every picture in order; may be called again."""

@@ -159,7 +159,7 @@ def write_plan(
     content: dict[str, Any] = {
         "format": FORMAT,
         "root": str(source.root),
-        "source": source.words,
+        "source": dict(source.words),
         "pictures": pictures,
         "pictures_sha256": hash_file(folder / PICTURES),
         "has_identities": has_identities,
