@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.captioning.plans import make_crops, make_plan, run_plan
+from tpr.captioning.engines import ENGINES
 from tpr.captioning.progress import measure_progress
 from tpr.cli import main
 
@@ -99,3 +100,10 @@ def test_bad_input_is_one_line(tmp_path: Path, crops: Path, capfd, words: list[s
     assert type_words(*(word.format(**places) for word in words)) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_can_be_planned(tmp_path: Path, crops: Path, capfd, name: str) -> None:
+    options = [] if name == "echo" else ["--engine-options", "model=some/model"]
+    assert type_words("plan", crops, tmp_path / "plan", "--engine", name, *options) == 0
+    assert f"engine {name}" in capfd.readouterr().out
