@@ -116,7 +116,7 @@ def write_parts(plan: Plan, shard: int, captions: Sequence[Caption], engine: dic
     kinds = {view.name: view.kind for view in plan.views}
     requests = [caption.request for caption in captions]
     total = len(captions)
-    columns = {
+    columns: dict[str, list[Any]] = {
         "file_path": [request.picture for request in requests],
         "identity": [caption.entry.identity for caption in captions],
         "view": [request.view for request in requests],
