@@ -187,7 +187,7 @@ def build_blip(folder):
         },
         vision_config={
             "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-            "image_size": 32, "patch_size": 8,
+            "image_size": 32, "patch_size": 8, "initializer_range": 0.4,
         },
     )  # fmt: skip
     processor = transformers.BlipProcessor(
@@ -196,7 +196,7 @@ def build_blip(folder):
     )
     model = transformers.BlipForConditionalGeneration(config)
     with torch.no_grad():  # BLIP has one end token alone, which a random model would hardly ever choose
-        model.text_decoder.cls.predictions.bias[3] += 4.0
+        model.text_decoder.cls.predictions.bias[3] += 6.0
     return save(folder, model, processor)
 
 

@@ -87,9 +87,8 @@ def load_captioner(
     if found not in family.processors:
         raise UserError(f"transformers: model={model} comes with {found}, expected {family.processors[0]}")
     family.fit(processor, network.config, visual_tokens)
-    network = network.to(place).eval()
-    with _explained(model):
-        return family.captioner(network, processor, is_padded=family.is_padded)
+    with _explained(model):  # also a GPU that is too small
+        return family.captioner(network.to(place).eval(), processor, is_padded=family.is_padded)
 
 
 def find_source(model: str, revision: str | None) -> tuple[str, dict[str, Any]]:
