@@ -151,6 +151,8 @@ class Worker:
         for marker in read_markers(self.plan):
             if is_whole(self.plan, marker):
                 finished.add(marker.shard)
+                # Killed between the marker and here, a run leaves the journal behind.
+                journal_path(self.plan, marker.shard).unlink(missing_ok=True)
                 self.done += marker.requests
                 self.failed += marker.failed
             else:
