@@ -155,7 +155,7 @@ def test_nothing_of_a_person_is_cropped(folders, family, edge):
     if family == "llava":  # upright in the middle of a square of the tower's size, by rows and columns
         rows, columns = changed[0, 0].any(1).nonzero().flatten(), changed[0, 0].any(0).nonzero().flatten()
         assert {"head": rows[0] == 0, "feet": rows[-1] == 31}.get(edge, True)
-        assert columns[0] >= 10 and columns[-1] <= 21
+        assert columns[0] >= 8 and columns[-1] <= 23  # 10.7 to 21.3, and what the filter spreads
 
 
 def test_the_library_by_itself_would_crop(folders):

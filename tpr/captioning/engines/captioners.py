@@ -62,7 +62,7 @@ class Captioner(ABC):
             "precision": str(self.model.dtype).removeprefix("torch."),
             "device": self.model.device.type,
             "transformers": transformers.__version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         }
 
     @torch.inference_mode()
