@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tpr"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
-    "config", "data", "models", "objectives", "systems", "engine", "evaluation", "report", "commands",
+    "config", "data", "models", "objectives", "systems", "engine", "evaluation", "report", "captioning",
+    "commands",
 ]  # fmt: skip
 LEAVES = {"tpr", "tpr.errors", "tpr.distributed", "tpr.whole_files"}
 LONGEST_FILE = 330

@@ -1,0 +1,67 @@
+"""What tests of captions share: crops, plans over them, children that can be killed, a command line."""
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tpr.captioning.engines import ENGINES, Engine
+from tpr.captioning.listing import folder_source
+from tpr.captioning.plan import Plan, Settings, choose_engine, write_plan
+from tpr.captioning.shards import read_failures, read_parts
+from tpr.captioning.texts import SHIPPED, read_texts
+from tpr.captioning.worker import Worker, hold_lock
+
+COLUMNS = ("file_path", "view", "caption", "template", "seed", "attempt", "identity")
+
+
+def make_crops(root: Path, people: int = 5, each: int = 4) -> Path:
+    """Small pictures in folders that are named by a number."""
+    for person in range(people):
+        folder = root / f"{person + 1:04d}"
+        folder.mkdir(parents=True)
+        for number in range(each):
+            Image.new("RGB", (8, 16), (person, number, 0)).save(folder / f"{person:02d}_{number}.jpg")
+    return root
+
+
+def make_plan(folder: Path, crops: Path, **options: Any) -> Plan:
+    """A plan for `echo`; options: those of Settings, and of the engine under `engine`."""
+    engine = choose_engine("echo", {"batch": 7, **options.pop("engine", {})})
+    settings = Settings(**{"captions": {"static": 1, "dynamic": 1}, "shard_pictures": 3, **options})
+    return write_plan(folder, folder_source(crops, "folder"), read_texts(SHIPPED), engine, settings)
+
+
+def run_plan(plan: Plan, engine: Engine | None = None) -> Worker:
+    """Work through a plan in this process."""
+    with hold_lock(plan):
+        worker = Worker(plan, engine or ENGINES[plan.engine.name](plan.engine.options), plan.root)
+        worker.run()
+    return worker
+
+
+def rows_of(plan: Plan) -> list[dict[str, Any]]:
+    """Every finished caption."""
+    return [row for shard in range(plan.shards) for row in read_parts(plan, shard, COLUMNS)]
+
+
+def failures_of(plan: Plan) -> list[dict[str, Any]]:
+    """Every failure."""
+    return [row for shard in range(plan.shards) for row in read_failures(plan, shard)]
+
+
+def start_child(work: Callable[[], int | None]) -> int:
+    """The number of a forked process that does some work; it ends with 0, or 1 where that fails."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        code = work() or 0
+    finally:
+        os._exit(code)

@@ -1,0 +1,1 @@
+"""Captions by models: plans, engines that write captions, filters, and the corpora that come out."""

@@ -1,0 +1,72 @@
+"""What a model is told and what its answer means: one user turn, the picture before the instruction.
+
+The picture comes first, so that the captions of one picture share their beginning and a server with
+prefix caching reads it once.
+"""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tpr.captioning.engines.base import TRUNCATED, UNREADABLE, CaptionReply
+from tpr.errors import DataError
+
+EMPTY = "empty reply"
+
+
+def open_picture(path: Path) -> Image.Image | None:
+    """The whole picture in RGB; None if it cannot be read."""
+    from tpr.data.pictures import load_picture
+
+    try:
+        pixels = load_picture(path)
+    except DataError:
+        return None
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def unreadable() -> CaptionReply:
+    """The reply for a picture that no retry will mend."""
+    return CaptionReply(text=None, failure=UNREADABLE, is_fatal=True)
+
+
+def make_reply(text: str, *, is_cut: bool) -> CaptionReply:
+    """The reply for a model's answer; is_cut: it ended because it grew too long."""
+    if is_cut:
+        return CaptionReply(text=None, failure=TRUNCATED)
+    words = text.strip()
+    return CaptionReply(text=words) if words else CaptionReply(text=None, failure=EMPTY)
+
+
+def local_messages(instruction: str) -> list[dict[str, Any]]:
+    """One user turn for the chat templates of transformers; the picture travels beside it."""
+    content = [{"type": "image"}, {"type": "text", "text": instruction}]
+    return [{"role": "user", "content": content}]
+
+
+def server_messages(instruction: str, picture_url: str) -> list[dict[str, Any]]:
+    """One user turn in the form of OpenAI's chat completions."""
+    picture = {"type": "image_url", "image_url": {"url": picture_url}}
+    return [{"role": "user", "content": [picture, {"type": "text", "text": instruction}]}]
+
+
+def data_url(picture: Image.Image, longest_side: int, quality: int) -> str:
+    """The picture as a JPEG inside a URL; shrunk in proportion to the bound, never cropped or enlarged."""
+    scale = longest_side / max(picture.size)
+    if scale < 1:
+        width, height = (max(1, round(side * scale)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def pad_to_square(picture: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
+    """The picture in the middle of a square of its longest side, where no later step finds a side to cut."""
+    side = max(picture.size)
+    square = Image.new("RGB", (side, side), fill)
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square

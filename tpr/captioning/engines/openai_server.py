@@ -1,0 +1,160 @@
+"""Captions from an OpenAI-style server: vLLM, SGLang, llama.cpp, or a hosted model.
+
+The server owns batching, so many calls are open at once, each in a thread that mostly waits.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from tpr.captioning.engines.base import CaptionReply, CaptionRequest, Engine
+from tpr.captioning.engines.chat import data_url, make_reply, open_picture, server_messages, unreadable
+from tpr.captioning.engines.server_calls import CallFailed, Patience, ServerCalls, split_address
+from tpr.errors import ConfigError, UserError
+
+CALLS_AHEAD = 8
+"""Requests per call of `generate` for each open call, so that the end of a batch leaves few threads idle."""
+
+
+class OpenAIServer(Engine):
+    """Chat completions with the picture inside the message."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        """Options of an OpenAI-style server."""
+
+        model: str
+        """Name under which the server serves the model."""
+        url: str = "http://127.0.0.1:8000/v1"
+        """Address of the server, up to and with its version."""
+        key_variable: str = "OPENAI_API_KEY"
+        """Environment variable that holds the key; a server of one's own often needs none."""
+        concurrency: int = 32
+        """Calls that are open at the same time."""
+        timeout_seconds: float = 120.0
+        """Longest duration of one call; a longer one is cut and repeated."""
+        retries: int = 6
+        """How often a call is repeated after 429, 5xx, a cut connection, a time-out or broken JSON."""
+        first_wait_seconds: float = 1.0
+        """Longest pause before the first repetition; it doubles from one to the next."""
+        longest_wait_seconds: float = 60.0
+        """Bound of that pause; a server's Retry-After may exceed it."""
+        temperature: float = 0.7
+        """Sampling temperature; 0 is greedy."""
+        top_p: float = 0.9
+        """Sampling takes the likeliest tokens that together have this share."""
+        max_new_tokens: int = 192
+        """Longest answer; a longer one fails as truncated."""
+        longest_side: int = 768
+        """Pictures are shrunk in proportion until no side is longer, in pixels; never cropped or enlarged."""
+        jpeg_quality: int = 95
+        """Quality of the JPEG that is sent, 1 to 100."""
+
+        def __post_init__(self) -> None:
+            split_address(self.url)
+            for name in ("concurrency", "max_new_tokens", "longest_side"):
+                if getattr(self, name) < 1:
+                    raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+            for name in ("timeout_seconds", "first_wait_seconds", "longest_wait_seconds"):
+                if not 0 < getattr(self, name) < float("inf"):
+                    raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+            if self.retries < 0:
+                raise ConfigError(f"retries must not be negative, got {self.retries}")
+            if not 0 <= self.temperature < float("inf"):
+                raise ConfigError(f"temperature must not be negative, got {self.temperature}")
+            if not 0 < self.top_p <= 1:
+                raise ConfigError(f"top_p must lie in (0, 1], got {self.top_p}")
+            if not 1 <= self.jpeg_quality <= 100:
+                raise ConfigError(f"jpeg_quality must lie in [1, 100], got {self.jpeg_quality}")
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.batch = options.concurrency * CALLS_AHEAD
+        patience = Patience(
+            timeout_seconds=options.timeout_seconds,
+            retries=options.retries,
+            first_wait_seconds=options.first_wait_seconds,
+            longest_wait_seconds=options.longest_wait_seconds,
+        )
+        key = read_key(options.key_variable)
+        self.calls = ServerCalls(options.url, key=key, key_variable=options.key_variable, patience=patience)
+        self.calls.check_alive()
+        self.pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="caption")
+
+    def describe(self) -> dict[str, Any]:
+        """Model, address and everything that shapes a text; no key."""
+        options = self.options
+        return {
+            "engine": "openai",
+            "model": options.model,
+            "url": options.url,
+            "precision": "the server's",
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "max_new_tokens": options.max_new_tokens,
+            "longest_side": options.longest_side,
+            "jpeg_quality": options.jpeg_quality,
+        }
+
+    def generate(self, requests: Sequence[CaptionRequest]) -> list[CaptionReply]:
+        """Replies in order, at most `concurrency` calls open; UserError if the server is gone for good."""
+        self.calls.resume()
+        futures = [self.pool.submit(self._answer, request) for request in requests]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()  # raises what the first failed call raised, without waiting for earlier ones
+            return [future.result() for future in futures]
+        except BaseException:  # also an interrupt: nothing may go on behind the caller's back
+            self.calls.stop()
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            raise
+
+    def close(self) -> None:
+        """End waiting calls and the threads."""
+        self.calls.stop()
+        self.pool.shutdown(cancel_futures=True)
+
+    def _answer(self, request: CaptionRequest) -> CaptionReply:
+        picture = open_picture(request.path)
+        if picture is None:
+            return unreadable()
+        options = self.options
+        body = {
+            "model": options.model,
+            "messages": server_messages(
+                request.instruction, data_url(picture, options.longest_side, options.jpeg_quality)
+            ),
+            "seed": request.seed,
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "max_tokens": options.max_new_tokens,
+        }
+        try:
+            return self.calls.post("/chat/completions", body, read_completion)
+        except CallFailed as error:
+            return CaptionReply(text=None, failure=str(error), is_fatal=error.is_fatal)
+
+
+def read_key(variable: str) -> str | None:
+    """The key in an environment variable; None if it is absent or empty."""
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and (key.isprintable() or not key) and " " not in key):
+        raise UserError(f"openai: the environment variable {variable} holds letters that no key has")
+    return key or None
+
+
+def read_completion(tree: Any) -> CaptionReply:
+    """The reply in a chat completion; raises ValueError for an answer of another shape."""
+    try:
+        choice = tree["choices"][0]
+        text, reason = choice["message"]["content"], choice.get("finish_reason")
+    except (TypeError, KeyError, IndexError, AttributeError):
+        raise ValueError("no choice") from None
+    if text is not None and not isinstance(text, str):
+        raise ValueError("no text")
+    return make_reply(text or "", is_cut=reason == "length")

@@ -1,0 +1,150 @@
+"""Captions from a model folder of the transformers library, on this machine's GPU or CPU.
+
+In float32 a text depends on its request alone, not on the batch that it was written in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tpr.captioning.engines.base import CaptionReply, CaptionRequest, Engine
+from tpr.captioning.engines.chat import make_reply, open_picture, unreadable
+from tpr.errors import ConfigError, UserError
+
+MOST_STRETCHED = 100
+"""Ratio of sides from which on nothing can be seen and Qwen's resizing gives up."""
+
+
+class TransformersModel(Engine):
+    """BLIP, LLaVA, LLaVA-Next, Qwen2.5-VL and Qwen3-VL."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        """Options of a model that transformers runs."""
+
+        model: str
+        """Folder of the model; hub:ORG/NAME fetches one from the Hugging Face hub."""
+        revision: str | None = None
+        """Commit, branch or tag of a hub model; absent: its main branch."""
+        device: Literal["auto", "cpu", "cuda"] = "auto"
+        """Where to compute; auto takes a GPU that torch can see."""
+        precision: Literal["auto", "float32", "bf16"] = "auto"
+        """Precision of weights and arithmetic; auto is bf16 on a GPU that has it, else float32."""
+        batch: int = 16
+        """Requests that are answered together."""
+        temperature: float = 0.0
+        """Sampling temperature; 0 is greedy, where another seed changes nothing."""
+        top_p: float = 0.9
+        """Sampling takes the likeliest tokens that together have this share."""
+        repetition_penalty: float = 1.0
+        """Above 1, tokens that occurred become less likely."""
+        max_new_tokens: int = 192
+        """Longest answer; a longer one fails as truncated."""
+        min_visual_tokens: int = 256
+        """Qwen: small pictures are enlarged in proportion until they fill so many tokens."""
+        max_visual_tokens: int = 1280
+        """Qwen: large pictures are shrunk in proportion until they fill no more tokens."""
+        begin_with_instruction: bool = False
+        """BLIP: the instruction is the beginning of the caption; without it BLIP gets the picture alone."""
+
+        def __post_init__(self) -> None:
+            for name in ("batch", "max_new_tokens", "min_visual_tokens"):
+                if getattr(self, name) < 1:
+                    raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+            if self.max_visual_tokens < self.min_visual_tokens:
+                raise ConfigError("max_visual_tokens must not be below min_visual_tokens")
+            if not 0 <= self.temperature < float("inf"):
+                raise ConfigError(f"temperature must not be negative, got {self.temperature}")
+            if not 0 < self.top_p <= 1:
+                raise ConfigError(f"top_p must lie in (0, 1], got {self.top_p}")
+            if not 0 < self.repetition_penalty < float("inf"):
+                raise ConfigError(f"repetition_penalty must be positive, got {self.repetition_penalty}")
+            if self.revision is not None and not self.model.startswith("hub:"):
+                raise ConfigError("revision is for hub:ORG/NAME; a folder has none")
+
+    def __init__(self, options: Options) -> None:
+        from tpr.captioning.engines.transformers_loading import load_captioner
+
+        self.options = options
+        self.batch = options.batch
+        self.captioner = load_captioner(
+            options.model,
+            revision=options.revision,
+            device=options.device,
+            precision=options.precision,
+            visual_tokens=(options.min_visual_tokens, options.max_visual_tokens),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Model, class, precision, versions and everything that shapes a text."""
+        options = self.options
+        return {
+            "engine": "transformers",
+            "model": options.model,
+            **self.captioner.describe(),
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "repetition_penalty": options.repetition_penalty,
+            "max_new_tokens": options.max_new_tokens,
+            "min_visual_tokens": options.min_visual_tokens,
+            "max_visual_tokens": options.max_visual_tokens,
+            "begin_with_instruction": options.begin_with_instruction,
+        }
+
+    def generate(self, requests: Sequence[CaptionRequest]) -> list[CaptionReply]:
+        """Replies in order; prompts that cannot be padded together are answered in groups."""
+        pictures = [open_picture(request.path) for request in requests]
+        replies = [unreadable()] * len(requests)
+        readable = [
+            index
+            for index, picture in enumerate(pictures)
+            if picture is not None and max(picture.size) < MOST_STRETCHED * min(picture.size)
+        ]
+        instructions = [request.instruction if self._is_told else None for request in requests]
+        for group in self.captioner.group([instructions[index] for index in readable]):
+            rows = [readable[place] for place in group]
+            for start in range(0, len(rows), self.batch):
+                chunk = rows[start : start + self.batch]
+                answers = self._answer(
+                    [pictures[row] for row in chunk],
+                    [instructions[row] for row in chunk],
+                    [requests[row].seed for row in chunk],
+                )
+                for row, reply in zip(chunk, answers, strict=True):
+                    replies[row] = reply
+        return replies
+
+    @property
+    def _is_told(self) -> bool:
+        return self.captioner.has_chat or self.options.begin_with_instruction
+
+    def _answer(
+        self, pictures: list[Any], instructions: list[str | None], seeds: list[int]
+    ) -> list[CaptionReply]:
+        from torch import OutOfMemoryError
+
+        from tpr.captioning.engines.sampling import SeededSampling
+
+        options = self.options
+        sampling = None
+        if options.temperature > 0:
+            sampling = SeededSampling(
+                seeds, length=options.max_new_tokens, temperature=options.temperature, top_p=options.top_p
+            )
+        try:
+            answers = self.captioner.answer(
+                pictures,
+                instructions,
+                sampling,
+                max_new_tokens=options.max_new_tokens,
+                repetition_penalty=options.repetition_penalty,
+            )
+        except OutOfMemoryError:
+            raise UserError(
+                f"transformers: {len(pictures)} requests at once do not fit the GPU; lower batch={self.batch}"
+            ) from None
+        return [make_reply(text, is_cut=is_cut) for text, is_cut in answers]
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        self.captioner.release()

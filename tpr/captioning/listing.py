@@ -1,0 +1,145 @@
+"""The pictures of a plan: a memory-mapped Arrow file with one row per picture, in a fixed order.
+
+Columns: picture (path below the root, with forward slashes, each once) and identity (null where unknown).
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+
+from tpr.captioning.draws import hash_words
+from tpr.config.schema import Choice, DataOptions
+from tpr.data.adapters.base import draw_rows
+from tpr.data.corpora import load_split
+from tpr.data.corpus import Corpus
+from tpr.data.sample import Split
+from tpr.errors import DataError
+from tpr.whole_files import open_whole
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+ROWS_PER_BATCH = 16_384
+SCHEMA = pa.schema([("picture", pa.string()), ("identity", pa.int64())])
+
+
+class Entry(NamedTuple):
+    """One picture."""
+
+    picture: str
+    identity: int | None
+
+
+class Source(NamedTuple):
+    """Where pictures come from."""
+
+    root: Path
+    words: Mapping[str, object]
+    """How the plan tells it."""
+    entries: Callable[[], Iterator[Entry]]
+    """Every picture in order; may be called again."""
+
+
+def folder_source(root: Path, identity: Literal["none", "folder"]) -> Source:
+    """Every picture below a folder, sorted by path."""
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder; give a folder of pictures or the name of a data set")
+    words = {"folder": root.name, "identity": identity}
+    return Source(root.resolve(), words, lambda: walk_folder(root, identity))
+
+
+def walk_folder(root: Path, identity: Literal["none", "folder"]) -> Iterator[Entry]:
+    """The pictures of a folder; links to folders are not followed."""
+    for place, folders, names in os.walk(root):
+        folders.sort()
+        below = Path(place).relative_to(root)
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES):
+                picture = (below / name).as_posix()
+                if not picture.isprintable():
+                    raise DataError(f"{root}: {picture!r} is a name that JSON cannot hold; rename the file")
+                yield Entry(picture, read_identity(picture) if identity == "folder" else None)
+
+
+def read_identity(picture: str) -> int:
+    """The number of the nearest folder that is named by a number, as in cam3/0006/0001.jpg."""
+    number = next((part for part in reversed(picture.split("/")[:-1]) if part.isdecimal()), None)
+    if number is None:
+        raise DataError(f"--identity folder: no folder of '{picture}' is a number, as in 0006/0001.jpg")
+    return int(number)
+
+
+def adapter_source(choice: Choice, split: Split, root: Path | None) -> Source:
+    """The pictures of one split of a data set, each once."""
+    data = DataOptions(root=root) if root else DataOptions()
+    corpus = load_split(choice, split, data)
+    if "picture" in corpus.table.column_names:
+        raise DataError(f"'{choice.name}' is packed under {data.root}; a plan needs the loose pictures")
+    words = {"set": choice.name, "split": split, "fingerprint": corpus.fingerprint}
+    return Source(data.root.resolve(), words, lambda: walk_corpus(corpus))
+
+
+def walk_corpus(corpus: Corpus) -> Iterator[Entry]:
+    """The pictures of a corpus in its order, with published identities."""
+    seen: set[int] = set()
+    for batch in corpus.table.select(["image", "identity"]).to_batches(max_chunksize=ROWS_PER_BATCH):
+        columns = batch.to_pydict()
+        for picture, identity in zip(columns["image"], columns["identity"], strict=True):
+            key = hash_words(picture)
+            if key not in seen:
+                seen.add(key)
+                yield Entry(picture, identity if corpus.has_identities else None)
+
+
+def write_listing(path: Path, source: Source, images: int | None, seed: int) -> tuple[int, bool]:
+    """Write the listing whole; returns the number of pictures and whether all have identities.
+
+    images: so many at random, by seed; absent: all.
+    """
+    entries = source.entries()
+    if images is not None:
+        entries = draw_entries(source, images, seed)
+    total, has_identities = 0, True
+    batch: list[Entry] = []
+    with open_whole(path) as file, pa.ipc.new_file(file, SCHEMA) as writer:
+        for entry in entries:
+            batch.append(entry)
+            total += 1
+            has_identities &= entry.identity is not None
+            if len(batch) == ROWS_PER_BATCH:
+                writer.write_batch(_to_batch(batch))
+                batch = []
+        if batch:
+            writer.write_batch(_to_batch(batch))
+    return total, has_identities
+
+
+def draw_entries(source: Source, count: int, seed: int) -> Iterator[Entry]:
+    """`count` entries at random, in their order."""
+    total = sum(1 for _ in source.entries())
+    chosen = iter(draw_rows(total, count, seed).tolist())
+    wanted = next(chosen, None)
+    for row, entry in enumerate(source.entries()):
+        if row == wanted:
+            yield entry
+            wanted = next(chosen, None)
+
+
+def _to_batch(entries: list[Entry]) -> pa.RecordBatch:
+    return pa.record_batch([[e.picture for e in entries], [e.identity for e in entries]], schema=SCHEMA)
+
+
+def open_listing(path: Path) -> pa.Table:
+    """The mapped table. Raises DataError if it is no such file."""
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: cannot be read ({error}); make a new plan") from None
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

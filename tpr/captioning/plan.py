@@ -1,0 +1,230 @@
+"""A plan: which captions of which pictures, by which engine. Written once; everything else follows from it.
+
+A plan is a folder with `plan.json` (settings, texts, a fingerprint over all of it), `pictures.arrow` (the
+listing), and what a run adds: `parts/`, `failures/`, `done/`, `work/`.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from tpr.captioning.draws import draw_seed, draw_template
+from tpr.captioning.engines import ENGINES, CaptionRequest
+from tpr.captioning.filters import FilterOptions
+from tpr.captioning.listing import Entry, Source, hash_file, open_listing, write_listing
+from tpr.captioning.texts import Texts
+from tpr.config.resolved import plain_value
+from tpr.config.schema import Choice
+from tpr.config.typed import build_options
+from tpr.errors import ConfigError, DataError, UserError
+from tpr.systems import TABLES
+from tpr.whole_files import write_whole
+
+PLAN = "plan.json"
+PICTURES = "pictures.arrow"
+FORMAT = 1
+MOST_PICTURES = 100_000
+"""Most pictures of a shard, which is held in memory."""
+MOST_VIEWS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a user chooses, beside texts and engine."""
+
+    captions: dict[str, int]
+    """How many captions of each kind every picture gets."""
+    filters: FilterOptions = FilterOptions()
+    """Which captions are accepted."""
+    attempts: int = 5
+    """How often a caption is asked for before it is a failure."""
+    seed: int = 0
+    """Seed of every draw."""
+    shard_pictures: int = 2048
+    """Pictures of one shard, which is finished as a whole."""
+
+    def __post_init__(self) -> None:
+        if not self.captions or min(self.captions.values()) < 1:
+            raise ConfigError(
+                "captions: expected kind=COUNT with counts of at least 1, as in static=1 dynamic=1"
+            )
+        if sum(self.captions.values()) > MOST_VIEWS:
+            raise ConfigError(f"captions: a picture can have at most {MOST_VIEWS}")
+        if not 1 <= self.attempts <= 100:
+            raise ConfigError(f"attempts must lie in 1 to 100, got {self.attempts}")
+        if not 1 <= self.shard_pictures <= MOST_PICTURES:
+            raise ConfigError(f"shard_pictures must lie in 1 to {MOST_PICTURES:,}, got {self.shard_pictures}")
+
+
+class View(NamedTuple):
+    """One caption that every picture gets."""
+
+    name: str
+    kind: str
+    takes_template: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan as read from its folder."""
+
+    folder: Path
+    root: Path
+    source: dict[str, Any]
+    pictures: int
+    pictures_sha256: str
+    has_identities: bool
+    texts: Texts
+    engine: Choice
+    settings: Settings
+    fingerprint: str
+
+    @cached_property
+    def views(self) -> tuple[View, ...]:
+        """Captions of each picture, in order."""
+        return tuple(
+            View(f"{kind}-{number}", kind, self.texts.takes_template(kind))
+            for kind, count in self.settings.captions.items()
+            for number in range(count)
+        )
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.pictures // self.settings.shard_pictures)
+
+    @property
+    def requests(self) -> int:
+        """Number of captions."""
+        return self.pictures * len(self.views)
+
+    @cached_property
+    def listing(self) -> pa.Table:
+        """The mapped listing."""
+        return open_listing(self.folder / PICTURES)
+
+    def entries(self, shard: int) -> list[Entry]:
+        """The pictures of one shard."""
+        size = self.settings.shard_pictures
+        columns = self.listing.slice(shard * size, size).to_pydict()
+        return [Entry(*row) for row in zip(columns["picture"], columns["identity"], strict=True)]
+
+    def shard_requests(self, shard: int) -> int:
+        """Number of captions of one shard."""
+        size = self.settings.shard_pictures
+        return max(0, min(size, self.pictures - shard * size)) * len(self.views)
+
+    def make_request(self, picture: str, view: View, attempt: int, root: Path) -> CaptionRequest:
+        """One attempt at one caption: depends on nothing but the plan and these."""
+        seed = self.settings.seed
+        template = None
+        if view.takes_template:
+            template = draw_template(seed, picture, view.name, attempt, len(self.texts.templates))
+        return CaptionRequest(
+            picture=picture,
+            path=root / picture,
+            view=view.name,
+            instruction=self.texts.instruct(view.kind, template),
+            template=template,
+            style=None,
+            seed=draw_seed(seed, picture, view.name, attempt),
+            attempt=attempt,
+        )
+
+
+def write_plan(
+    folder: Path,
+    source: Source,
+    texts: Texts,
+    engine: Choice,
+    settings: Settings,
+    *,
+    images: int | None = None,
+) -> Plan:
+    """Write a new plan; `plan.json` comes last. Raises UserError where there is one already."""
+    if (folder / PLAN).exists():
+        raise ConfigError(f"{folder}: holds a plan already, and a plan never changes; choose another folder")
+    unknown = next((kind for kind in settings.captions if kind not in texts.instructions), None)
+    if unknown is not None:
+        raise ConfigError(f"captions: '{unknown}' is no kind; known: {', '.join(texts.instructions)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures, has_identities = write_listing(folder / PICTURES, source, images, settings.seed)
+    if not pictures:
+        raise DataError(f"{source.root}: holds no picture")
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "root": str(source.root),
+        "source": dict(source.words),
+        "pictures": pictures,
+        "pictures_sha256": hash_file(folder / PICTURES),
+        "has_identities": has_identities,
+        "instructions": {kind: texts.instructions[kind] for kind in settings.captions},
+        "templates": list(texts.templates),
+        "engine": plain_value(engine),
+        "settings": plain_value(settings),
+    }
+    content["fingerprint"] = hash_content(content)
+    write_whole(folder / PLAN, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return read_plan(folder)
+
+
+def hash_content(content: dict[str, Any]) -> str:
+    """The fingerprint of a plan."""
+    rest = {key: value for key, value in content.items() if key != "fingerprint"}
+    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()[:16]
+
+
+def read_plan(folder: Path) -> Plan:
+    """A plan from its folder. Raises DataError in one line if it is none or was changed by hand."""
+    path = folder / PLAN
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder}: holds no {PLAN}; `tpr caption plan` makes a plan") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{path}: is not a plan of format {FORMAT}; make a new plan")
+    if content.get("fingerprint") != hash_content(content):
+        raise DataError(f"{path}: was changed after it was written; a plan never changes, make a new one")
+    return _build_plan(folder, content)
+
+
+def _build_plan(folder: Path, content: dict[str, Any]) -> Plan:
+    options = dict(content["engine"])
+    try:
+        settings = build_options(Settings, content["settings"], TABLES, "settings")
+        engine = choose_engine(options.pop("name"), options)
+    except UserError as error:
+        raise DataError(f"{folder / PLAN}: {error}") from None
+    return Plan(
+        folder=folder,
+        root=Path(content["root"]),
+        source=content["source"],
+        pictures=content["pictures"],
+        pictures_sha256=content["pictures_sha256"],
+        has_identities=content["has_identities"],
+        texts=Texts(content["instructions"], tuple(content["templates"])),
+        engine=engine,
+        settings=settings,
+        fingerprint=content["fingerprint"],
+    )
+
+
+def choose_engine(name: str, options: dict[str, Any]) -> Choice:
+    """An engine of the table with typed options. Raises ConfigError."""
+    if name not in ENGINES:
+        raise ConfigError(f"engine: '{name}' is not known; known: {', '.join(ENGINES)}")
+    return Choice(name, build_options(ENGINES[name].Options, options, TABLES, name))
+
+
+def check_listing(plan: Plan) -> None:
+    """Raise DataError if the listing is not the one that the plan was made with."""
+    path = plan.folder / PICTURES
+    if not path.is_file() or hash_file(path) != plan.pictures_sha256:
+        raise DataError(f"{path}: is not the listing that the plan was made with; make a new plan")
