@@ -137,9 +137,9 @@ def test_the_division_into_clean_and_noisy_pairs_survives_a_cut(tmp_path, cut, r
 
 
 def count_calls(function, calls):
-    def call(*arguments):
+    def call(*arguments, **named):
         calls.append(arguments)
-        return function(*arguments)
+        return function(*arguments, **named)
 
     return call
 
