@@ -29,7 +29,7 @@ from tpr.data.samplers import IdentitySampler, Sampler, ShuffledSampler
 from tpr.data.sender import Sender, as_tensor
 from tpr.data.token_cache import corpus_tokens
 from tpr.data.transforms import DeviceTransform, normalise_pixels
-from tpr.data.views import NOT_AUGMENTED, Arrays, PictureReader, TrainingSamples, Views
+from tpr.data.views import Arrays, PictureReader, TrainingSamples, Views
 from tpr.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -90,10 +90,7 @@ class TrainLoader:
         self.world = distributed.world_size() if world is None else world
         self.skipped = 0
         """Pictures of this rank that could not be read and were replaced by a neighbour."""
-        self._transform = {
-            augment: DeviceTransform(data.augment if augment else NOT_AUGMENTED, seed=seed)
-            for augment in (True, False)
-        }
+        self._transform = DeviceTransform(data.augment, seed=seed)
         self._sender = Sender(torch.device(device))
         self._workers = Workers(partial(read_step, self.samples), workers, self._sender.device)
 
@@ -119,9 +116,10 @@ class TrainLoader:
                 logger.warning("%s; a neighbour takes its place", line)
             self.skipped += len(work.skipped)
             batch = self._sender.send(work.entries)
-            if "images" in batch:
-                transform = self._transform[augment]
-                batch["images"] = transform(batch["images"], batch["sample_index"], epoch=number)
+            if "images" in batch and augment:
+                batch["images"] = self._transform(batch["images"], batch["sample_index"], epoch=number)
+            elif "images" in batch:
+                batch["images"] = normalise_pixels(batch["images"])
             if "plain_images" in batch:
                 batch["plain_images"] = normalise_pixels(batch["plain_images"])
             yield batch
