@@ -21,13 +21,11 @@ IN_THE_QUICK_TESTS = "configs/mllm4text/pretrain_1m.yaml"
 ONE_OF_EACH_KIND = [
     "configs/irra/cuhk_pedes.yaml",
     "configs/mllm4text/pretrain_100k.yaml",
-    "configs/mllm4text/pretrain_100k_equal.yaml",
     "configs/mllm4text/pretrain_mals.yaml",
     "configs/mllm4text/finetune_rstpreid.yaml",
     "configs/ham/pretrain_1m.yaml",
     "configs/ham/pretrain_synth_pedes.yaml",
     "configs/ham/finetune_irra_icfg_pedes.yaml",
-    "configs/ham/finetune_rde_rstpreid.yaml",
     "configs/rde/cuhk_pedes_noise50.yaml",
 ]
 """Recipes that differ in more than a data set's name: the quick tests run these without the scripts."""

@@ -77,6 +77,19 @@ CASES = {
     "rde_images": (rde("sdm"), {"unit": "image", "captions_per_image": 2}),
     "rde_empty_rank": (rde("infonce"), {"odd": True}),
 }
+IN_THE_QUICK_TESTS = {
+    "all", "identity_sampler", "image_unit", "empty_rank", "few_patches", "noise_aware", "rde_tal"
+}  # fmt: skip
+GROUPS = {
+    "quick": [case for case in CASES if case in IN_THE_QUICK_TESTS],
+    "slow": [case for case in CASES if case not in IN_THE_QUICK_TESTS],
+}
+RUNS = [
+    pytest.param((group, double), case, marks=[pytest.mark.slow] if group == "slow" else [])
+    for group, cases in GROUPS.items()
+    for double in (True, False)
+    for case in cases
+]
 
 
 def train(folder: Path, case: str, double: bool) -> dict[str, object]:
@@ -106,12 +119,12 @@ def train(folder: Path, case: str, double: bool) -> dict[str, object]:
     return result
 
 
-def train_rank(rank: int, folder: Path, double: bool) -> None:
-    """One of two gloo processes: runs every case and saves what came out."""
+def train_rank(rank: int, folder: Path, group: str, double: bool) -> None:
+    """One of two gloo processes: runs every case of a group and saves what came out."""
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    for case in CASES:
+    for case in GROUPS[group]:
         result = train(folder / "data", case, double)
         if rank == 0:
             torch.save(result, folder / f"{case}.pt")
@@ -119,17 +132,17 @@ def train_rank(rank: int, folder: Path, double: bool) -> None:
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["float64", "float32"])
+@pytest.fixture(scope="module")
 def two_processes(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     make_corpus(folder / "data")
     make_corpus(folder / "data", images=25, captions=1)
-    mp.spawn(train_rank, args=(folder, request.param), nprocs=2)
-    return folder, request.param
+    mp.spawn(train_rank, args=(folder, *request.param), nprocs=2)
+    return folder, request.param[1]
 
 
 @pytest.mark.ddp
-@pytest.mark.parametrize("case", list(CASES))
+@pytest.mark.parametrize(("two_processes", "case"), RUNS, indirect=["two_processes"])
 def test_two_processes_train_what_one_does(two_processes, case):
     folder, double = two_processes
     together = torch.load(folder / f"{case}.pt", weights_only=True)
