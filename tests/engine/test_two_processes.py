@@ -1,6 +1,7 @@
 """One process and two must train the same thing: losses, gradients and parameters after ten steps."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ GROUPS = {
     "slow": [case for case in CASES if case not in IN_THE_QUICK_TESTS],
 }
 RUNS = [
-    pytest.param((group, double), case, marks=[pytest.mark.slow] if group == "slow" else [])
+    pytest.param(group, double, case, marks=[pytest.mark.slow] if group == "slow" else [])
     for group, cases in GROUPS.items()
     for double in (True, False)
     for case in cases
@@ -134,18 +135,24 @@ def train_rank(rank: int, folder: Path, group: str, double: bool) -> None:
 
 
 @pytest.fixture(scope="module")
-def two_processes(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    make_corpus(folder / "data")
-    make_corpus(folder / "data", images=25, captions=1)
-    mp.spawn(train_rank, args=(folder, *request.param), nprocs=2)
-    return folder, request.param[1]
+def train_together(tmp_path_factory):
+    """Folder with what two processes trained of a group: started once per group, not once per case."""
+
+    @cache
+    def train_group(group: str, double: bool) -> Path:
+        folder = tmp_path_factory.mktemp("ranks")
+        make_corpus(folder / "data")
+        make_corpus(folder / "data", images=25, captions=1)
+        mp.spawn(train_rank, args=(folder, group, double), nprocs=2)
+        return folder
+
+    return train_group
 
 
 @pytest.mark.ddp
-@pytest.mark.parametrize(("two_processes", "case"), RUNS, indirect=["two_processes"])
-def test_two_processes_train_what_one_does(two_processes, case):
-    folder, double = two_processes
+@pytest.mark.parametrize(("group", "double", "case"), RUNS)
+def test_two_processes_train_what_one_does(train_together, group, double, case):
+    folder = train_together(group, double)
     together = torch.load(folder / f"{case}.pt", weights_only=True)
     alone = train(folder / "data", case, double)
     steps = STEPS if double else 1

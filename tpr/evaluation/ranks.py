@@ -6,11 +6,11 @@ differently, so scores closer than a margin are compared again in float64: ranks
 float64 sort, whatever the block size, the device or the number of processes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,15 @@ from torch import Tensor
 from tpr.errors import TrainingError
 
 Result = TypeVar("Result")
+Window = tuple[int, npt.NDArray[np.int64]]
+"""Number of a match and the gallery rows near it."""
 
-MARGIN = 1.5e-6
+MARGIN = 2e-6
 """Cosines in float32 that differ by more are ordered right: the largest error measured, over widths of 16 to
-4,096 and vectors of equal signs, is 7e-7."""
+4,096 and vectors of equal signs, is 8.2e-7."""
+CROWDED = 16
+"""Where more than one in so many of all scores lies within a window (a collapsed model, coarse features), a
+float64 product of everything settles them faster than one by one."""
 TIE = 1e-12
 """Scores in float64 that differ by less are equal; equal pictures need not come out equal to the last bit."""
 SLICE_ROWS = 512
@@ -72,6 +77,26 @@ class Gallery:
         return torch.cat(parts)
 
 
+class Found(NamedTuple):
+    """Gallery items whose scores lie close to those of matches."""
+
+    match: Tensor
+    """(M,) number of the match, row by row: row x P + slot."""
+    column: Tensor
+    """(M,) gallery row near it, the match itself included."""
+
+
+class Counted(NamedTuple):
+    """Gallery items by their scores, seen from each match."""
+
+    above: Tensor
+    """(R, P) int64 items above its window."""
+    near: Tensor
+    """(R, P) int64 items within its window."""
+    found: Found | None = None
+    """What lies within the windows of more than one item, where counting came across it."""
+
+
 def unit_scale(features: Tensor, side: str) -> Tensor:
     """(N,) float64 one over the length of each row; raises TrainingError naming rows that are not finite."""
     parts = [torch.linalg.vector_norm(part.double(), dim=1) for part in torch.split(features, SLICE_ROWS)]
@@ -96,20 +121,21 @@ def rank_matches(unit: Tensor, gallery: Gallery, positives: Tensor, valid: Tenso
         scores = gallery.score(unit)
         own = scores.gather(1, positives)
         low, high = own - MARGIN, own + MARGIN
-        above, near = count_between(scores, low, high)
-        unclear = (near > 1) & valid
-        # Many close scores (a collapsed model, coarse features) are settled faster by a float64 product.
-        if 16 * int((near * unclear).sum()) <= scores.numel():
-            return above + 1 + _settle_pairs(scores, unit, gallery, positives, (low, high, unclear))
+        counted = count_between(scores, low, high)
+        unclear = (counted.near > 1) & valid
+        if CROWDED * int((counted.near * unclear).sum()) <= scores.numel():
+            found = counted.found or find_within(scores, low, high, unclear)
+            return counted.above + 1 + _settle_pairs(unit, gallery, positives, unclear, found)
     scores = gallery.score_in_float64(unit)
     own = scores.gather(1, positives)
     low, high = own - TIE, own + TIE
-    above, near = count_between(scores, low, high)
-    return above + 1 + _settle_by_position(scores, positives, (low, high, (near > 1) & valid))
+    counted = count_between(scores, low, high)
+    unclear = (counted.near > 1) & valid
+    return counted.above + 1 + _settle_by_position(scores, positives, (low, high, unclear))
 
 
-def count_between(scores: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """How many scores of the row lie above `high`, and how many in [low, high]; both (R, P) int64.
+def count_between(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
+    """How many scores of a row lie above, and how many within each of its windows [low, high].
 
     scores: (R, G). low, high: (R, P).
     """
@@ -118,7 +144,7 @@ def count_between(scores: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Te
     return count_by_sorting(scores, low, high) if scores.is_cuda else count_by_rows(scores, low, high)
 
 
-def count_by_comparing(scores: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def count_by_comparing(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
     """`count_between` in two passes over the scores per match."""
     # A CPU sums numbers three times as fast as booleans; float32 counts exactly as far as EXACT_IN_FLOAT32.
     is_exact = scores.shape[1] < EXACT_IN_FLOAT32 or scores.dtype == torch.float64
@@ -128,36 +154,47 @@ def count_by_comparing(scores: Tensor, low: Tensor, high: Tensor) -> tuple[Tenso
     above = [torch.gt(scores, high[:, slot, None], out=marks).sum(1) for slot in slots]
     reached = [torch.ge(scores, low[:, slot, None], out=marks).sum(1) for slot in slots]
     counted = torch.stack(above, dim=1).long()
-    return counted, torch.stack(reached, dim=1).long() - counted
+    return Counted(counted, torch.stack(reached, dim=1).long() - counted)
 
 
-def count_by_sorting(scores: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def count_by_sorting(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
     """`count_between` by a sort of the bare values, for many matches."""
     ordered = scores.sort(dim=1).values
     above = scores.shape[1] - torch.searchsorted(ordered, high.contiguous(), right=True)
-    return above, scores.shape[1] - torch.searchsorted(ordered, low.contiguous()) - above
+    return Counted(above, scores.shape[1] - torch.searchsorted(ordered, low.contiguous()) - above)
 
 
-def count_by_rows(scores: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """`count_between` on a CPU for many matches, row by row.
+def count_by_rows(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
+    """`count_between` on a CPU for many matches, row by row; finds what lies within the windows as well.
 
-    Sorts only the bare values that reach the row's lowest match, a few percent of the gallery for a fair
-    model. Numpy lets other threads run while it filters and sorts.
+    Reads and sorts only what reaches the row's lowest match, a part of the gallery for a fair model. Numpy
+    lets other threads run meanwhile.
     """
-    below_low = np.nextafter(low.numpy(), -np.inf, dtype=low.numpy().dtype)
-    bounds = np.concatenate([high.numpy(), below_low], axis=1)
+    values, least, most = scores.numpy(), low.numpy(), high.numpy()
+    bounds = np.concatenate([most, np.nextafter(least, -np.inf, dtype=least.dtype)], axis=1)
     beyond = np.empty(bounds.shape, dtype=np.int64)
-    columns = (scores.numpy(), low.amin(1).numpy(), bounds, beyond)
+    slots = least.shape[1]
 
-    def count_rows(rows: slice) -> None:
-        for row, floor, bound, result in zip(*(column[rows] for column in columns), strict=True):
-            kept = row[row >= floor]
-            kept.sort()
-            result[:] = len(kept) - kept.searchsorted(bound, "right")
+    def count_rows(rows: slice) -> list[Window] | None:
+        windows: list[Window] | None = []
+        for row in range(rows.start, rows.stop):
+            # Numbers of places and not marks: picking by marks takes numpy three times as long.
+            columns = np.flatnonzero(values[row] >= least[row].min())
+            kept = values[row][columns]
+            result = np.subtract(len(kept), np.sort(kept).searchsorted(bounds[row], "right"), out=beyond[row])
+            near = result[slots:] - result[:slots]
+            if windows is None or CROWDED * near.sum() > len(values[row]) + CROWDED * slots:
+                windows = None
+                continue
+            for slot in np.flatnonzero(near > 1).tolist():
+                within = (kept >= least[row, slot]) & (kept <= most[row, slot])
+                windows.append((row * slots + slot, columns[np.flatnonzero(within)]))
+        return windows
 
-    share_among_threads(count_rows, len(scores), scores.shape[1])
+    parts = share_among_threads(count_rows, len(values), scores.shape[1])
     above, reached = torch.from_numpy(beyond).chunk(2, dim=1)
-    return above, reached - above
+    listed = None if any(part is None for part in parts) else list(chain.from_iterable(filter(None, parts)))
+    return Counted(above, reached - above, None if listed is None else join_windows(listed))
 
 
 def share_among_threads(function: Callable[[slice], Result], rows: int, gallery: int) -> list[Result]:
@@ -170,42 +207,52 @@ def share_among_threads(function: Callable[[slice], Result], rows: int, gallery:
         return list(pool.map(function, map(slice, cuts, cuts[1:])))
 
 
-def _settle_pairs(
-    scores: Tensor, unit: Tensor, gallery: Gallery, positives: Tensor, window: tuple[Tensor, Tensor, Tensor]
-) -> Tensor:
-    """(R, P) items within the window that truly come before the match, by float64 scores of those alone."""
-    low, high, unclear = window
-    ahead = torch.zeros_like(positives)
+def find_within(scores: Tensor, low: Tensor, high: Tensor, unclear: Tensor) -> Found:
+    """What lies within the windows [low, high] (R, P) marked by `unclear`."""
     rows, slots = torch.nonzero(unclear, as_tuple=True)
-    step = max(1, scores.numel() // (4 * scores.shape[1]))
-    for row, slot in zip(torch.split(rows, step), torch.split(slots, step), strict=True):
-        pair, column = find_within(scores, row, low[row, slot], high[row, slot])
-        match = positives[row, slot]
-        other = gallery.score_pairs(unit, row[pair], column)
-        gap = other - gallery.score_pairs(unit, row, match)[pair]
-        before = (gap > TIE) | ((gap.abs() <= TIE) & (column < match[pair]))
-        ahead[row, slot] = torch.bincount(pair[before], minlength=len(row))
-    return ahead
-
-
-def find_within(scores: Tensor, row: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """For each of K windows [low, high] on rows of scores: (M,) windows from 0 and (M,) gallery columns."""
+    matches = rows * low.shape[1] + slots
+    least, most = low[rows, slots], high[rows, slots]
     if scores.is_cuda:
-        block = scores[row]
-        window, column = torch.nonzero((block >= low[:, None]) & (block <= high[:, None]), as_tuple=True)
-        return window, column
+        step = max(1, len(scores) // 4)
+        found = [torch.empty(0, 2, dtype=torch.int64, device=scores.device)]
+        for part in torch.split(torch.arange(len(rows), device=scores.device), step):
+            block = scores[rows[part]]
+            places = torch.nonzero((block >= least[part, None]) & (block <= most[part, None]))
+            found.append(torch.stack([matches[part][places[:, 0]], places[:, 1]], dim=1))
+        return Found(*torch.cat(found).unbind(1))
     # One row at a time stays in the cache: a third of the time of the whole block.
-    values, numbers, least, most = scores.numpy(), row.tolist(), low.numpy(), high.numpy()
+    values, numbers, names = scores.numpy(), rows.tolist(), matches.tolist()
+    bounds = list(zip(least.tolist(), most.tolist(), strict=True))
 
-    def find_columns(windows: slice) -> list[npt.NDArray[np.int64]]:
-        bounds = zip(numbers[windows], least[windows], most[windows], strict=True)
-        return [np.flatnonzero((values[n] >= a) & (values[n] <= b)) for n, a, b in bounds]
+    def find_columns(windows: slice) -> list[Window]:
+        own = zip(names[windows], numbers[windows], bounds[windows], strict=True)
+        return [
+            (name, np.flatnonzero((values[row] >= smallest) & (values[row] <= largest)))
+            for name, row, (smallest, largest) in own
+        ]
 
-    parts = share_among_threads(find_columns, len(row), scores.shape[1])
-    found = [np.empty(0, dtype=np.int64), *chain.from_iterable(parts)]
-    counts = [len(columns) for columns in found]
-    windows = np.repeat(np.arange(len(found)) - 1, counts)
-    return torch.from_numpy(windows), torch.from_numpy(np.concatenate(found))
+    parts = share_among_threads(find_columns, len(numbers), scores.shape[1])
+    return join_windows(list(chain.from_iterable(parts)))
+
+
+def join_windows(windows: Sequence[Window]) -> Found:
+    """Windows listed one by one as two columns."""
+    columns = [np.empty(0, dtype=np.int64), *(places for _, places in windows)]
+    names = np.repeat([0, *(name for name, _ in windows)], [len(places) for places in columns])
+    return Found(torch.from_numpy(names), torch.from_numpy(np.concatenate(columns)))
+
+
+def _settle_pairs(unit: Tensor, gallery: Gallery, positives: Tensor, unclear: Tensor, found: Found) -> Tensor:
+    """(R, P) items found near a match that truly come before it, by float64 scores of those alone."""
+    wanted = unclear.flatten()[found.match]
+    match, column = found.match[wanted], found.column[wanted]
+    slots = positives.shape[1]
+    own = torch.zeros(positives.numel(), dtype=unit.dtype, device=unit.device)
+    rows, places = torch.nonzero(unclear, as_tuple=True)
+    own[rows * slots + places] = gallery.score_pairs(unit, rows, positives[rows, places])
+    gap = gallery.score_pairs(unit, match // slots, column) - own[match]
+    before = (gap > TIE) | ((gap.abs() <= TIE) & (column < positives.flatten()[match]))
+    return torch.bincount(match[before], minlength=positives.numel()).view(positives.shape)
 
 
 def _settle_by_position(scores: Tensor, positives: Tensor, window: tuple[Tensor, Tensor, Tensor]) -> Tensor:
