@@ -5,6 +5,7 @@
 #   sh scripts/test.sh --all           with the slow ones, lint and types: what CI runs
 #   sh scripts/test.sh --oldest        the quick tests on the oldest supported libraries, in .venv-oldest
 #   sh scripts/test.sh tests/data -k sampler      anything else goes to pytest
+#   TEST_PROCESSES=0 sh scripts/test.sh           one test after another, in one process
 set -eu
 EXTRAS=dev
 MODE=quick
@@ -20,8 +21,10 @@ case ${1:-} in
 esac
 . "$(dirname -- "$0")/environment.sh"
 cd "$ROOT"
-# Two processes share two cores in the distributed tests: more threads than cores would only wait.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
+# TEST_PROCESSES files of tests run side by side; in collection order, so that the longest do not come last.
+TEST_PROCESSES=${TEST_PROCESSES:-2}
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+set -- -n "$TEST_PROCESSES" --dist loadfile --no-loadscope-reorder "$@"
 if [ "$MODE" = all ]; then
     "$PYTHON_RUN" -m ruff check .
     "$PYTHON_RUN" -m ruff format --check .

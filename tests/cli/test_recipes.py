@@ -17,7 +17,7 @@ RECIPES = sorted(
     for family in ("irra", "mllm4text", "ham", "rde")
     for path in (ROOT / "configs" / family).glob("*.yaml")
 )
-IN_THE_QUICK_TESTS = "configs/mllm4text/pretrain_1m.yaml"
+PUBLISHED = "configs/mllm4text/pretrain_1m.yaml"
 ONE_OF_EACH_KIND = [
     "configs/irra/cuhk_pedes.yaml",
     "configs/mllm4text/pretrain_100k.yaml",
@@ -56,7 +56,7 @@ def check_closing(out: str, recipe: str, output: Path) -> None:
 
 def test_there_are_recipes_of_four_families() -> None:
     assert len(RECIPES) >= 25
-    assert {IN_THE_QUICK_TESTS, *ONE_OF_EACH_KIND} <= set(RECIPES)
+    assert {PUBLISHED, *ONE_OF_EACH_KIND} <= set(RECIPES)
 
 
 @pytest.mark.parametrize("recipe", ONE_OF_EACH_KIND)
@@ -68,13 +68,8 @@ def test_a_recipe_takes_two_steps_and_ends_with_its_table(
     check_closing(outcome.out, recipe, tmp_path / "runs")
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        pytest.param(recipe, marks=[] if recipe == IN_THE_QUICK_TESTS else [pytest.mark.slow])
-        for recipe in RECIPES
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_run_sh_takes_a_recipe_two_steps_and_ends_with_its_table(
     recipe: str, tiny_run: list[str], tmp_path: Path
 ) -> None:
@@ -83,7 +78,7 @@ def test_run_sh_takes_a_recipe_two_steps_and_ends_with_its_table(
     check_closing(done.out, recipe, tmp_path / "runs")
 
 
-@pytest.mark.parametrize("recipe", ["pretrain", "mllm4text"])
+@pytest.mark.parametrize("recipe", ["pretrain", pytest.param("mllm4text", marks=pytest.mark.slow)])
 def test_a_drawn_checkpoint_is_fine_tuned_without_a_config(
     recipe: str, type_command: Type, tiny_run: list[str], tmp_path: Path
 ) -> None:
@@ -109,7 +104,7 @@ def test_a_drawn_checkpoint_is_fine_tuned_without_a_config(
     ids="{} processes".format,
 )
 def test_a_recipe_without_data_ends_in_one_line_that_says_what_was_expected_where(processes: str) -> None:
-    done = run_script("run.sh", IN_THE_QUICK_TESTS, "data.root=/nonexistent", NPROC=processes)
+    done = run_script("run.sh", PUBLISHED, "data.root=/nonexistent", NPROC=processes)
     assert done.message == (
         "tpr: data.train[0] 'luperson_mllm': data.root='/nonexistent' is no folder; "
         "set data.root or the environment variable TPR_DATA"

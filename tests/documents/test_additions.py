@@ -17,6 +17,7 @@ import pytest
 from tests.data.small_sets import write_json, write_picture
 from tests.documents.blocks import README, ROOT, Block, blocks_of, inline_commands, section_of, table_rows
 
+pytestmark = pytest.mark.slow
 MOST_LINES = 15
 ADDED = [block for block in blocks_of(README) if block.is_addition]
 SMALL = [

@@ -14,6 +14,7 @@ from tpr.systems.mllm4text import Mllm4TextOptions, NoiseOptions
 from tpr.systems.rde import RdeOptions
 
 LOSSES = {"sdm": 1.0, "id": 1.0, "mlm": 1.0}
+SLOW_CUTS = [(1, 0), (4, 0), (6, 0), (1, 2), (3, 2), (4, 2)]
 
 
 def run_steps(trainer, limit):
@@ -45,9 +46,14 @@ def states_are_equal(one, two):
     return one == two
 
 
-@pytest.mark.parametrize("workers", [0, 2])
 # Four steps make an epoch: the cuts fall inside epochs, at an end, and right after the first step.
-@pytest.mark.parametrize("cut", [1, 3, 4, 6])
+@pytest.mark.parametrize(
+    ("cut", "workers"),
+    [
+        *[(3, 0), (6, 2)],
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_CUTS),
+    ],
+)
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, workers, cut):
     corpus = make_corpus(tmp_path)
     experiment = make_experiment(tmp_path, LOSSES)

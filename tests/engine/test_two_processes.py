@@ -78,15 +78,13 @@ CASES = {
     "rde_images": (rde("sdm"), {"unit": "image", "captions_per_image": 2}),
     "rde_empty_rank": (rde("infonce"), {"odd": True}),
 }
-IN_THE_QUICK_TESTS = {
-    "all", "identity_sampler", "image_unit", "empty_rank", "few_patches", "noise_aware", "rde_tal"
-}  # fmt: skip
+IN_THE_QUICK_TESTS = {"all", "empty_rank", "noise_aware", "rde_tal"}
 GROUPS = {
     "quick": [case for case in CASES if case in IN_THE_QUICK_TESTS],
     "slow": [case for case in CASES if case not in IN_THE_QUICK_TESTS],
 }
 RUNS = [
-    pytest.param(group, double, case, marks=[pytest.mark.slow] if group == "slow" else [])
+    pytest.param(group, double, case, marks=[] if group == "quick" and double else [pytest.mark.slow])
     for group, cases in GROUPS.items()
     for double in (True, False)
     for case in cases

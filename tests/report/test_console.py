@@ -2,6 +2,7 @@ import fcntl
 import io
 import logging
 import os
+import select
 import struct
 import termios
 from collections.abc import Iterator
@@ -128,6 +129,14 @@ def test_durations(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 
+def read_screen(terminal: int, awaited: str) -> str:
+    """What a terminal was sent, up to `awaited`: it arrives in pieces."""
+    text = ""
+    while awaited not in text and select.select([terminal], [], [], 5)[0]:
+        text += os.read(terminal, 65536).decode()
+    return text
+
+
 @pytest.mark.parametrize("columns", [0, 90])
 def test_the_bar_is_drawn_on_a_terminal_whether_or_not_it_tells_its_width(
     columns: int, monkeypatch: pytest.MonkeyPatch
@@ -140,7 +149,7 @@ def test_the_bar_is_drawn_on_a_terminal_whether_or_not_it_tells_its_width(
             progress.advance(40)
             progress.report("epoch 1", loss=0.5, pairs_per_second=20.0)
         screen.flush()
-        text = os.read(ours, 65536).decode()
+        text = read_screen(ours, "pairs/s")
     os.close(ours)
     last = text.rstrip().splitlines()[-1].rpartition("\r")[2]
     assert " 40%|" in last and "40/100" in last and "loss 0.500, 20.0 pairs/s" in last

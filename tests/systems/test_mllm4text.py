@@ -425,6 +425,7 @@ def test_masks_fall_on_planted_noise_as_the_formula_says():
     check_rates(count_masks(system, tokens, range(2, EPOCHS + 2)), tokens, noisy, EPOCHS)
 
 
+@pytest.mark.slow
 @pytest.mark.ddp
 def test_two_processes_mask_what_one_does(tmp_path):
     mp.spawn(mask_on_rank, args=(tmp_path,), nprocs=2)
