@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tpr import __version__, distributed
-from tpr.commands import caption, convert, data, draw, evaluate, options, report, show, train
+from tpr.commands import caption, convert, data, draw, evaluate, options, report, show, style, train
 from tpr.errors import ConfigError, UserError
 from tpr.report.console import configure_logging
 
-COMMANDS = (train, evaluate, report, draw, data, caption, convert, show, options)
+COMMANDS = (train, evaluate, report, draw, data, caption, style, convert, show, options)
 
 
 EXAMPLES = """examples:

@@ -60,6 +60,8 @@ def check_tpr(words: list[str]) -> None:
         assert namespace.arguments
     elif namespace.command == "caption":
         assert namespace.caption_command
+    elif namespace.command == "style":
+        assert namespace.style_command
     elif namespace.command in ("evaluate", "convert"):
         build_experiment(read_tree(ROOT / "configs/irra/cuhk_pedes.yaml", namespace.arguments), TABLES)
     else:

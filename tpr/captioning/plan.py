@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from tpr.captioning.draws import draw_seed, draw_template
+from tpr.captioning.draws import draw_seed, draw_style, draw_template
 from tpr.captioning.engines import ENGINES, CaptionRequest
 from tpr.captioning.filters import FilterOptions
 from tpr.captioning.listing import Entry, Source, hash_file, open_listing, write_listing
@@ -45,6 +45,8 @@ class Settings:
     """How often a caption is asked for before it is a failure."""
     seed: int = 0
     """Seed of every draw."""
+    styles: int = 0
+    """Annotators' styles of the model, from which kinds with {style} draw."""
     shard_pictures: int = 2048
     """Pictures of one shard, which is finished as a whole."""
 
@@ -55,6 +57,8 @@ class Settings:
             )
         if sum(self.captions.values()) > MOST_VIEWS:
             raise ConfigError(f"captions: a picture can have at most {MOST_VIEWS}")
+        if self.styles < 0:
+            raise ConfigError(f"styles must not be negative, got {self.styles}")
         if not 1 <= self.attempts <= 100:
             raise ConfigError(f"attempts must lie in 1 to 100, got {self.attempts}")
         if not 1 <= self.shard_pictures <= MOST_PICTURES:
@@ -67,6 +71,7 @@ class View(NamedTuple):
     name: str
     kind: str
     takes_template: bool
+    takes_style: bool
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class Plan:
     def views(self) -> tuple[View, ...]:
         """Captions of each picture, in order."""
         return tuple(
-            View(f"{kind}-{number}", kind, self.texts.takes_template(kind))
+            View(f"{kind}-{number}", kind, self.texts.takes_template(kind), self.texts.takes_style(kind))
             for kind, count in self.settings.captions.items()
             for number in range(count)
         )
@@ -119,6 +124,14 @@ class Plan:
         size = self.settings.shard_pictures
         return max(0, min(size, self.pictures - shard * size)) * len(self.views)
 
+    def choose_style(self, picture: str, view: View, attempt: int) -> int | None:
+        """The style of one attempt at one caption; None where its kind has none."""
+        if not view.takes_style:
+            return None
+        settings, views = self.settings, self.views
+        place = views.index(view)
+        return draw_style(settings.seed, picture, place, attempt, len(views), settings.styles)
+
     def make_request(self, picture: str, view: View, attempt: int, root: Path) -> CaptionRequest:
         """One attempt at one caption: depends on nothing but the plan and these."""
         seed = self.settings.seed
@@ -131,7 +144,7 @@ class Plan:
             view=view.name,
             instruction=self.texts.instruct(view.kind, template),
             template=template,
-            style=None,
+            style=self.choose_style(picture, view, attempt),
             seed=draw_seed(seed, picture, view.name, attempt),
             attempt=attempt,
         )
@@ -152,6 +165,7 @@ def write_plan(
     unknown = next((kind for kind in settings.captions if kind not in texts.instructions), None)
     if unknown is not None:
         raise ConfigError(f"captions: '{unknown}' is no kind; known: {', '.join(texts.instructions)}")
+    check_styles(texts, settings)
     folder.mkdir(parents=True, exist_ok=True)
     pictures, has_identities = write_listing(folder / PICTURES, source, images, settings.seed)
     if not pictures:
@@ -171,6 +185,17 @@ def write_plan(
     content["fingerprint"] = hash_content(content)
     write_whole(folder / PLAN, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return read_plan(folder)
+
+
+def check_styles(texts: Texts, settings: Settings) -> None:
+    """Raise ConfigError where styles are drawn from none, or are not used."""
+    styled = [kind for kind in settings.captions if texts.takes_style(kind)]
+    if styled and not settings.styles:
+        raise ConfigError(f"captions: '{styled[0]}' needs --styles, the number of styles that the model has")
+    if settings.styles and not styled:
+        raise ConfigError(
+            f"--styles {settings.styles}: no kind of these captions has a {{style}}, as `styled` has"
+        )
 
 
 def hash_content(content: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Instructions and templates, as read from `captions/`: data that a user may edit.
 
-`instructions.yaml` is a mapping {kind: text}; a text with {template} takes one of `templates.txt`.
+`instructions.yaml` is a mapping {kind: text}; a text with {template} takes one of `templates.txt`, one with
+{style} an annotator's style, which is a number for the model and no words.
 """
 
 import re
@@ -15,6 +16,7 @@ from tpr.errors import ConfigError
 SLOTS = ("clothing", "footwear", "hair", "accessory", "belongings")
 SUBJECT = "[person/woman/man]"
 PLACE = "{template}"
+STYLE = "{style}"
 SLOT = re.compile(r"\[(\w+) description\]")
 BRACKETS = re.compile(r"\[[^\]]*\]?")
 KIND = re.compile(r"[a-z][a-z0-9_]*")
@@ -32,9 +34,13 @@ class Texts:
         """Whether this kind of caption is told a template."""
         return PLACE in self.instructions[kind]
 
+    def takes_style(self, kind: str) -> bool:
+        """Whether this kind of caption is written in an annotator's style."""
+        return STYLE in self.instructions[kind]
+
     def instruct(self, kind: str, template: int | None) -> str:
         """The full text for the model."""
-        text = self.instructions[kind]
+        text = " ".join(self.instructions[kind].replace(STYLE, " ").split())
         return text if template is None else text.replace(PLACE, self.templates[template])
 
 

@@ -115,6 +115,7 @@ def _add_plan(commands: Any) -> None:
     )
     plan.add_argument("--attempts", type=int, default=5, help="per caption; default: %(default)s")
     plan.add_argument("--seed", type=int, default=0, help="of every draw; default: %(default)s")
+    plan.add_argument("--styles", type=int, default=0, metavar="N", help="the model's styles; default: none")
     plan.add_argument("--images", type=int, metavar="N", help="so many pictures at random; default: all")
     plan.add_argument("--shard-pictures", type=int, default=2048, metavar="N", help="default: %(default)s")
     plan.add_argument("--texts", type=Path, metavar="FOLDER", help="instructions.yaml and templates.txt")
@@ -158,6 +159,7 @@ def run_plan(namespace: argparse.Namespace) -> int:
         "filters": parse_values(namespace.filters),
         "attempts": namespace.attempts,
         "seed": namespace.seed,
+        "styles": namespace.styles,
         "shard_pictures": namespace.shard_pictures,
     }
     settings = build_options(Settings, options, TABLES)

@@ -124,7 +124,7 @@ class OpenAIServer(Engine):
         if picture is None:
             return unreadable()
         options = self.options
-        body = {
+        body: dict[str, Any] = {
             "model": options.model,
             "messages": server_messages(
                 request.instruction, data_url(picture, options.longest_side, options.jpeg_quality)
@@ -134,6 +134,8 @@ class OpenAIServer(Engine):
             "top_p": options.top_p,
             "max_tokens": options.max_new_tokens,
         }
+        if request.style is not None:
+            body["chat_template_kwargs"] = {"style": request.style}
         try:
             return self.calls.post("/chat/completions", body, read_completion)
         except CallFailed as error:

@@ -93,6 +93,7 @@ class TransformersModel(Engine):
 
     def generate(self, requests: Sequence[CaptionRequest]) -> list[CaptionReply]:
         """Replies in order; prompts that cannot be padded together are answered in groups."""
+        self._check_styles(requests)
         pictures = [open_picture(request.path) for request in requests]
         replies = [unreadable()] * len(requests)
         readable = [
@@ -108,6 +109,7 @@ class TransformersModel(Engine):
                 answers = self._answer(
                     [pictures[row] for row in chunk],
                     [instructions[row] for row in chunk],
+                    [requests[row].style for row in chunk],
                     [requests[row].seed for row in chunk],
                 )
                 for row, reply in zip(chunk, answers, strict=True):
@@ -118,8 +120,20 @@ class TransformersModel(Engine):
     def _is_told(self) -> bool:
         return self.captioner.has_chat or self.options.begin_with_instruction
 
+    def _check_styles(self, requests: Sequence[CaptionRequest]) -> None:
+        highest = max((request.style for request in requests if request.style is not None), default=-1)
+        if highest >= self.captioner.style_count:
+            raise UserError(
+                f"transformers: model={self.options.model} has {self.captioner.style_count:,} styles, the "
+                f"plan draws number {highest:,}; name a model of `tpr style export`, or plan fewer --styles"
+            )
+
     def _answer(
-        self, pictures: list[Any], instructions: list[str | None], seeds: list[int]
+        self,
+        pictures: list[Any],
+        instructions: list[str | None],
+        styles: list[int | None],
+        seeds: list[int],
     ) -> list[CaptionReply]:
         from torch import OutOfMemoryError
 
@@ -136,6 +150,7 @@ class TransformersModel(Engine):
                 pictures,
                 instructions,
                 sampling,
+                styles=styles,
                 max_new_tokens=options.max_new_tokens,
                 repetition_penalty=options.repetition_penalty,
             )

@@ -1,0 +1,168 @@
+"""Styles as tokens of the vocabulary: where they stand, that they work, that nothing else changes."""
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.captioning.test_engines_transformers import SIZES, make_engine
+from tests.captioning.tiny_models import LLAVA_TEMPLATE, VOCABULARY, build_tiny, token
+from tpr.captioning.styles.rows import StyleRows, add_styles, draw_rows, read_rows, set_rows, write_template
+from tpr.errors import UserError
+
+CHAT = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl"]
+TIED = "qwen2_5_vl"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    built = {}
+
+    def find(family):
+        if family not in built:
+            built[family] = build_tiny(family, tmp_path_factory.mktemp("models") / family)
+        return built[family]
+
+    return find
+
+
+def styled(folder, styles=4, tokens=3, seed=0):
+    """A captioner whose styles have random rows, as far from one another as words are."""
+    captioner = make_engine(folder).captioner
+    rows = add_styles(captioner, styles, tokens)
+    set_rows(captioner.model, rows, draw_rows(captioner.model, rows, "normal", seed))
+    return captioner, rows
+
+
+def picture(index=0):
+    height, width = SIZES[index]
+    pixels = torch.randint(0, 255, (height, width, 3), generator=torch.Generator().manual_seed(index))
+    return Image.fromarray(pixels.to(torch.uint8).numpy())
+
+
+def write(captioner, pictures, instructions, styles, length=24):
+    """Greedy texts."""
+    return captioner.answer(
+        pictures, instructions, None, styles=styles, max_new_tokens=length, repetition_penalty=1.0
+    )
+
+
+def test_rows_of_a_style():
+    rows = StyleRows(styles=3000, tokens=10, first=32000)
+    assert list(rows.of(7)) == list(range(32070, 32080))
+    assert list(rows.of(2999)) == list(range(32000 + 29990, 32000 + 30000)) and rows.end == 62000
+    for style in (3000, -1):
+        with pytest.raises(UserError, match="there are 3,000 styles"):
+            rows.of(style)
+
+
+@pytest.mark.parametrize("family", CHAT)
+def test_a_style_stands_right_behind_the_picture(folders, family):
+    captioner, rows = styled(folders(family))
+    plain, told = (
+        captioner.prepare([picture()], ["describe the person"], [style])["input_ids"][0].tolist()
+        for style in (None, 2)
+    )
+    place = next(index for index, number in enumerate(told) if number >= rows.first)
+    assert told[place : place + 3] == list(rows.of(2))
+    assert told[:place] + told[place + 3 :] == plain
+    before = token("<|vision_end|>") if "qwen" in family else token("<image>")
+    assert told[place - 1] == before and told[place + 3] == token("describe")
+
+
+@pytest.mark.parametrize("family", CHAT)
+def test_without_a_style_everything_is_as_it_was(folders, family):
+    pictures, instructions = [picture(0), picture(1)], ["describe", "describe the person"]
+    plain = write(make_engine(folders(family)).captioner, pictures, instructions, None)
+    captioner, _ = styled(folders(family))
+    assert write(captioner, pictures, instructions, None) == plain
+
+
+@pytest.mark.parametrize("family", CHAT)
+def test_styled_texts_do_not_depend_on_their_batch_and_differ(folders, family):
+    captioner, _ = styled(folders(family))
+    pictures = [picture(index) for index in (0, 1, 2, 0)]
+    instructions = ["describe", "describe the person coat", "describe the person", "describe"]
+    styles = [0, 1, None, 3]
+    together = write(captioner, pictures, instructions, styles)
+    alone = [
+        write(captioner, [pictures[row]], [instructions[row]], [styles[row]])[0] for row in range(len(styles))
+    ]
+    assert together == alone
+    assert together[0] != together[3], "two styles of one picture say the same: styles do nothing"
+
+
+def test_tokens_do_what_vectors_in_their_place_would(folders):
+    """HAM puts vectors among the embedded words; a lengthened vocabulary gives the same greedy tokens."""
+    captioner, rows = styled(folders("llava"))
+    model = captioner.model
+    captioner.set_writer(12, 1.0)
+    values = draw_rows(model, rows, "normal", 0)[3:6]
+    plain = captioner.prepare([picture()], ["describe the person"], None)
+    told = captioner.prepare([picture()], ["describe the person"], [1])
+    with torch.inference_mode():
+        words = model.get_input_embeddings()(plain["input_ids"])
+        seen = model.get_image_features(pixel_values=plain["pixel_values"])
+        seen = seen.pooler_output if hasattr(seen, "pooler_output") else seen
+        words[plain["input_ids"] == token("<image>")] = torch.cat(list(seen)).reshape(-1, words.shape[2])
+        place = int((plain["input_ids"][0] == token("<image>")).nonzero()[-1]) + 1
+        spliced = torch.cat([words[:, :place], values[None], words[:, place:]], dim=1)
+        mask = torch.ones(spliced.shape[:2], dtype=torch.long)
+        by_vectors = model.generate(inputs_embeds=spliced, attention_mask=mask)[0].tolist()
+        by_tokens = model.generate(**told)[0, told["input_ids"].shape[1] :].tolist()
+    assert by_tokens == by_vectors
+    assert len(set(by_tokens)) > 2, "a text of one word proves little"
+
+
+def test_styles_are_never_written_and_are_no_scores(folders):
+    captioner, rows = styled(folders(TIED))
+    model = captioner.model
+    head = model.get_output_embeddings().weight
+    assert (head[rows.first :] == 0).all() and (model.get_input_embeddings().weight[rows.first :] != 0).all()
+    assert model.generation_config.suppress_tokens == list(range(rows.first, rows.end))
+    with torch.no_grad():
+        head[rows.first :] = 100 * head[: rows.end - rows.first]
+    texts = write(captioner, [picture()], ["describe"], [0])
+    assert "style" not in texts[0].text
+
+
+def test_rows_that_pad_a_vocabulary_are_taken(folders):
+    captioner = make_engine(folders("llava")).captioner
+    embedding = captioner.model.get_input_embeddings()
+    assert len(embedding.weight) == len(VOCABULARY)
+    captioner.model.resize_token_embeddings(len(VOCABULARY) + 64)
+    rows = add_styles(captioner, 4, 3)
+    assert rows.first == len(VOCABULARY)
+    assert len(captioner.model.get_input_embeddings().weight) == len(VOCABULARY) + 64
+    assert read_rows(captioner.model.config) == rows
+
+
+def test_first_values_are_spread_as_words_are_or_as_hams(folders):
+    captioner = make_engine(folders("llava")).captioner
+    words = captioner.model.get_input_embeddings().weight.std().item()
+    rows = add_styles(captioner, 100, 10)
+    assert draw_rows(captioner.model, rows, "embedding", 0).std().item() == pytest.approx(words, rel=0.05)
+    assert draw_rows(captioner.model, rows, "normal", 0).std().item() == pytest.approx(1.0, rel=0.05)
+    first, again, other = (draw_rows(captioner.model, rows, "normal", seed) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_template_renders_with_and_without_a_style(folders):
+    processor = make_engine(folders("llava")).captioner.processor
+    processor.chat_template = write_template(LLAVA_TEMPLATE + "\n", "<image>", 2)
+    message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "{{ describe }}"}]}]
+    plain = processor.apply_chat_template(message, add_generation_prompt=True)
+    assert plain == "USER : <image> {{ describe }} ASSISTANT :"
+    told = processor.apply_chat_template(message, add_generation_prompt=True, style=3)
+    assert told == "USER : <image><|style_6|><|style_7|> {{ describe }} ASSISTANT :"
+
+
+def test_models_that_cannot_have_styles_are_one_line(folders):
+    with pytest.raises(UserError, match="BlipForConditionalGeneration follows no instructions"):
+        add_styles(make_engine(folders("blip")).captioner, 4, 3)
+    captioner, _ = styled(folders("llava"))
+    with pytest.raises(UserError, match="has styles already"):
+        add_styles(captioner, 4, 3)
+    captioner = make_engine(folders("llava")).captioner
+    captioner.processor.tokenizer.add_tokens(["<|style_2|>"])
+    with pytest.raises(UserError, match="has words such as"):
+        add_styles(captioner, 4, 3)
