@@ -22,7 +22,6 @@ from tpr.config.resolved import plain_value
 from tpr.config.schema import Choice
 from tpr.config.typed import build_options
 from tpr.errors import ConfigError, DataError, UserError
-from tpr.systems import TABLES
 from tpr.whole_files import write_whole
 
 PLAN = "plan.json"
@@ -116,13 +115,22 @@ class Plan:
     def entries(self, shard: int) -> list[Entry]:
         """The pictures of one shard."""
         size = self.settings.shard_pictures
-        columns = self.listing.slice(shard * size, size).to_pydict()
-        return [Entry(*row) for row in zip(columns["picture"], columns["identity"], strict=True)]
+        return [Entry(**row) for row in self.listing.slice(shard * size, size).to_pylist()]
 
     def shard_requests(self, shard: int) -> int:
         """Number of captions of one shard."""
         size = self.settings.shard_pictures
         return max(0, min(size, self.pictures - shard * size)) * len(self.views)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the pictures lie in a packed corpus."""
+        return bool(self.source.get("packed"))
+
+    @property
+    def rephrases(self) -> bool:
+        """Whether captions are rephrased, and no picture is looked at."""
+        return bool(self.source.get("rephrases"))
 
     def choose_style(self, picture: str, view: View, attempt: int) -> int | None:
         """The style of one attempt at one caption; None where its kind has none."""
@@ -132,17 +140,17 @@ class Plan:
         place = views.index(view)
         return draw_style(settings.seed, picture, place, attempt, len(views), settings.styles)
 
-    def make_request(self, picture: str, view: View, attempt: int, root: Path) -> CaptionRequest:
+    def make_request(self, entry: Entry, view: View, attempt: int, root: Path) -> CaptionRequest:
         """One attempt at one caption: depends on nothing but the plan and these."""
-        seed = self.settings.seed
+        seed, picture = self.settings.seed, entry.picture
         template = None
         if view.takes_template:
             template = draw_template(seed, picture, view.name, attempt, len(self.texts.templates))
         return CaptionRequest(
             picture=picture,
-            path=root / picture,
+            path=None if self.rephrases or self.is_packed else root / picture,
             view=view.name,
-            instruction=self.texts.instruct(view.kind, template),
+            instruction=self.texts.instruct(view.kind, template, entry.text),
             template=template,
             style=self.choose_style(picture, view, attempt),
             seed=draw_seed(seed, picture, view.name, attempt),
@@ -162,10 +170,8 @@ def write_plan(
     """Write a new plan; `plan.json` comes last. Raises UserError where there is one already."""
     if (folder / PLAN).exists():
         raise ConfigError(f"{folder}: holds a plan already, and a plan never changes; choose another folder")
-    unknown = next((kind for kind in settings.captions if kind not in texts.instructions), None)
-    if unknown is not None:
-        raise ConfigError(f"captions: '{unknown}' is no kind; known: {', '.join(texts.instructions)}")
-    check_styles(texts, settings)
+    check_kinds(settings, texts, rephrases=bool(source.words.get("rephrases")))
+    check_styles(settings, texts)
     folder.mkdir(parents=True, exist_ok=True)
     pictures, has_identities = write_listing(folder / PICTURES, source, images, settings.seed)
     if not pictures:
@@ -187,7 +193,18 @@ def write_plan(
     return read_plan(folder)
 
 
-def check_styles(texts: Texts, settings: Settings) -> None:
+def check_kinds(settings: Settings, texts: Texts, *, rephrases: bool) -> None:
+    """Raise ConfigError for kinds that are not known or do not fit what is asked about."""
+    for kind in settings.captions:
+        if kind not in texts.instructions:
+            raise ConfigError(f"captions: '{kind}' is no kind; known: {', '.join(texts.instructions)}")
+        if texts.takes_caption(kind) != rephrases:
+            fitting = [name for name in texts.instructions if texts.takes_caption(name) == rephrases]
+            about = "a caption, as --rephrase has" if texts.takes_caption(kind) else "a picture"
+            raise ConfigError(f"captions: '{kind}' asks about {about}; kinds that fit: {', '.join(fitting)}")
+
+
+def check_styles(settings: Settings, texts: Texts) -> None:
     """Raise ConfigError where styles are drawn from none, or are not used."""
     styled = [kind for kind in settings.captions if texts.takes_style(kind)]
     if styled and not settings.styles:
@@ -223,7 +240,7 @@ def read_plan(folder: Path) -> Plan:
 def _build_plan(folder: Path, content: dict[str, Any]) -> Plan:
     options = dict(content["engine"])
     try:
-        settings = build_options(Settings, content["settings"], TABLES, "settings")
+        settings = build_options(Settings, content["settings"], {}, "settings")
         engine = choose_engine(options.pop("name"), options)
     except UserError as error:
         raise DataError(f"{folder / PLAN}: {error}") from None
@@ -245,7 +262,7 @@ def choose_engine(name: str, options: dict[str, Any]) -> Choice:
     """An engine of the table with typed options. Raises ConfigError."""
     if name not in ENGINES:
         raise ConfigError(f"engine: '{name}' is not known; known: {', '.join(ENGINES)}")
-    return Choice(name, build_options(ENGINES[name].Options, options, TABLES, name))
+    return Choice(name, build_options(ENGINES[name].Options, options, {}, name))
 
 
 def check_listing(plan: Plan) -> None:

@@ -24,10 +24,10 @@ from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rewriting import ModelRewriting, read_prompt, rewrite_by_words
 from tpr.captioning.styles.training import LAST, StyleTrainer, read_data
 from tpr.captioning.texts import read_texts
-from tpr.commands.data import parse_values
 from tpr.config.options import describe_options
 from tpr.config.schema import Choice, DataOptions
 from tpr.config.typed import build_options
+from tpr.config.yaml_entries import parse_values
 from tpr.data.adapters import ADAPTERS
 from tpr.errors import ConfigError, DataError, TrainingError
 from tpr.report.console import say

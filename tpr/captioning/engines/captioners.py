@@ -29,6 +29,8 @@ class Captioner(ABC):
 
     has_chat: bool
     """Whether it follows instructions."""
+    sees: bool = True
+    """Whether it is asked about pictures; language models rephrase captions."""
 
     def __init__(self, model: Any, processor: Any, *, is_padded: bool) -> None:
         self.model = model
@@ -240,17 +242,20 @@ class ChatCaptioner(Captioner):
             mean = self.processor.image_processor.image_mean
             red, green, blue = (int(part * 255) for part in mean)
             pictures = [pad_to_square(picture, (red, green, blue)) for picture in pictures]
-        start = self.processor.tokenizer.bos_token
-        has_start = start is not None and prompts[0].startswith(start)
         inputs = self.processor(
             images=pictures,
             text=prompts,
             padding=True,
             return_tensors="pt",
-            add_special_tokens=not has_start,
+            add_special_tokens=not self.begins(prompts[0]),
         )
         # BERT's segments, which some tokenizers add and no model here takes.
         return {name: value for name, value in inputs.items() if name != "token_type_ids"}
+
+    def begins(self, prompt: str) -> bool:
+        """Whether the chat template has written the start token already."""
+        start = self.processor.tokenizer.bos_token
+        return start is not None and prompt.startswith(start)
 
     @property
     def end_tokens(self) -> list[int]:

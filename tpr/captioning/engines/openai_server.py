@@ -120,15 +120,15 @@ class OpenAIServer(Engine):
         self.pool.shutdown(cancel_futures=True)
 
     def _answer(self, request: CaptionRequest) -> CaptionReply:
-        picture = open_picture(request.path)
-        if picture is None:
-            return unreadable()
-        options = self.options
+        options, url = self.options, None
+        if request.has_picture:
+            picture = open_picture(request)
+            if picture is None:
+                return unreadable()
+            url = data_url(picture, options.longest_side, options.jpeg_quality)
         body: dict[str, Any] = {
             "model": options.model,
-            "messages": server_messages(
-                request.instruction, data_url(picture, options.longest_side, options.jpeg_quality)
-            ),
+            "messages": server_messages(request.instruction, url),
             "seed": request.seed,
             "temperature": options.temperature,
             "top_p": options.top_p,

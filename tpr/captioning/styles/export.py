@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from tpr.captioning.engines.transformers_loading import quiet
 from tpr.captioning.styles.model import ROWS
 from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rows import StyleRows, set_rows
@@ -33,8 +34,9 @@ def export_styles(checkpoint: Path, folder: Path, changes: dict[str, Any]) -> St
         raise CheckpointError(f"{checkpoint}: was trained on another model than {options.model}")
     write_trained(captioner.model, rows, state["trained"], str(checkpoint))
     try:
-        captioner.model.save_pretrained(folder)
-        captioner.processor.save_pretrained(folder)
+        with quiet():
+            captioner.model.save_pretrained(folder)
+            captioner.processor.save_pretrained(folder)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from None
     about = {
