@@ -88,7 +88,7 @@ def test_styles_are_recorded_and_depend_on_the_plan_alone(tmp_path: Path, crops:
 
 def test_other_kinds_have_no_style_and_the_mark_is_no_text(tmp_path: Path, crops: Path) -> None:
     plan = make_plan(tmp_path / "plan", crops, captions={"static": 1, "styled": 1}, styles=9)
-    static, styled = (plan.make_request("0001/00_0.jpg", view, 0, crops) for view in plan.views)
+    static, styled = (plan.make_request(plan.entries(0)[0], view, 0, crops) for view in plan.views)
     assert static.style is None and styled.style in range(9)
     assert "{" not in styled.instruction and styled.instruction.startswith("Describe only the person")
 

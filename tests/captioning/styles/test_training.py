@@ -68,9 +68,9 @@ def world(tmp_path_factory):
     return root
 
 
-def make_options(model, root, **changes):
+def make_options(model, folder, **changes):
     values = {
-        "model": str(model), "root": root, "styles": 5, "tokens": TOKENS, "epochs": 2, "batch": 2,
+        "model": str(model), "root": folder, "styles": 5, "tokens": TOKENS, "epochs": 2, "batch": 2,
         "micro_batch": 2, "lr": 0.05, "projector_lr": 0.01, "min_visual_tokens": 8, "max_visual_tokens": 64,
         "device": "cpu", "checkpointing": False, **changes,
     }  # fmt: skip
@@ -131,7 +131,7 @@ def test_only_the_projector_and_rows_of_the_styles_at_hand_move(folders, world, 
 
 @pytest.mark.parametrize("family", CHAT)
 def test_an_exported_folder_writes_what_the_trained_model_writes(folders, world, tmp_path, family):
-    trainer = make_trainer(tmp_path / "run", folders(family), world, epochs=3)
+    trainer = make_trainer(tmp_path / "run", folders(family), world, epochs=3, lr=0.01, projector_lr=1e-3)
     trainer.run()
     captioner = trainer.captioner
     trainer.model.eval()
@@ -151,7 +151,7 @@ def test_an_exported_folder_writes_what_the_trained_model_writes(folders, world,
 
 
 def test_plain_transformers_load_an_exported_folder_and_take_a_style(folders, world, tmp_path):
-    trainer = make_trainer(tmp_path / "run", folders("llava"), world)
+    trainer = make_trainer(tmp_path / "run", folders("llava"), world, lr=0.01, projector_lr=1e-3)
     trainer.run()
     trainer.model.eval()
     export_styles(tmp_path / "run" / LAST, tmp_path / "model", {})
@@ -276,7 +276,7 @@ def test_bad_input_is_one_line(folders, world, tmp_path):
         (folders("llava"), {"root": tmp_path}, DataError, "`root` names the folder"),
         (
             folders("llava"),
-            {"lr": 1e38, "clip": 1e38, "projector_lr": 1e38},
+            {"lr": 1e30, "clip": 1e30, "projector_lr": 1e30},
             UserError,
             "gradient is not finite",
         ),

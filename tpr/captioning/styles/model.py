@@ -77,3 +77,10 @@ def _find_trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     if len(rows) != 1 or not projector:
         raise UserError(f"{type(model).__name__}: found no projector that styles could be taught with")
     return [(ROWS, rows[0]), *projector]
+
+
+def recompute_layers(model: Any) -> None:
+    """Let the backward pass compute each layer again; transformers 5 has another name for it."""
+    is_new = hasattr(model, "activation_checkpointing_enable")
+    name = "activation_checkpointing_enable" if is_new else "gradient_checkpointing_enable"
+    getattr(model, name)({"use_reentrant": False})

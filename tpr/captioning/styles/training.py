@@ -26,7 +26,7 @@ from tpr.captioning.engines.transformers_loading import choose_device, choose_dt
 from tpr.captioning.listing import hash_file
 from tpr.captioning.styles.batches import StyledBatch, make_batch
 from tpr.captioning.styles.examples import Example, read_examples
-from tpr.captioning.styles.model import ROWS, StyledModel, check_extra
+from tpr.captioning.styles.model import ROWS, StyledModel, check_extra, recompute_layers
 from tpr.captioning.styles.options import OF_THE_MACHINE, TrainOptions
 from tpr.captioning.styles.rows import StyleRows, add_styles, draw_rows
 from tpr.config.resolved import plain_value
@@ -84,7 +84,7 @@ class StyleTrainer:
         values = draw_rows(self.captioner.model, self.rows, options.init, options.seed)
         self.model = StyledModel(self.captioner, self.rows, values).to(self.device)
         if options.checkpointing:
-            self.captioner.model.gradient_checkpointing_enable({"use_reentrant": False})
+            recompute_layers(self.captioner.model)
         self.wrapped = wrap(self.model, self.device)
         self.optimizer = torch.optim.AdamW(
             [
