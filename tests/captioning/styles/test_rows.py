@@ -10,7 +10,6 @@ from tpr.captioning.styles.rows import StyleRows, add_styles, draw_rows, read_ro
 from tpr.errors import UserError
 
 CHAT = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl"]
-TIED = "qwen2_5_vl"
 
 
 @pytest.fixture(scope="module")
@@ -121,23 +120,48 @@ def test_tokens_do_what_vectors_in_their_place_would(folders):
     assert len({tuple(text) for text in texts}) > 1 and len(set(sum(texts, []))) > 3
 
 
-def test_styles_are_never_written_and_are_no_scores(folders):
-    captioner, rows = styled(folders(TIED))
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+def test_styles_are_never_written_and_are_no_scores(folders, family):
+    captioner, rows = styled(folders(family))
     model = captioner.model
-    head = model.get_output_embeddings().weight
-    assert (head[rows.first :] == 0).all() and (model.get_input_embeddings().weight[rows.first :] != 0).all()
-    assert model.generation_config.suppress_tokens == list(range(rows.first, rows.end))
+    head, words = (
+        part.weight[rows.first : rows.end]
+        for part in (model.get_output_embeddings(), model.get_input_embeddings())
+    )
+    assert (head == 0).all() and (words != 0).all()
+    size = len(model.get_input_embeddings().weight)
+    assert size == 128 and model.generation_config.suppress_tokens == list(range(rows.first, size))
+    told = write(captioner, [picture()], ["describe"], [0])
     with torch.no_grad():
-        head[rows.first :] = 100 * head[: rows.end - rows.first]
-    texts = write(captioner, [picture()], ["describe"], [0])
-    assert "style" not in texts[0].text
+        head += 100 * model.get_output_embeddings().weight[: len(head)]
+    assert write(captioner, [picture()], ["describe"], [0]) == told
+
+
+def test_words_and_scores_that_were_one_are_two_afterwards(folders, tmp_path):
+    engine = make_engine(folders("qwen2_5_vl"))
+    model = engine.captioner.model
+    model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = True
+    model.set_output_embeddings(torch.nn.Linear(32, len(VOCABULARY), bias=False))
+    model.tie_weights()
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    model.save_pretrained(tmp_path / "tied")
+    engine.captioner.processor.save_pretrained(tmp_path / "tied")
+    plain = write(make_engine(tmp_path / "tied").captioner, [picture()], ["describe"], None)
+    captioner, rows = styled(tmp_path / "tied")
+    assert write(captioner, [picture()], ["describe"], None) == plain
+    told = write(captioner, [picture(), picture(1)], ["describe"] * 2, [0, 1])
+    captioner.model.save_pretrained(tmp_path / "untied")
+    captioner.processor.save_pretrained(tmp_path / "untied")
+    loaded = make_engine(tmp_path / "untied").captioner
+    assert (loaded.model.get_output_embeddings().weight[rows.first :] == 0).all()
+    assert write(loaded, [picture(), picture(1)], ["describe"] * 2, [0, 1]) == told
 
 
 def test_rows_that_pad_a_vocabulary_are_taken(folders):
     captioner = make_engine(folders("llava")).captioner
     embedding = captioner.model.get_input_embeddings()
     assert len(embedding.weight) == len(VOCABULARY)
-    captioner.model.resize_token_embeddings(len(VOCABULARY) + 64)
+    captioner.model.resize_token_embeddings(len(VOCABULARY) + 64, mean_resizing=False)
     rows = add_styles(captioner, 4, 3)
     assert rows.first == len(VOCABULARY)
     assert len(captioner.model.get_input_embeddings().weight) == len(VOCABULARY) + 64

@@ -27,7 +27,8 @@ def export_styles(checkpoint: Path, folder: Path, changes: dict[str, Any]) -> St
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: is not empty; choose another folder")
     state = read_styles(checkpoint)
-    options = build_options(TrainOptions, {**state["options"], **changes}, TABLES, "options")
+    values = {**state["options"], "precision": state["precision"], "device": "cpu", **changes}
+    options = build_options(TrainOptions, values, TABLES)
     rows = StyleRows(**state["rows"])
     captioner, found = load_styled(options, rows.styles)
     if found != rows:

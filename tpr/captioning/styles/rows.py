@@ -16,6 +16,8 @@ from tpr.captioning.engines.captioners import STYLES_KEY, Captioner, ChatCaption
 from tpr.errors import UserError
 
 Init = Literal["embedding", "normal"]
+ROWS_MULTIPLE = 64
+"""Vocabularies are padded to it, since kernels are fastest at round sizes."""
 TEMPLATE = (
     "{{% set styled_prompt %}}{original}{{% endset %}}"
     "{{% if style is defined and style is not none %}}"
@@ -78,7 +80,8 @@ def add_styles(captioner: Captioner, styles: int, tokens: int) -> StyleRows:
     processor.tokenizer.chat_template = processor.chat_template
     setattr(model.config, STYLES_KEY, asdict(rows))
     settings = model.generation_config
-    settings.suppress_tokens = [*(settings.suppress_tokens or []), *range(rows.first, rows.end)]
+    size = len(model.get_input_embeddings().weight)
+    settings.suppress_tokens = [*(settings.suppress_tokens or []), *range(rows.first, size)]
     return rows
 
 
@@ -117,7 +120,7 @@ def _add_tokens(tokenizer: Any, count: int) -> int:
 def _resize(model: Any, rows: StyleRows) -> None:
     """Room for the new rows, all zeros, in and out; words and their scores are untied if they were one."""
     words, scores = model.get_input_embeddings(), model.get_output_embeddings()
-    size = max(len(words.weight), rows.end)
+    size = max(len(words.weight), -(-rows.end // ROWS_MULTIPLE) * ROWS_MULTIPLE)
     with torch.no_grad():
         embedding = nn.Embedding(size, words.weight.shape[1], words.padding_idx)
         embedding.weight = nn.Parameter(_lengthen(words.weight, size, rows.first))

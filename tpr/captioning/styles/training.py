@@ -136,12 +136,12 @@ class StyleTrainer:
 
     def prepare_ahead(self) -> Iterator[list[StyledBatch]]:
         """The steps that are left; a thread reads the next one's pictures meanwhile."""
+        left = range(self.step_number, self.total_steps)
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(self.prepare, self.step_number)
-            for step in range(self.step_number, self.total_steps):
-                parts = waiting.result()
-                if step + 1 < self.total_steps:
-                    waiting = pool.submit(self.prepare, step + 1)
+            waiting = [pool.submit(self.prepare, step) for step in left[:1]]
+            for step in left:
+                parts = waiting.pop().result()
+                waiting = [pool.submit(self.prepare, step + 1)] if step + 1 in left else []
                 yield parts
 
     def run(self) -> None:
@@ -226,6 +226,7 @@ class StyleTrainer:
                 "trained": self.model.copy_trained(),
                 "rows": asdict(self.rows),
                 "options": plain_value(self.options),
+                "precision": "float32" if self.captioner.model.dtype == torch.float32 else "bf16",
                 "data_sha256": hash_file(self.data.path),
                 "optimizer": self.optimizer.state_dict(),
             }
