@@ -22,7 +22,8 @@ from tpr.captioning.styles.features import (
 from tpr.captioning.styles.lexicon import Lexicon, read_lexicon
 from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rewriting import ModelRewriting, read_prompt, rewrite_by_words
-from tpr.captioning.styles.training import LAST, StyleTrainer, read_data
+from tpr.captioning.styles.run_folder import LAST, hold_folder
+from tpr.captioning.styles.training import StyleTrainer, read_data
 from tpr.captioning.texts import read_texts
 from tpr.config.options import describe_options
 from tpr.config.schema import Choice, DataOptions
@@ -186,10 +187,10 @@ def run_train(namespace: argparse.Namespace) -> int:
     if not options.root.is_dir():
         raise DataError(f"root={options.root}: no such folder; it holds what the pictures' paths are below")
     namespace.out.mkdir(parents=True, exist_ok=True)
-    trainer = None
     try:
-        trainer = StyleTrainer(namespace.out, data, options)
-        trainer.run()
+        with hold_folder(namespace.out):
+            trainer = StyleTrainer(namespace.out, data, options)
+            trainer.run()
     except RuntimeError as error:
         if not distributed.is_lost_contact(error):
             raise

@@ -1,13 +1,15 @@
 """Banks of styles, and instruction data in HAM's form: what is written is what is read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.captioning.styles.worlds import make_bank, make_features, write_clip, write_world
-from tpr.captioning.styles.bank import INSTRUCTIONS, STYLES, ClusterOptions
+from tpr.captioning.styles.bank import INSTRUCTIONS, STYLES, ClusterOptions, find_styles
 from tpr.captioning.styles.examples import Example, read_examples
 from tpr.config.typed import build_options
 from tpr.errors import ConfigError, DataError
@@ -59,6 +61,19 @@ def test_the_same_features_give_the_same_bank(tmp_path: Path, features) -> None:
 def test_dbscan_takes_the_place_of_kmeans(tmp_path: Path, features) -> None:
     styles = make_bank(tmp_path / "bank", features, dbscan=True, dbscan_neighbours=3, ups=0)
     assert {style.source for style in styles} == {"dbscan"} and len(styles) > 1
+
+
+def test_sets_can_have_styles_of_their_own(features) -> None:
+    half = ["cuhk_pedes"] * 12 + ["icfg_pedes"] * 12
+    column = pa.array(half).dictionary_encode()
+    two = replace(features, texts=features.texts.set_column(0, "set", column))
+    options = ClusterOptions(kmeans=2, ups=1, ups_members=5, pooled=False)
+    styles = find_styles(two, options)
+    assert [style.source for style in styles] == ["kmeans", "kmeans", "ups"] * 2
+    for number, style in enumerate(styles):
+        assert {half[row] for row in style.rows} == {half[0] if number < 3 else half[-1]}
+    pooled = find_styles(two, replace(options, pooled=True))
+    assert [style.source for style in pooled] == ["kmeans", "kmeans", "ups"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from tpr.captioning.styles.export import export_styles
 from tpr.captioning.styles.model import PROJECTOR, ROWS
 from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rows import add_styles
-from tpr.captioning.styles.training import LAST, LOG, StyleTrainer, rate_factor, read_data
+from tpr.captioning.styles.run_folder import LAST, LOG, cut_log, hold_folder
+from tpr.captioning.styles.training import StyleTrainer, rate_factor, read_data
 from tpr.config.typed import build_options
 from tpr.errors import CheckpointError, ConfigError, DataError, UserError
 
@@ -73,7 +74,7 @@ def make_options(model, folder, **changes):
     values = {
         "model": str(model), "root": folder, "styles": 5, "tokens": TOKENS, "epochs": 2, "batch": 2,
         "micro_batch": 2, "lr": 0.05, "projector_lr": 0.01, "min_visual_tokens": 8, "max_visual_tokens": 64,
-        "device": "cpu", "checkpointing": False, **changes,
+        "device": "cpu", "checkpointing": False, "held_out": 0.0, **changes,
     }  # fmt: skip
     return TrainOptions(**values)
 
@@ -86,6 +87,10 @@ def make_trainer(folder, model, root, **changes):
 
 def trained_of(folder):
     return torch.load(folder / LAST, weights_only=True)["trained"]
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
 
 
 def example(style=1, caption=CAPTIONS[0]):
@@ -174,7 +179,7 @@ def test_plain_transformers_load_an_exported_folder_and_take_a_style(folders, wo
 
 def test_the_loss_falls_and_a_style_says_its_own_words(folders, world, tmp_path):
     make_trainer(tmp_path, folders("llava"), world, epochs=40, batch=4, lr=0.1, log_every_steps=1).run()
-    losses = [json.loads(line)["loss"] for line in (tmp_path / LOG).read_text().splitlines()]
+    losses = [line["loss"] for line in log_of(tmp_path)]
     assert len(losses) == 40 and losses[-1] < 0.6 * losses[0]
 
 
@@ -250,11 +255,58 @@ def train_rank(rank, folder, model, root):
 
 @pytest.mark.ddp
 def test_two_processes_train_what_one_does(folders, world, tmp_path):
-    mp.spawn(train_rank, args=(tmp_path, folders("llava"), world), nprocs=2)
+    # Forked: new processes would spend ten seconds each on importing the libraries.
+    mp.start_processes(train_rank, args=(tmp_path, folders("llava"), world), nprocs=2, start_method="fork")
     make_trainer(tmp_path / "one", folders("llava"), world, batch=3, epochs=1).run()
     one, two = trained_of(tmp_path / "one"), trained_of(tmp_path / "two")
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+
+
+def write_two_habits(root, pictures=12):
+    """Of the same pictures, style 0 always says one thing and style 1 another."""
+    random = np.random.default_rng(0)
+    records = []
+    for number in range(pictures):
+        pixels = random.integers(0, 255, (64, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{number}.png")
+        for style, caption in enumerate(("word1 word2 word3 word4", "word5 word6 word7 word8")):
+            turns = [
+                {"from": "human", "value": "<image>\ndescribe the person"},
+                {"from": "gpt", "value": caption},
+            ]
+            records.append({"image": f"{number}.png", "conversations": turns, "class_id": style})
+    (root / "data.json").write_text(json.dumps(records))
+    return root
+
+
+def test_styles_make_words_of_people_who_were_not_seen_likelier(folders, tmp_path):
+    root = write_two_habits(tmp_path)
+    trainer = make_trainer(
+        tmp_path / "run", folders("llava"), root,
+        styles=2, held_out=0.25, batch=8, micro_batch=8, epochs=16, lr=0.1, projector_lr=1e-3,
+    )  # fmt: skip
+    learned, held = ({e.image for e in part} for part in (trainer.data.examples, trainer.data.held))
+    assert held and not learned & held and len(learned | held) == 12
+    trainer.run()
+    gaps = [line for line in log_of(tmp_path / "run") if "own_style" in line]
+    assert len(gaps) == 16
+    assert gaps[-1]["own_style"] < gaps[0]["own_style"]
+    assert gaps[-1]["own_style"] < gaps[-1]["other_style"] - 1
+
+
+def test_a_log_is_cut_where_a_run_goes_on(tmp_path):
+    (tmp_path / LOG).write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    cut_log(tmp_path, 2)
+    assert log_of(tmp_path) == [{"step": 1}, {"step": 2}]
+
+
+def test_a_second_run_in_a_folder_says_so(tmp_path):
+    busy = pytest.raises(DataError, match="is being trained in by another process")
+    with hold_folder(tmp_path), busy, hold_folder(tmp_path):
+        raise AssertionError("both hold it")
+    with hold_folder(tmp_path):
+        pass
 
 
 def test_another_run_is_not_gone_on_with(folders, world, tmp_path):
@@ -276,6 +328,7 @@ def test_bad_input_is_one_line(folders, world, tmp_path):
         (folders("blip"), {}, UserError, "follows no instructions"),
         (tmp_path / "absent", {}, CheckpointError, "no such folder"),
         (folders("llava"), {"root": tmp_path}, DataError, "`root` names the folder"),
+        (folders("llava"), {"held_out": 1.0}, DataError, "all its pictures are held out"),
         (
             folders("llava"),
             {"lr": 1e30, "clip": 1e30, "projector_lr": 1e30},
@@ -285,11 +338,10 @@ def test_bad_input_is_one_line(folders, world, tmp_path):
     ]
     for number, (model, changes, kind, message) in enumerate(cases):
         options = make_options(model, world, **changes)
-        data = read_data(world / "data.json", options)
         folder = tmp_path / str(number)
         folder.mkdir()
         with pytest.raises(kind, match=message) as caught:
-            StyleTrainer(folder, data, options).run()
+            StyleTrainer(folder, read_data(world / "data.json", options), options).run()
         assert "\n" not in str(caught.value)
 
 

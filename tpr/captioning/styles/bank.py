@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from tpr.captioning.listing import hash_file
 from tpr.captioning.styles.clusters import Metric, Rows, cluster_dbscan, cluster_kmeans, sample_uniformly
-from tpr.captioning.styles.features import StyleFeatures
+from tpr.captioning.styles.features import FloatRows, StyleFeatures
 from tpr.errors import ConfigError
 from tpr.whole_files import open_whole, write_whole
 
@@ -48,6 +48,8 @@ class ClusterOptions:
     """Prototypes are drawn within so many standard deviations of the mean, in each column."""
     ups_metric: Metric = "l2"
     """How nearness to a prototype is measured."""
+    pooled: bool = True
+    """Captions of all sets together; false: so many styles of each set."""
     iterations: int = 100
     """Most iterations of KMeans."""
     seed: int = 0
@@ -81,9 +83,21 @@ class Style(NamedTuple):
 
 
 def find_styles(features: StyleFeatures, options: ClusterOptions) -> list[Style]:
-    """All styles, numbered by their place: KMeans (or DBSCAN) first, then UPS."""
+    """All styles, numbered by their place: KMeans (or DBSCAN) first, then UPS; without `pooled` set by set."""
+    every = np.arange(len(features.features), dtype=np.int64)
+    parts = [every]
+    if not options.pooled:
+        names = np.array(features.texts.column("set").to_pylist())
+        parts = [every[names == name] for name in dict.fromkeys(names.tolist())]
+    return [
+        Style(style.source, part[style.rows])
+        for part in parts
+        for style in _find_among(features.features[part], options)
+    ]
+
+
+def _find_among(rows: FloatRows, options: ClusterOptions) -> list[Style]:
     styles = []
-    rows = features.features
     if options.dbscan:
         groups = cluster_dbscan(rows, distance=options.dbscan_distance, neighbours=options.dbscan_neighbours)
         styles += [Style("dbscan", group) for group in groups]

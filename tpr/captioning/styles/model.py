@@ -1,6 +1,7 @@
 """A captioning model of which only the styles' rows and the projector learn."""
 
 import re
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from tpr.captioning.engines.captioners import ChatCaptioner
-from tpr.captioning.styles.batches import IGNORED
+from tpr.captioning.styles.batches import IGNORED, StyledBatch
 from tpr.captioning.styles.rows import StyleRows
 from tpr.errors import UserError
 
@@ -39,6 +40,17 @@ class StyledModel(nn.Module):
         # A column's scores are of the next token; the styles' own tokens are never written.
         scores = output.logits[:, :-1, : self.rows.first].float()
         return cross_entropy(scores.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+
+    def compute(self, part: StyledBatch, module: nn.Module | None = None) -> Tensor:
+        """Loss of some captions in the run's arithmetic; module: this model as DDP wraps it."""
+        device, dtype = self.trained[ROWS].device, self.model.dtype
+        inputs = {
+            name: value.to(device, dtype if value.is_floating_point() else None)
+            for name, value in part.inputs.items()
+        }
+        with torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext():
+            loss: Tensor = (module or self)(inputs, part.labels.to(device))
+        return loss
 
     def copy_trained(self) -> dict[str, Tensor]:
         """Everything that learns, by name, on the CPU."""

@@ -41,7 +41,9 @@ class TrainOptions:
     clip: float = 1.0
     """Largest gradient norm."""
     seed: int = 42
-    """Seed of first values and of the order of captions."""
+    """Seed of first values, of the order of captions and of the pictures held out."""
+    held_out: float = 0.02
+    """Share of pictures that are not learned from: after each epoch they tell whether styles say anything."""
     longest_caption: int = 256
     """Tokens that are learned of a caption."""
     min_visual_tokens: int = 256
@@ -76,8 +78,9 @@ class TrainOptions:
         for name in ("lr", "projector_lr", "clip"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        if not 0 <= self.warmup <= 1:
-            raise ConfigError(f"warmup must lie in [0, 1], got {self.warmup}")
+        for name in ("warmup", "held_out"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
 
 
 OF_THE_MACHINE = {

@@ -4,7 +4,6 @@ Which captions a step has is a function of (seed, step) alone, so a resumed run 
 have taken.
 """
 
-import json
 import logging
 import math
 import time
@@ -26,19 +25,19 @@ from tpr.captioning.engines.transformers_loading import choose_device, choose_dt
 from tpr.captioning.listing import hash_file
 from tpr.captioning.styles.batches import StyledBatch, make_batch
 from tpr.captioning.styles.examples import Example, read_examples
+from tpr.captioning.styles.gap import hold_out, measure_gap
 from tpr.captioning.styles.model import ROWS, StyledModel, check_extra, recompute_layers
 from tpr.captioning.styles.options import OF_THE_MACHINE, TrainOptions
 from tpr.captioning.styles.rows import StyleRows, add_styles, draw_rows
+from tpr.captioning.styles.run_folder import LAST, append_log, cut_log
 from tpr.config.resolved import plain_value
 from tpr.engine.checkpoint import read_checkpoint_file, write_checkpoint
 from tpr.engine.stopping import Stopping
-from tpr.errors import CheckpointError, ConfigError, TrainingError
+from tpr.errors import CheckpointError, ConfigError, DataError, TrainingError
 from tpr.report.console import format_duration
 
 logger = logging.getLogger(__name__)
 
-LAST = "last.pt"
-LOG = "log.jsonl"
 KIND = "annotator styles"
 BETAS = (0.9, 0.999)
 
@@ -49,6 +48,8 @@ class Data:
 
     path: Path
     examples: list[Example]
+    held: list[Example]
+    """Of pictures that are measured on, not learned from."""
     styles: int
 
 
@@ -103,6 +104,7 @@ class StyleTrainer:
             self.model.load_trained(former["trained"])
             self.optimizer.load_state_dict(former["optimizer"])
             self.step_number = former["step"]
+            cut_log(folder, self.step_number)
             logger.info("%s: going on after step %d of %d", folder / LAST, self.step_number, self.total_steps)
 
     @property
@@ -156,6 +158,8 @@ class StyleTrainer:
                 if is_last or self.step_number % self.options.log_every_steps == 0:
                     self.log(losses)
                     losses = []
+                if self.step_number % self.steps_per_epoch == 0:
+                    self.measure()
                 if is_last or stopping.is_asked() or self.step_number % self.options.save_every_steps == 0:
                     self.save()
                 if stopping.is_asked():
@@ -174,7 +178,7 @@ class StyleTrainer:
             is_last = number == len(parts) - 1
             waits = isinstance(self.wrapped, DistributedDataParallel) and not is_last
             with cast(DistributedDataParallel, self.wrapped).no_sync() if waits else nullcontext():
-                share = self.compute(part) / tokens
+                share = self.model.compute(part, self.wrapped) / tokens
                 # Shares add up over processes, DDP takes the mean of their gradients.
                 (share * distributed.world_size()).sum().backward()  # type: ignore[no-untyped-call]
             total += share.detach()
@@ -188,33 +192,37 @@ class StyleTrainer:
         self.step_number += 1
         return total
 
-    def compute(self, part: StyledBatch) -> Tensor:
-        """Summed loss of some captions in the run's arithmetic."""
-        dtype = self.captioner.model.dtype
-        inputs = {
-            name: value.to(self.device, dtype if value.is_floating_point() else None)
-            for name, value in part.inputs.items()
-        }
-        is_mixed = dtype != torch.float32
-        with torch.autocast(self.device.type, dtype) if is_mixed else nullcontext():
-            loss: Tensor = self.wrapped(inputs, part.labels.to(self.device))
-        return loss
-
     def log(self, losses: list[Tensor]) -> None:
         """One line on the screen and one of JSON."""
         mean = float(distributed.sum_over_ranks(torch.cat(losses)).mean())
         self.steps_since += len(losses)
         rate = self.steps_since / max(time.monotonic() - self.started, 1e-9)
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        if distributed.is_main_rank():
-            line = {"step": self.step_number, "loss": mean, "lr": rates[0], "projector_lr": rates[1]}
-            with (self.folder / LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+        values = {"loss": mean, "lr": rates[0], "projector_lr": rates[1]}
+        append_log(self.folder, self.step_number, values)
         logger.info(
             "step %s of %s  loss %.4f  %.2f captions/s  %s left",
             f"{self.step_number:,}", f"{self.total_steps:,}", mean, rate * self.options.batch,
             format_duration((self.total_steps - self.step_number) / rate),
         )  # fmt: skip
+
+    def measure(self) -> None:
+        """Whether captions that were not learned are likelier in their own style."""
+        options = self.options
+        gap = measure_gap(
+            self.model,
+            self.captioner,
+            self.data.held,
+            root=options.root,
+            part=options.micro_batch,
+            longest_caption=options.longest_caption,
+        )
+        if gap is not None:
+            append_log(self.folder, self.step_number, {"own_style": gap.own, "other_style": gap.other})
+            logger.info(
+                "%s captions held out: loss %.4f in their own style, %.4f in another",
+                f"{gap.captions:,}", gap.own, gap.other,
+            )  # fmt: skip
 
     def save(self) -> None:
         """Write last.pt on the main process."""
@@ -254,7 +262,10 @@ class StyleTrainer:
 def read_data(path: Path, options: TrainOptions) -> Data:
     """The instruction data. Raises DataError."""
     examples, styles = read_examples(path, options.styles)
-    return Data(path, examples, styles)
+    learned, held = hold_out(examples, options.held_out, options.seed)
+    if not learned:
+        raise DataError(f"{path}: all its pictures are held out; lower held_out={options.held_out}")
+    return Data(path, learned, held, styles)
 
 
 def read_styles(path: Path) -> dict[str, Any]:
@@ -284,4 +295,4 @@ def wrap(model: StyledModel, device: torch.device) -> nn.Module:
     if distributed.world_size() == 1:
         return model
     ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
