@@ -83,7 +83,7 @@ class Style(NamedTuple):
 
 
 def find_styles(features: StyleFeatures, options: ClusterOptions) -> list[Style]:
-    """All styles, numbered by their place: KMeans (or DBSCAN) first, then UPS; without `pooled` set by set."""
+    """All styles, numbered by place: KMeans (or DBSCAN) first, then UPS; without `pooled` set by set."""
     every = np.arange(len(features.features), dtype=np.int64)
     parts = [every]
     if not options.pooled:
