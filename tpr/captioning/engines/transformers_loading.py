@@ -73,7 +73,7 @@ def load_captioner(
     place = choose_device(device)
     dtype = choose_dtype(precision, place)
     name, source = find_source(model, revision)
-    with _quiet(), _explained(model):
+    with quiet(), _explained(model):
         settings, _ = transformers.PretrainedConfig.get_config_dict(name, **source)
     family = find_family(model, settings)
     kind = getattr(transformers, family.model, None)
@@ -82,7 +82,7 @@ def load_captioner(
             f"transformers: model={model} needs transformers {family.since} or newer for {family.model}, "
             f"installed is {transformers.__version__}; run `pip install -U transformers`"
         )
-    with _quiet(), _explained(model):
+    with quiet(), _explained(model):
         reader = transformers.AutoProcessor if family.processors else transformers.AutoTokenizer
         processor = reader.from_pretrained(name, trust_remote_code=False, **source)
         network, report = kind.from_pretrained(
@@ -198,7 +198,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The library's progress bars and advice stay off while a folder is read."""
     logs = transformers.utils.logging
     level, had_bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
