@@ -2,6 +2,7 @@ import fcntl
 import io
 import logging
 import os
+import select
 import struct
 import termios
 from collections.abc import Iterator
@@ -140,7 +141,10 @@ def test_the_bar_is_drawn_on_a_terminal_whether_or_not_it_tells_its_width(
             progress.advance(40)
             progress.report("epoch 1", loss=0.5, pairs_per_second=20.0)
         screen.flush()
-        text = os.read(ours, 65536).decode()
+        text = ""
+        # A terminal hands on what was written in pieces, and not at once.
+        while select.select([ours], [], [], 0.2)[0]:
+            text += os.read(ours, 65536).decode()
     os.close(ours)
     last = text.rstrip().splitlines()[-1].rpartition("\r")[2]
     assert " 40%|" in last and "40/100" in last and "loss 0.500, 20.0 pairs/s" in last
