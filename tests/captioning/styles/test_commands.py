@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.captioning.plans import make_crops
@@ -87,13 +88,19 @@ def test_a_plan_with_more_styles_than_the_model_stops_in_one_line(place: Path, t
     assert "has 0 styles, the plan draws number" in line and "`tpr style export`" in line
 
 
-def test_a_language_model_behind_an_engine_rewrites(place: Path, tmp_path: Path, capfd) -> None:
-    words = ("--sets", "cuhk_pedes", "--root", place / "data", "--engine", "echo")
+@pytest.mark.parametrize("engine", ["echo", "transformers"])
+def test_what_a_language_model_says_amiss_word_lists_say(place: Path, tmp_path: Path, capfd, engine) -> None:
+    words = ["--sets", "cuhk_pedes", "--root", place / "data", "--engine", engine]
+    if engine == "transformers":
+        model = build_tiny("llama", tmp_path / "llama")
+        words += ["--engine-options", f"model={model}", "device=cpu", "max_new_tokens=8"]
     encoder = ("--encoder", f"weights={place / 'clip.pt'}", "device=cpu")
     assert type_words("style", "features", tmp_path / "features", *words, *encoder) == 0
-    # Echo's sentences name colours and are not believed: the word lists rewrite.
+    # Echo's sentences name colours, and a tiny model's are far too short: neither is believed.
     assert "24 captions rewritten (24 by words)" in capfd.readouterr().out
-    assert len((tmp_path / "features" / "rewritten.jsonl").read_text().splitlines()) > 1
+    kept = (tmp_path / "features" / "rewritten.jsonl").read_text().splitlines()
+    texts = pq.read_table(tmp_path / "features" / "texts.parquet")
+    assert len(kept) == len(set(texts.column("caption").to_pylist())) > 1
 
 
 BAD_INPUT = [

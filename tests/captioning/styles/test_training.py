@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file
 
+import tpr
 from tests.captioning.test_engines_transformers import make_engine
 from tests.captioning.tiny_models import build_tiny, token
 from tpr.captioning.engines.chat import local_messages, pad_to_square
@@ -29,6 +32,7 @@ from tpr.errors import CheckpointError, ConfigError, DataError, UserError
 
 pytest.importorskip("peft")
 
+PACKAGE = Path(tpr.__file__).parent
 CHAT = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl"]
 CAPTIONS = ("the coat word1 word2", "word3 the person", "word4 word5 word6 word7 word8", "describe word9")
 STYLES = (2, 0, 2, 0)
@@ -213,6 +217,22 @@ def test_a_run_that_goes_on_ends_as_the_uninterrupted_one(folders, world, tmp_pa
     assert all(torch.equal(trained_of(tmp_path / "cut")[name], value) for name, value in whole.items())
 
 
+def test_sigterm_ends_after_the_step_under_way_with_a_checkpoint(folders, world, tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path, folders("llava"), world)
+    step = trainer.step
+
+    def step_and_kill(parts):
+        if trainer.step_number == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(parts)
+
+    monkeypatch.setattr(trainer, "step", step_and_kill)
+    with pytest.raises(SystemExit) as stop:
+        trainer.run()
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert make_trainer(tmp_path, folders("llava"), world).step_number == 2
+
+
 def test_bf16_trains_what_learns_in_float32(folders, world, tmp_path):
     trainer = make_trainer(tmp_path, folders("llava"), world, precision="bf16")
     trainer.run()
@@ -313,6 +333,14 @@ def test_another_run_is_not_gone_on_with(folders, world, tmp_path):
     make_trainer(tmp_path, folders("llava"), world, epochs=1).run()
     with pytest.raises(ConfigError, match="is of a run with epochs=1, lr=0.05; choose another folder"):
         make_trainer(tmp_path, folders("llava"), world, epochs=2, lr=0.1, save_every_steps=7)
+
+
+def test_nothing_imports_peft_but_training():
+    files = [path for path in PACKAGE.rglob("*.py") if "import peft" in path.read_text()]
+    files += [path for path in PACKAGE.rglob("*.py") if "from peft" in path.read_text()]
+    assert [path.name for path in files] == ["model.py"]
+    lines = [line for line in files[0].read_text().splitlines() if "from peft" in line]
+    assert all(line.startswith("    ") for line in lines), "peft is imported inside of a function"
 
 
 def test_a_missing_extra_is_named_before_the_model_is_read(world, tmp_path, monkeypatch):
