@@ -160,8 +160,9 @@ def test_an_exported_folder_writes_what_the_trained_model_writes(folders, world,
     assert len(set(wanted)) > 1
 
 
-def test_plain_transformers_load_an_exported_folder_and_take_a_style(folders, world, tmp_path):
-    trainer = make_trainer(tmp_path / "run", folders("llava"), world, lr=0.01, projector_lr=1e-3)
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+def test_plain_transformers_load_an_exported_folder_and_take_a_style(folders, world, tmp_path, family):
+    trainer = make_trainer(tmp_path / "run", folders(family), world, lr=0.01, projector_lr=1e-3)
     trainer.run()
     trainer.model.eval()
     export_styles(tmp_path / "run" / LAST, tmp_path / "model", {})
@@ -170,12 +171,14 @@ def test_plain_transformers_load_an_exported_folder_and_take_a_style(folders, wo
     prompt = processor.apply_chat_template(
         local_messages("describe the person"), add_generation_prompt=True, style=2
     )
-    square = pad_to_square(Image.open(world / "0.png").convert("RGB"), (122, 116, 104))
-    inputs = processor(images=[square], text=[prompt], return_tensors="pt")
+    picture = Image.open(world / "0.png").convert("RGB")
+    if family == "llava":
+        picture = pad_to_square(picture, (122, 116, 104))
+    inputs = processor(images=[picture], text=[prompt], return_tensors="pt")
     inputs.pop("token_type_ids", None)
     written = model.generate(**inputs, max_new_tokens=24, do_sample=False)[0, inputs["input_ids"].shape[1] :]
     (wanted,) = trainer.captioner.answer(
-        [square], ["describe the person"], None, styles=[2], max_new_tokens=24, repetition_penalty=1.0
+        [picture], ["describe the person"], None, styles=[2], max_new_tokens=24, repetition_penalty=1.0
     )
     assert processor.tokenizer.decode(written, skip_special_tokens=True).startswith(wanted.text)
     assert wanted.text
