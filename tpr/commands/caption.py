@@ -11,7 +11,7 @@ from typing import Any
 from tpr.captioning.engines import ENGINES
 from tpr.captioning.forms import FORMS
 from tpr.data.adapters import ADAPTERS
-from tpr.errors import DataError
+from tpr.errors import explain_disk
 
 EXAMPLES = """examples:
   tpr caption plan crops plans/first --engine echo
@@ -74,10 +74,7 @@ def _run(module: str, name: str, namespace: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        raise DataError(
-            f"{place}{error.strerror or error}; free the disk or unlock the folder, then start again"
-        ) from error
+        raise explain_disk(error) from error
 
 
 def _add_plan(commands: Any) -> None:

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.captioning.styles.worlds import make_bank, make_features, write_clip, write_world
-from tpr.captioning.styles.bank import INSTRUCTIONS, STYLES, ClusterOptions, find_styles
+from tpr.captioning.styles.bank import INSTRUCTIONS, STYLES, find_styles
 from tpr.captioning.styles.examples import Example, read_examples
+from tpr.captioning.styles.options import ClusterOptions
 from tpr.config.typed import build_options
 from tpr.errors import ConfigError, DataError
 

@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.captioning.plans import make_crops
-from tests.captioning.styles.worlds import write_clip, write_world
+from tests.captioning.styles.worlds import make_record, write_clip, write_world
 from tests.captioning.tiny_models import build_tiny
+from tests.data.small_sets import write_json
 from tpr.captioning.plan import read_plan
 from tpr.captioning.shards import read_parts
 from tpr.cli import main
@@ -30,6 +31,7 @@ def place(tmp_path_factory) -> Path:
     write_world(folder / "data")
     write_clip(folder / "clip.pt")
     build_tiny("llava", folder / "llava")
+    write_json(folder / "bank" / "instructions.json", [make_record("a.jpg", "A man waits.", 0)])
     return folder
 
 
@@ -113,6 +115,7 @@ BAD_INPUT = [
      "no such file"),
     (["features", "{tmp}/f", "--sets", "cuhk_pedes", "icfg_pedes", "--options", "a=1"], "takes a single set"),
     (["features", "{tmp}/f", "--sets", "cuhk_pedes", "--texts", "{tmp}"], "words.yaml: cannot be read"),
+    (["train", "{place}/bank", "{tmp}/bad.json/r", "model=x", "root={place}"], "unlock the folder"),
     (["cluster", "{tmp}", "{tmp}/b"], "`tpr style features` makes it"),
     (["cluster", "{tmp}", "{tmp}/b", "kmeans=few"], "kmeans: expected"),
     (["train", "{tmp}", "{tmp}/r", "model=x"], "`tpr style cluster` writes instructions.json"),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.captioning.styles.worlds import make_features, write_clip, write_world
-from tpr.captioning.styles.features import ABOUT, EncoderOptions, encode_texts, read_features
+from tpr.captioning.styles.features import ABOUT, encode_texts, read_features
+from tpr.captioning.styles.options import EncoderOptions
 from tpr.errors import ConfigError, DataError
 from tpr.systems import load_system
 

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import tpr
+from tests.captioning.styles.worlds import make_record
 from tests.captioning.test_engines_transformers import make_engine
 from tests.captioning.tiny_models import build_tiny, token
 from tpr.captioning.engines.chat import local_messages, pad_to_square
@@ -60,14 +61,7 @@ def world(tmp_path_factory):
         pixels = random.integers(0, 255, (96, 40, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(root / f"{number}.png")
     records = [
-        {
-            "image": f"{number}.png",
-            "conversations": [
-                {"from": "human", "value": "<image>\ndescribe the person"},
-                {"from": "gpt", "value": caption},
-            ],
-            "class_id": style,
-        }
+        make_record(f"{number}.png", caption, style)
         for number, (caption, style) in enumerate(zip(CAPTIONS, STYLES, strict=True))
     ]
     (root / "data.json").write_text(json.dumps(records))
@@ -294,11 +288,7 @@ def write_two_habits(root, pictures=12):
         pixels = random.integers(0, 255, (64, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(root / f"{number}.png")
         for style, caption in enumerate(("word1 word2 word3 word4", "word5 word6 word7 word8")):
-            turns = [
-                {"from": "human", "value": "<image>\ndescribe the person"},
-                {"from": "gpt", "value": caption},
-            ]
-            records.append({"image": f"{number}.png", "conversations": turns, "class_id": style})
+            records.append(make_record(f"{number}.png", caption, style))
     (root / "data.json").write_text(json.dumps(records))
     return root
 

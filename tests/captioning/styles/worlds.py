@@ -4,9 +4,10 @@ from pathlib import Path
 
 from tests.data.small_sets import cuhk_record, make_options, write_cuhk
 from tests.systems.small_systems import make_irra
-from tpr.captioning.styles.bank import ClusterOptions, Style, write_bank
-from tpr.captioning.styles.features import EncoderOptions, StyleFeatures, collect_captions, write_features
+from tpr.captioning.styles.bank import Style, write_bank
+from tpr.captioning.styles.features import StyleFeatures, collect_captions, write_features
 from tpr.captioning.styles.lexicon import read_lexicon
+from tpr.captioning.styles.options import ClusterOptions, EncoderOptions
 from tpr.captioning.styles.rewriting import rewrite_by_words
 from tpr.config.schema import Choice
 from tpr.data.adapters import ADAPTERS
@@ -64,3 +65,11 @@ def make_bank(folder: Path, features: StyleFeatures, **options: object) -> list[
     """A few styles of each sort."""
     values = {"kmeans": 3, "ups": 2, "ups_members": 5, **options}
     return write_bank(folder, features, ClusterOptions(**values), "Describe the person.")
+
+
+def make_record(
+    image: str, caption: str, style: int, instruction: str = "describe the person"
+) -> dict[str, object]:
+    """A record of instruction data in HAM's form, without the keys that are never read."""
+    turns = [{"from": "human", "value": f"<image>\n{instruction}"}, {"from": "gpt", "value": caption}]
+    return {"image": image, "conversations": turns, "class_id": style}

@@ -6,7 +6,7 @@ and, written last, `styles.json` with what made them.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tpr.captioning.listing import hash_file
-from tpr.captioning.styles.clusters import Metric, Rows, cluster_dbscan, cluster_kmeans, sample_uniformly
+from tpr.captioning.styles.clusters import Rows, cluster_dbscan, cluster_kmeans, sample_uniformly
 from tpr.captioning.styles.features import FloatRows, StyleFeatures
+from tpr.captioning.styles.options import ClusterOptions
 from tpr.errors import ConfigError
 from tpr.whole_files import open_whole, write_whole
 
@@ -32,47 +33,6 @@ SCHEMA = pa.schema(
 """captions: rows of texts.parquet. examples: the style-only texts nearest to the style's middle."""
 EXAMPLES = 4
 PICTURE = "<image>\n"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClusterOptions:
-    """How many styles, and how they are found."""
-
-    kmeans: int = 1000
-    """Styles by KMeans, which come first; together they hold every caption once."""
-    ups: int = 1000
-    """Styles by uniform prototype sampling."""
-    ups_members: int = 200
-    """Captions of each of these."""
-    ups_reach: float = 7.0
-    """Prototypes are drawn within so many standard deviations of the mean, in each column."""
-    ups_metric: Metric = "l2"
-    """How nearness to a prototype is measured."""
-    pooled: bool = True
-    """Captions of all sets together; false: so many styles of each set."""
-    iterations: int = 100
-    """Most iterations of KMeans."""
-    seed: int = 0
-    """Seed of both."""
-    dbscan: bool = False
-    """DBSCAN in place of KMeans, as ablated; `kmeans` is then not read."""
-    dbscan_distance: float = 0.3
-    """Farthest that neighbours of DBSCAN are apart."""
-    dbscan_neighbours: int = 5
-    """Captions that must be so near for a place to be dense."""
-
-    def __post_init__(self) -> None:
-        for name in ("kmeans", "ups"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("ups_members", "iterations", "dbscan_neighbours"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("ups_reach", "dbscan_distance"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        if not (self.kmeans or self.ups or self.dbscan):
-            raise ConfigError("kmeans=0 ups=0: there would be no style")
 
 
 class Style(NamedTuple):

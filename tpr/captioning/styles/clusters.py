@@ -5,16 +5,15 @@ Source: HAM, CVPR 2025; its code has none of this, and its text was known to us 
 
 import warnings
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from tpr.captioning.styles.options import Metric
 from tpr.errors import ConfigError
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Metric = Literal["l2", "cosine"]
 PROTOTYPES_PER_PASS = 64
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import torch
 
 from tpr.captioning.listing import hash_file
+from tpr.captioning.styles.options import EncoderOptions
 from tpr.captioning.styles.rewriting import Rewritten
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.corpora import load_split
@@ -39,26 +40,6 @@ SCHEMA = pa.schema(
 """One row per caption; image: path below the data root. text: style-only. by: what wrote it."""
 Rewrite = Callable[[Sequence[str]], list[Rewritten]]
 FloatRows = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderOptions:
-    """CLIP's text tower."""
-
-    weights: str = "openai"
-    """A checkpoint of ours, an official CLIP file, or a tag of open_clip for `architecture`."""
-    architecture: str = "ViT-B-16-quickgelu"
-    """open_clip's name of the model that a tag is of."""
-    normalise: bool = True
-    """Features of length one; false: as the tower gives them."""
-    batch: int = 512
-    """Texts of one pass."""
-    device: str = "auto"
-    """Where to compute: auto takes a GPU that torch can see, else a device of torch."""
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ConfigError(f"batch must be at least 1, got {self.batch}")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,77 @@
-"""Options of teaching styles to a captioning model; the defaults are ours, HAM's are in docs/captions.md."""
+"""Options of finding styles and of teaching them to a model; nothing heavy is imported here.
+
+The defaults of training are ours; HAM's are told in docs/captions.md.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tpr.captioning.styles.rows import Init
 from tpr.errors import ConfigError
+
+Init = Literal["embedding", "normal"]
+Metric = Literal["l2", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions:
+    """CLIP's text tower."""
+
+    weights: str = "openai"
+    """A checkpoint of ours, an official CLIP file, or a tag of open_clip for `architecture`."""
+    architecture: str = "ViT-B-16-quickgelu"
+    """open_clip's name of the model that a tag is of."""
+    normalise: bool = True
+    """Features of length one; false: as the tower gives them."""
+    batch: int = 512
+    """Texts of one pass."""
+    device: str = "auto"
+    """Where to compute: auto takes a GPU that torch can see, else a device of torch."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ConfigError(f"batch must be at least 1, got {self.batch}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """How many styles, and how they are found."""
+
+    kmeans: int = 1000
+    """Styles by KMeans, which come first; together they hold every caption once."""
+    ups: int = 1000
+    """Styles by uniform prototype sampling."""
+    ups_members: int = 200
+    """Captions of each of these."""
+    ups_reach: float = 7.0
+    """Prototypes are drawn within so many standard deviations of the mean, in each column."""
+    ups_metric: Metric = "l2"
+    """How nearness to a prototype is measured."""
+    pooled: bool = True
+    """Captions of all sets together; false: so many styles of each set."""
+    iterations: int = 100
+    """Most iterations of KMeans."""
+    seed: int = 0
+    """Seed of both."""
+    dbscan: bool = False
+    """DBSCAN in place of KMeans, as ablated; `kmeans` is then not read."""
+    dbscan_distance: float = 0.3
+    """Farthest that neighbours of DBSCAN are apart."""
+    dbscan_neighbours: int = 5
+    """Captions that must be so near for a place to be dense."""
+
+    def __post_init__(self) -> None:
+        for name in ("kmeans", "ups"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("ups_members", "iterations", "dbscan_neighbours"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("ups_reach", "dbscan_distance"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        if not (self.kmeans or self.ups or self.dbscan):
+            raise ConfigError("kmeans=0 ups=0: there would be no style")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,16 @@ model changes: any engine loads it.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tokenizers import AddedToken
 from torch import Tensor, nn
 
 from tpr.captioning.engines.captioners import STYLES_KEY, Captioner, ChatCaptioner
+from tpr.captioning.styles.options import Init
 from tpr.errors import UserError
 
-Init = Literal["embedding", "normal"]
 ROWS_MULTIPLE = 64
 """Vocabularies are padded to it, since kernels are fastest at round sizes."""
 TEMPLATE = (
