@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.captioning.styles.worlds import make_features, write_clip, write_world
-from tpr.captioning.styles.features import ABOUT, encode_texts, read_features
+from tpr.captioning.styles.features import ABOUT, encode_texts, load_encoder, read_features
 from tpr.captioning.styles.options import EncoderOptions
-from tpr.errors import ConfigError, DataError
+from tpr.data.tokens import tokenize
+from tpr.errors import CheckpointError, ConfigError, DataError
+from tpr.models.clip import ClipOptions, ClipTowers
 from tpr.systems import load_system
 
 
@@ -21,6 +24,10 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("clip") / "clip.pt")
+
+
+def encode(texts, options):
+    return encode_texts(load_encoder(options), texts, options)
 
 
 def test_every_training_caption_has_a_row(tmp_path: Path, root: Path, clip: Path) -> None:
@@ -53,12 +60,41 @@ def test_the_same_again_gives_the_same_bytes(tmp_path: Path, root: Path, clip: P
 def test_features_are_those_of_the_text_tower(clip: Path) -> None:
     texts = ["a person", "the person walks", "a person"]
     options = EncoderOptions(weights=str(clip), device="cpu", batch=1)
-    unit = encode_texts(texts, options)
+    unit = encode(texts, options)
     assert np.allclose(unit, load_system(clip).encode_texts(texts).numpy(), atol=1e-6)
-    raw = encode_texts(texts, EncoderOptions(weights=str(clip), device="cpu", normalise=False))
+    raw = encode(texts, EncoderOptions(weights=str(clip), device="cpu", normalise=False))
     lengths = np.linalg.norm(raw, axis=1, keepdims=True)
     assert not np.allclose(lengths, 1, atol=0.05) and np.allclose(raw / lengths, unit, atol=1e-6)
-    assert encode_texts(["word " * 200], options).shape == (1, 32)
+    assert encode(["word " * 200], options).shape == (1, 32)
+
+
+def test_an_architecture_of_open_clip_can_be_named(tmp_path: Path) -> None:
+    """No file tells its activation: the name decides between GELU and QuickGELU."""
+    torch.manual_seed(0)
+    clip = ClipOptions(architecture="ViT-S-32-alt")
+    towers = ClipTowers(clip, image_size=(224, 224), text_length=77).eval()
+    torch.save(towers.state_dict(), tmp_path / "clip.pt")
+    named, bare = (
+        encode(
+            ["a person"],
+            EncoderOptions(
+                weights=str(tmp_path / "clip.pt"), device="cpu", architecture=name, normalise=False
+            ),
+        )
+        for name in ("ViT-S-32-alt", None)
+    )
+    with torch.inference_mode():
+        wanted = towers.encode_text(tokenize(["a person"])).pooled.numpy()
+    assert np.allclose(named, wanted, atol=1e-6) and not np.allclose(bare, wanted, atol=1e-3)
+
+
+def test_weights_that_cannot_be_had_are_told_under_their_name_here() -> None:
+    with pytest.raises(
+        CheckpointError, match="--encoder weights=nothing: no such file, and ViT-B-16-quickgelu"
+    ):
+        encode(["a person"], EncoderOptions(weights="nothing"))
+    with pytest.raises(ConfigError, match="--encoder architecture: 'ViT-Q' is not known"):
+        encode(["a person"], EncoderOptions(weights="openai", architecture="ViT-Q"))
 
 
 def test_what_is_not_as_written_is_one_line(tmp_path: Path, root: Path, clip: Path) -> None:

@@ -5,6 +5,7 @@ written last, `features.json` with what made them.
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,16 @@ from tpr.config.schema import Choice, DataOptions
 from tpr.data.corpora import load_split
 from tpr.data.corpus import Corpus
 from tpr.data.tokens import tokenize
-from tpr.errors import ConfigError, DataError
+from tpr.errors import CheckpointError, ConfigError, DataError
+from tpr.models.architecture import find_architecture
+from tpr.models.clip import ClipOptions, ClipTowers
+from tpr.models.download import find_weights
+from tpr.models.weights import fit_state, read_checkpoint
+from tpr.systems import load_system
+from tpr.systems.dual_encoder import DualEncoder, take_towers
 from tpr.whole_files import open_whole, write_whole
+
+logger = logging.getLogger(__name__)
 
 TEXTS, FEATURES, ABOUT = "texts.parquet", "features.npy", "features.json"
 SCHEMA = pa.schema(
@@ -38,7 +47,12 @@ SCHEMA = pa.schema(
     ]
 )
 """One row per caption; image: path below the data root. text: style-only. by: what wrote it."""
+DEFAULT_ARCHITECTURE = "ViT-B-16-quickgelu"
+IMAGE_SIZE = (224, 224)
+TEXT_LENGTH = 77
+MINIMUM_SHARE = 0.9
 Rewrite = Callable[[Sequence[str]], list[Rewritten]]
+Encode = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 FloatRows = npt.NDArray[np.float32]
 
 
@@ -86,13 +100,14 @@ def write_features(
     Raises ConfigError where the folder holds features already.
     """
     check_new(folder)
+    encode = load_encoder(options)  # before the rewriting, which may take hours
     folder.mkdir(parents=True, exist_ok=True)
     rewritten = rewrite(captions.column("caption").to_pylist())
     texts = [text for text, _ in rewritten]
     table = captions.append_column("text", pa.array(texts, pa.string()))
     by = pa.array([by for _, by in rewritten], pa.string()).dictionary_encode()
     table = table.append_column("by", by).combine_chunks().cast(SCHEMA)
-    features = encode_texts(texts, options)
+    features = encode_texts(encode, texts, options)
     with open_whole(folder / TEXTS) as file:
         pq.write_table(table, file, compression="zstd")
     with open_whole(folder / FEATURES) as file:
@@ -101,6 +116,7 @@ def write_features(
         **about,
         "captions": len(texts),
         "weights": options.weights,
+        "architecture": options.architecture,
         "normalise": options.normalise,
         "files": {name: hash_file(folder / name) for name in (TEXTS, FEATURES)},
     }
@@ -114,11 +130,10 @@ def check_new(folder: Path) -> None:
         raise ConfigError(f"{folder}: holds style features already; choose another folder")
 
 
-def encode_texts(texts: Sequence[str], options: EncoderOptions) -> FloatRows:
+def encode_texts(encode: Encode, texts: Sequence[str], options: EncoderOptions) -> FloatRows:
     """(N, D) features of the end token in the joint space; long texts are cut. Each distinct text once."""
     distinct = list(dict.fromkeys(texts))
     place = {text: row for row, text in enumerate(distinct)}
-    encode = load_encoder(options)
     parts = [
         encode(distinct[start : start + options.batch]) for start in range(0, len(distinct), options.batch)
     ]
@@ -129,21 +144,17 @@ def encode_texts(texts: Sequence[str], options: EncoderOptions) -> FloatRows:
     return rows
 
 
-def load_encoder(options: EncoderOptions) -> Callable[[Sequence[str]], FloatRows]:
+def load_encoder(options: EncoderOptions) -> Encode:
     """Texts -> (n, D) features, not normalised. Raises UserError for weights that cannot be had."""
-    from tpr.models.clip import ClipOptions
-    from tpr.models.download import find_weights
-    from tpr.systems import load_system
-    from tpr.systems.dual_encoder import DualEncoder
-
-    path = find_weights(ClipOptions(architecture=options.architecture, weights=options.weights))
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    system = load_system(path, device)
-    if not isinstance(system, DualEncoder):
-        raise ConfigError(f"weights={options.weights}: has no text tower of CLIP")
-    towers, length = system.base_model, system.setting.text_length
+    try:
+        towers, length = load_towers(options)
+    except (CheckpointError, ConfigError) as error:
+        # Written for the options of a run; here they go by other names.
+        raise type(error)(str(error).replace("model.", "--encoder ")) from None
+    towers.to(device).eval()
 
     @torch.inference_mode()
     def encode(texts: Sequence[str]) -> FloatRows:
@@ -152,6 +163,23 @@ def load_encoder(options: EncoderOptions) -> Callable[[Sequence[str]], FloatRows
         return rows
 
     return encode
+
+
+def load_towers(options: EncoderOptions) -> tuple[ClipTowers, int]:
+    """CLIP's towers on the CPU and the tokens of a text, as a file says or an architecture of open_clip."""
+    if Path(options.weights).exists() and options.architecture is None:
+        system = load_system(Path(options.weights))
+        if not isinstance(system, DualEncoder):
+            raise CheckpointError(f"{options.weights}: has no text tower of CLIP")
+        return system.base_model, system.setting.text_length
+    clip = ClipOptions(architecture=options.architecture or DEFAULT_ARCHITECTURE, weights=options.weights)
+    find_architecture(clip.architecture)  # an unknown name is told before its weights are looked for
+    path = find_weights(clip)
+    towers = ClipTowers(clip, image_size=IMAGE_SIZE, text_length=TEXT_LENGTH)
+    state = take_towers(DualEncoder.from_official(read_checkpoint(path).state))
+    report = fit_state(towers, state, minimum_share=MINIMUM_SHARE, source=str(path))
+    logger.info("%s: %s", path, report.render())
+    return towers, TEXT_LENGTH
 
 
 def read_features(folder: Path) -> StyleFeatures:

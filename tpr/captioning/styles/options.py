@@ -19,8 +19,8 @@ class EncoderOptions:
 
     weights: str = "openai"
     """A checkpoint of ours, an official CLIP file, or a tag of open_clip for `architecture`."""
-    architecture: str = "ViT-B-16-quickgelu"
-    """open_clip's name of the model that a tag is of."""
+    architecture: str | None = None
+    """open_clip's name of the model; absent: what a file is made for, ViT-B-16-quickgelu for a tag."""
     normalise: bool = True
     """Features of length one; false: as the tower gives them."""
     batch: int = 512
