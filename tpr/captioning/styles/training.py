@@ -4,6 +4,7 @@ Which captions a step has is a function of (seed, step) alone, so a resumed run 
 have taken.
 """
 
+import inspect
 import logging
 import math
 import time
@@ -295,4 +296,8 @@ def wrap(model: StyledModel, device: torch.device) -> nn.Module:
     if distributed.world_size() == 1:
         return model
     ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    # peft keeps the rows' first values as a buffer, which DDP would send around at every step.
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    settings: dict[str, Any] = {name: False, "gradient_as_bucket_view": True, "device_ids": ids}
+    return DistributedDataParallel(model, **settings)
