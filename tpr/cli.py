@@ -1,18 +1,32 @@
-"""The `tpr` command: a table of sub-commands, one small file each in `tpr/commands`."""
+"""The `tpr` command: a table of sub-commands, one small file each in `tpr/commands`.
+
+A command's file is imported when it is chosen: training needs a second of libraries that others do not.
+"""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from tpr import __version__, distributed
-from tpr.commands import caption, convert, data, draw, evaluate, options, report, show, train
+from tpr import __version__, processes
 from tpr.errors import ConfigError, UserError
 from tpr.report.console import configure_logging
 
-COMMANDS = (train, evaluate, report, draw, data, caption, convert, show, options)
-
+COMMANDS = {
+    "train": "train, evaluate and keep the best",
+    "evaluate": "one checkpoint on all named sets",
+    "report": "one table, and curves, over several runs",
+    "draw": "draw the embedded data sets in their published layouts",
+    "data": "check data sets, pack them",
+    "caption": "let a model write captions",
+    "style": "teach annotators' styles to a captioning model",
+    "convert": "an official checkpoint as one of ours",
+    "show": "print each option of a config with its origin",
+    "options": "list every option with its sentence",
+}
+"""What `tpr --help` says of each command, in the words of its own file."""
 
 EXAMPLES = """examples:
   tpr train configs/drawn/pretrain.yaml
@@ -28,8 +42,8 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; `{self.prog} --help` shows what is expected")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; abbreviations of options are refused."""
+def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for a command line; of the command that it names all options, of the others the name."""
     parser = Parser(
         prog="tpr",
         description="Text-based person retrieval: train, evaluate, look.",
@@ -39,8 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tpr {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(subparsers)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    for command, summary in COMMANDS.items():
+        if command == chosen:
+            importlib.import_module(f"tpr.commands.{command}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(command, help=summary)
     return parser
 
 
@@ -50,7 +68,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     argparse fills a list of words only up to the first option and gives back those behind it, as in
     `tpr train --finetune CHECKPOINT optim.lr=1e-4`; they are appended here.
     """
-    parser = build_parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = build_parser(arguments)
     namespace, words = parser.parse_known_args(arguments)
     strange = next((word for word in words if word.startswith("-") or "arguments" not in namespace), None)
     if strange is not None:
@@ -64,12 +83,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake is one line on stderr and exit code 2."""
-    configure_logging(main=distributed.is_speaker())
+    configure_logging(main=processes.is_speaker())
     try:
         namespace = parse(arguments)
         return int(namespace.run(namespace))
     except UserError as error:
-        if distributed.claim_last_word():
+        if processes.claim_last_word():
             sys.stderr.write(f"tpr: {' '.join(str(error).split())}\n")
         return 2
     except BrokenPipeError:

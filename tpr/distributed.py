@@ -16,44 +16,32 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from tpr.processes import claim_last_word, is_main_rank, is_speaker, rank, world_size
 
-def world_size() -> int:
-    """Number of processes of this run."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def rank() -> int:
-    """Number of this process, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+__all__ = [
+    "barrier",
+    "claim_last_word",
+    "cut_share",
+    "gather",
+    "is_lost_contact",
+    "is_main_rank",
+    "is_speaker",
+    "local_rank",
+    "local_slice",
+    "main_rank_first",
+    "rank",
+    "rows_per_rank",
+    "share_object",
+    "start",
+    "stop",
+    "sum_over_ranks",
+    "world_size",
+]
 
 
 def local_rank() -> int:
     """Number of this process on its machine, as torchrun gives it."""
     return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def is_main_rank() -> bool:
-    """True on the one process that speaks and writes."""
-    return rank() == 0
-
-
-def is_speaker() -> bool:
-    """True on the one process that speaks before the processes have met: all find the same mistakes then."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def claim_last_word() -> bool:
-    """True on the first process that asks: it alone says why the run ends.
-
-    What other processes say after it is either the same mistake or that they lost contact.
-    """
-    if not dist.is_initialized():
-        return is_speaker()
-    try:
-        return int(dist.distributed_c10d._get_default_store().add("last_word", 1)) == 1
-    except (RuntimeError, ValueError):
-        # The process that keeps the list is gone: better twice than never.
-        return True
 
 
 def rows_per_rank(total: int) -> list[int]:

@@ -23,3 +23,11 @@ class CheckpointError(UserError):
 
 class TrainingError(UserError):
     """Training cannot go on: non-finite losses, a full disk, a process that died."""
+
+
+def explain_disk(error: OSError) -> DataError:
+    """A full disk or a locked folder, in one line."""
+    place = f"{error.filename}: " if error.filename else ""
+    return DataError(
+        f"{place}{error.strerror or error}; free the disk or unlock the folder, then start again"
+    )

@@ -10,10 +10,11 @@ from PIL import Image
 
 from tpr.captioning.engines import ENGINES, Engine
 from tpr.captioning.listing import folder_source
+from tpr.captioning.lock import hold_lock
 from tpr.captioning.plan import Plan, Settings, choose_engine, write_plan
 from tpr.captioning.shards import read_failures, read_parts
 from tpr.captioning.texts import SHIPPED, read_texts
-from tpr.captioning.worker import Worker, hold_lock
+from tpr.captioning.worker import Worker
 
 COLUMNS = ("file_path", "view", "caption", "template", "seed", "attempt", "identity")
 

@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import time
+from dataclasses import replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -192,6 +193,13 @@ def test_order_is_kept_whatever_each_call_goes_through(server, engine, picture):
     replies = engine.generate(requests)
     assert replies == [CaptionReply(text=f"person {index}!") for index in range(24)]
     assert len(server.calls) == 24 + len(moods)
+
+
+def test_a_style_goes_to_the_chat_template(server, engine, picture):
+    engine.generate([ask(picture, "plain"), replace(ask(picture, "styled"), style=7)])
+    bodies = {words: body for words, _, body in server.calls}
+    assert bodies["styled"]["chat_template_kwargs"] == {"style": 7}
+    assert "chat_template_kwargs" not in bodies["plain"]
 
 
 def test_no_more_calls_are_open_than_asked_for(server, picture):

@@ -200,6 +200,12 @@ def build_blip(folder):
     return save(folder, model, processor)
 
 
+def build_llama(folder):
+    tokenizer = chat_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}USER : {{ m['content'] }} {% endfor %}ASSISTANT :"
+    return save(folder, transformers.LlamaForCausalLM(transformers.LlamaConfig(**TEXT)), tokenizer)
+
+
 BUILDERS = {
     "blip": build_blip,
     "llava": build_llava,
@@ -212,4 +218,4 @@ BUILDERS = {
 def build_tiny(family, folder):
     """The folder of a tiny model, the same for the same family."""
     torch.manual_seed(0)
-    return BUILDERS[family](folder)
+    return {**BUILDERS, "llama": build_llama}[family](folder)

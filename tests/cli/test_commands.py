@@ -1,14 +1,15 @@
 """The command line itself: words in any order, help with examples, mistakes in one line."""
 
+import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.screen import Type
-from tpr.cli import COMMANDS, parse
+from tpr.cli import COMMANDS, build_parser, parse
 from tpr.errors import ConfigError
-
-NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_a_mistake_in_the_words_is_one_line_and_code_2(type_command: Type) -> No
     )
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in NAMES if name != "data")], ids=str)
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS if name != "data")], ids=str)
 def test_help_ends_with_examples_that_can_be_typed(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,3 +88,23 @@ def test_help_of_data_commands_ends_with_examples(command: str, capsys: pytest.C
     for line in lines:
         assert line.startswith(f"  tpr data {command} ")
         parse(line.split()[1:])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
+    assert find_summaries(build_parser([name])) == find_summaries(build_parser([])) == COMMANDS
+
+
+def find_summaries(parser: argparse.ArgumentParser) -> dict[str, str | None]:
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return {choice.dest: choice.help for choice in commands._choices_actions}
+
+
+@pytest.mark.parametrize("words", ["--help", "caption --help", "caption plan --help", "caption run --help"])
+def test_a_command_that_needs_no_network_does_not_wait_for_torch(words: str) -> None:
+    code = (
+        "import sys\nfrom tpr.cli import main\n"
+        f"try:\n    main({words.split()!r})\nexcept SystemExit:\n    pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=60)

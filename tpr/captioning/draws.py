@@ -1,6 +1,7 @@
 """Draws as pure functions of names: the same on every machine, in every order, for every shard size."""
 
 import hashlib
+import math
 
 SEED_BITS = 31
 
@@ -19,3 +20,16 @@ def draw_seed(seed: int, picture: str, view: str, attempt: int) -> int:
 def draw_template(seed: int, picture: str, view: str, attempt: int, count: int) -> int:
     """The template of one attempt at one caption: drawn uniformly, later attempts take the next ones."""
     return (hash_words("template", seed, picture, view) + attempt) % count
+
+
+def draw_style(seed: int, picture: str, view: int, attempt: int, views: int, count: int) -> int:
+    """The style of one attempt at one caption, uniform over pictures; views: captions of a picture.
+
+    The captions of a picture and their attempts walk through the styles in a stride of the picture's own, so
+    that two have the same style only where there are fewer styles than views x attempts.
+    """
+    number = hash_words("style", seed, picture)
+    stride = 1 + (number >> 32) % max(1, count - 1)
+    while math.gcd(stride, count) > 1:
+        stride = stride % count + 1
+    return (number + stride * (view + views * attempt)) % count

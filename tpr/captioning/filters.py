@@ -6,7 +6,9 @@ The bounds on length are HAM's. A reason is a few words that name no picture, so
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
+from tpr.captioning.colours import find_colours
 from tpr.captioning.engines.base import TRUNCATED
 from tpr.errors import ConfigError
 
@@ -33,6 +35,8 @@ FOREIGN_SHARE = 0.1
 """Most letters that may lie outside of ASCII."""
 REPEATS = 3
 REPEATED_WORDS = 6
+LONGEST_REPHRASE = 2
+"""Times as many words as its source that a rephrased caption may have."""
 LETTERS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 
 
@@ -50,6 +54,8 @@ class FilterOptions:
     """Refuse what does not look like English."""
     duplicates: bool = False
     """Accept a caption that the same picture already has."""
+    colours: Literal["keep", "remove", "refuse"] = "keep"
+    """What to do with names of colours, which infrared pictures do not show."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_words <= self.max_words:
@@ -69,8 +75,13 @@ def mend(text: str) -> str:
     return text
 
 
-def find_fault(text: str, options: FilterOptions, others: Collection[str] = ()) -> str | None:
-    """Why a mended text is no caption; None if it is one. others: accepted ones of the same picture."""
+def find_fault(
+    text: str, options: FilterOptions, others: Collection[str] = (), source: str | None = None
+) -> str | None:
+    """Why a mended text is no caption; None if it is one.
+
+    others: accepted ones of the same picture. source: the caption that it rephrases.
+    """
     words = text.split()
     if not words:
         return "empty"
@@ -83,11 +94,13 @@ def find_fault(text: str, options: FilterOptions, others: Collection[str] = ()) 
         return "not English"
     if len(words) < options.min_words:
         return "too short"
-    if len(words) > options.max_words:
+    if len(words) > options.max_words or (source and len(words) > LONGEST_REPHRASE * len(source.split())):
         return "too long"
     if options.full_stop and not text.endswith(ENDS):
         return TRUNCATED
-    return find_repetition(text, words, options, others)
+    if options.colours != "keep" and find_colours(text):
+        return "names a colour"
+    return find_repetition(text, words, options, [*others, source] if source else others)
 
 
 def find_repetition(

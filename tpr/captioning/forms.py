@@ -92,7 +92,8 @@ def write_ham_pedes(merge: Merge) -> dict[str, int]:
 
 def set_folder_remover(plan: Plan) -> Callable[[str], str]:
     """Takes the folder of a published set off its picture paths."""
-    adapter = ADAPTERS.get(str(plan.source.get("set")))
+    source = plan.source.get("of", plan.source)
+    adapter = ADAPTERS.get(str(source.get("set")))
     folders = getattr(adapter, "folders", ())
 
     def shorten(picture: str) -> str:
@@ -103,14 +104,18 @@ def set_folder_remover(plan: Plan) -> Callable[[str], str]:
 
 
 def write_tvi_lfm(merge: Merge) -> dict[str, int]:
-    """LABEL/caption_dict_LABEL.json and, with identities, LABEL/id_caption_map_LABEL.json."""
+    """LABEL/caption_dict_LABEL.json and, with identities, LABEL/id_caption_map_LABEL.json.
+
+    Of rephrased captions LABEL/caption_llm_dict_LABEL.json, which holds them beside their sources.
+    """
     if len(merge.labels) != 1:
         raise ConfigError("tvi_lfm: --labels needs one name, such as Blip_RGB or Blip_IR")
     (label,) = merge.labels
     view = choose_view(merge)
-    names = [f"{label}/caption_dict_{label}.json"]
-    has_identities = merge.plans[0].has_identities
-    if has_identities:
+    plan = merge.plans[0]
+    names = [f"{label}/caption_{'llm_' if plan.rephrases else ''}dict_{label}.json"]
+    has_map = plan.has_identities and not plan.rephrases
+    if has_map:
         names.append(f"{label}/id_caption_map_{label}.json")
     files = claim(merge, names)
     with ExitStack() as stack:
@@ -118,9 +123,12 @@ def write_tvi_lfm(merge: Merge) -> dict[str, int]:
         for entry, captions in merge.pictures():
             text = next((caption.text for caption in captions if caption.view == view), None)
             if text is not None:
-                writer.add(merge.prefix + entry.picture, {"description": text})
+                value = {"description": text}
+                if entry.text is not None:
+                    value = {"description": entry.text, "aug_description": text}
+                writer.add(merge.prefix + entry.picture, value)
     counts = {names[0]: writer.count}
-    if has_identities:
+    if has_map:
         counts[names[1]] = write_identity_map(merge, view, files[names[1]])
     return counts
 
@@ -133,7 +141,9 @@ def choose_view(merge: Merge) -> str:
             raise ConfigError(f"--view: '{merge.view}' is not in the plan; it has {', '.join(names)}")
         return merge.view
     if len(merge.plans) > 1 or len(names) > 1:
-        raise ConfigError(f"tvi_lfm: has one caption per picture; choose with --view of {', '.join(names)}")
+        raise ConfigError(
+            f"there is room for one caption per picture; choose with --view of {', '.join(names)}"
+        )
     return names[0]
 
 

@@ -4,6 +4,7 @@ The first line names plan and shard; a line is [request, attempt, text, failure,
 is what kill -9 or a full disk may leave: it is cut off, and that reply is asked for anew.
 """
 
+import fcntl
 import json
 from pathlib import Path
 from types import TracebackType
@@ -24,9 +25,11 @@ class Journal:
         self.path = path
         self.header = {"plan": plan, "shard": shard}
         self.replies: dict[Key, CaptionReply] = {}
-        length = self._read() if path.exists() else 0
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.file = path.open("ab")
+        # A process that a scheduler took for dead may still be at this shard: wait until it is.
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+        length = self._read()
         self.file.truncate(length)
         if not length:
             self._write([json.dumps(self.header)])

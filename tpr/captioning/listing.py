@@ -1,20 +1,24 @@
 """The pictures of a plan: a memory-mapped Arrow file with one row per picture, in a fixed order.
 
-Columns: picture (path below the root, with forward slashes, each once) and identity (null where unknown).
+Columns: picture (path below the root, with forward slashes, each once), identity (null where unknown), row
+of the picture in a packed corpus (null where it is a file), text to rephrase (null where the picture itself
+is asked about).
 """
 
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
 from tpr.captioning.draws import hash_words
+from tpr.config.resolved import plain_value
 from tpr.config.schema import Choice, DataOptions
+from tpr.config.typed import build_options
+from tpr.data.adapters import ADAPTERS
 from tpr.data.adapters.base import draw_rows
-from tpr.data.corpora import load_split
 from tpr.data.corpus import Corpus
 from tpr.data.sample import Split
 from tpr.errors import DataError
@@ -22,7 +26,12 @@ from tpr.whole_files import open_whole
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 ROWS_PER_BATCH = 16_384
-SCHEMA = pa.schema([("picture", pa.string()), ("identity", pa.int64())])
+COLUMNS = ["image", "identity", "captions"]
+PACKED = "picture"
+"""Column that a packed corpus has."""
+SCHEMA = pa.schema(
+    [("picture", pa.string()), ("identity", pa.int64()), ("row", pa.int64()), ("text", pa.string())]
+)
 
 
 class Entry(NamedTuple):
@@ -30,6 +39,8 @@ class Entry(NamedTuple):
 
     picture: str
     identity: int | None
+    row: int | None = None
+    text: str | None = None
 
 
 class Source(NamedTuple):
@@ -71,26 +82,45 @@ def read_identity(picture: str) -> int:
     return int(number)
 
 
-def adapter_source(choice: Choice, split: Split, root: Path | None) -> Source:
-    """The pictures of one split of a data set, each once."""
+def adapter_source(choice: Choice, split: Split, root: Path | None, *, rephrases: bool = False) -> Source:
+    """The pictures of one split of a data set, each once; rephrases: with their first captions."""
     data = DataOptions(root=root) if root else DataOptions()
-    corpus = load_split(choice, split, data)
-    if "picture" in corpus.table.column_names:
-        raise DataError(f"'{choice.name}' is packed under {data.root}; a plan needs the loose pictures")
-    words = {"set": choice.name, "split": split, "fingerprint": corpus.fingerprint}
-    return Source(data.root.resolve(), words, lambda: walk_corpus(corpus))
+    words: dict[str, Any] = {"set": choice.name, "split": split, "options": plain_value(choice.options)}
+    corpus = load_source(words, data.root)
+    is_packed = PACKED in corpus.table.column_names and not rephrases
+    words |= {"fingerprint": corpus.fingerprint, "packed": is_packed, "rephrases": rephrases}
+    return Source(data.root.resolve(), words, lambda: walk_corpus(corpus, rephrases=rephrases))
 
 
-def walk_corpus(corpus: Corpus) -> Iterator[Entry]:
-    """The pictures of a corpus in its order, with published identities."""
+def load_source(words: Mapping[str, Any], root: Path) -> Corpus:
+    """The corpus that a plan's pictures come from."""
+    # Beside the loader this needs torch, which status and merge do without.
+    from tpr.data.corpora import load_split
+
+    name = str(words["set"])
+    options = build_options(ADAPTERS[name].Options, words["options"], {}, name)
+    return load_split(Choice(name, options), words["split"], DataOptions(root=root))
+
+
+def walk_corpus(corpus: Corpus, *, rephrases: bool) -> Iterator[Entry]:
+    """The pictures of a corpus in its order, with published identities; rephrases: those with a caption."""
     seen: set[int] = set()
-    for batch in corpus.table.select(["image", "identity"]).to_batches(max_chunksize=ROWS_PER_BATCH):
+    is_packed = PACKED in corpus.table.column_names
+    row = -1
+    for batch in corpus.table.select(COLUMNS).to_batches(max_chunksize=ROWS_PER_BATCH):
         columns = batch.to_pydict()
-        for picture, identity in zip(columns["image"], columns["identity"], strict=True):
+        for picture, identity, captions in zip(*(columns[name] for name in COLUMNS), strict=True):
+            row += 1
             key = hash_words(picture)
-            if key not in seen:
-                seen.add(key)
-                yield Entry(picture, identity if corpus.has_identities else None)
+            if key in seen or (rephrases and not captions):
+                continue
+            seen.add(key)
+            yield Entry(
+                picture,
+                identity if corpus.has_identities else None,
+                row if is_packed and not rephrases else None,
+                captions[0] if rephrases else None,
+            )
 
 
 def write_listing(path: Path, source: Source, images: int | None, seed: int) -> tuple[int, bool]:
@@ -128,7 +158,7 @@ def draw_entries(source: Source, count: int, seed: int) -> Iterator[Entry]:
 
 
 def _to_batch(entries: list[Entry]) -> pa.RecordBatch:
-    return pa.record_batch([[e.picture for e in entries], [e.identity for e in entries]], schema=SCHEMA)
+    return pa.RecordBatch.from_pylist([entry._asdict() for entry in entries], schema=SCHEMA)
 
 
 def open_listing(path: Path) -> pa.Table:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from tpr.captioning.draws import draw_seed, draw_template
+from tpr.captioning.draws import draw_seed, draw_style, draw_template
 from tpr.captioning.engines import ENGINES, CaptionRequest
 from tpr.captioning.filters import FilterOptions
 from tpr.captioning.listing import Entry, Source, hash_file, open_listing, write_listing
@@ -22,7 +22,6 @@ from tpr.config.resolved import plain_value
 from tpr.config.schema import Choice
 from tpr.config.typed import build_options
 from tpr.errors import ConfigError, DataError, UserError
-from tpr.systems import TABLES
 from tpr.whole_files import write_whole
 
 PLAN = "plan.json"
@@ -45,6 +44,8 @@ class Settings:
     """How often a caption is asked for before it is a failure."""
     seed: int = 0
     """Seed of every draw."""
+    styles: int = 0
+    """Annotators' styles of the model, from which kinds with {style} draw."""
     shard_pictures: int = 2048
     """Pictures of one shard, which is finished as a whole."""
 
@@ -55,6 +56,8 @@ class Settings:
             )
         if sum(self.captions.values()) > MOST_VIEWS:
             raise ConfigError(f"captions: a picture can have at most {MOST_VIEWS}")
+        if self.styles < 0:
+            raise ConfigError(f"styles must not be negative, got {self.styles}")
         if not 1 <= self.attempts <= 100:
             raise ConfigError(f"attempts must lie in 1 to 100, got {self.attempts}")
         if not 1 <= self.shard_pictures <= MOST_PICTURES:
@@ -67,6 +70,7 @@ class View(NamedTuple):
     name: str
     kind: str
     takes_template: bool
+    takes_style: bool
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Plan:
     def views(self) -> tuple[View, ...]:
         """Captions of each picture, in order."""
         return tuple(
-            View(f"{kind}-{number}", kind, self.texts.takes_template(kind))
+            View(f"{kind}-{number}", kind, self.texts.takes_template(kind), self.texts.takes_style(kind))
             for kind, count in self.settings.captions.items()
             for number in range(count)
         )
@@ -111,27 +115,44 @@ class Plan:
     def entries(self, shard: int) -> list[Entry]:
         """The pictures of one shard."""
         size = self.settings.shard_pictures
-        columns = self.listing.slice(shard * size, size).to_pydict()
-        return [Entry(*row) for row in zip(columns["picture"], columns["identity"], strict=True)]
+        return [Entry(**row) for row in self.listing.slice(shard * size, size).to_pylist()]
 
     def shard_requests(self, shard: int) -> int:
         """Number of captions of one shard."""
         size = self.settings.shard_pictures
         return max(0, min(size, self.pictures - shard * size)) * len(self.views)
 
-    def make_request(self, picture: str, view: View, attempt: int, root: Path) -> CaptionRequest:
+    @property
+    def is_packed(self) -> bool:
+        """Whether the pictures lie in a packed corpus."""
+        return bool(self.source.get("packed"))
+
+    @property
+    def rephrases(self) -> bool:
+        """Whether captions are rephrased, and no picture is looked at."""
+        return bool(self.source.get("rephrases"))
+
+    def choose_style(self, picture: str, view: View, attempt: int) -> int | None:
+        """The style of one attempt at one caption; None where its kind has none."""
+        if not view.takes_style:
+            return None
+        settings, views = self.settings, self.views
+        place = views.index(view)
+        return draw_style(settings.seed, picture, place, attempt, len(views), settings.styles)
+
+    def make_request(self, entry: Entry, view: View, attempt: int, root: Path) -> CaptionRequest:
         """One attempt at one caption: depends on nothing but the plan and these."""
-        seed = self.settings.seed
+        seed, picture = self.settings.seed, entry.picture
         template = None
         if view.takes_template:
             template = draw_template(seed, picture, view.name, attempt, len(self.texts.templates))
         return CaptionRequest(
             picture=picture,
-            path=root / picture,
+            path=None if self.rephrases or self.is_packed else root / picture,
             view=view.name,
-            instruction=self.texts.instruct(view.kind, template),
+            instruction=self.texts.instruct(view.kind, template, entry.text),
             template=template,
-            style=None,
+            style=self.choose_style(picture, view, attempt),
             seed=draw_seed(seed, picture, view.name, attempt),
             attempt=attempt,
         )
@@ -149,9 +170,8 @@ def write_plan(
     """Write a new plan; `plan.json` comes last. Raises UserError where there is one already."""
     if (folder / PLAN).exists():
         raise ConfigError(f"{folder}: holds a plan already, and a plan never changes; choose another folder")
-    unknown = next((kind for kind in settings.captions if kind not in texts.instructions), None)
-    if unknown is not None:
-        raise ConfigError(f"captions: '{unknown}' is no kind; known: {', '.join(texts.instructions)}")
+    check_kinds(settings, texts, rephrases=bool(source.words.get("rephrases")))
+    check_styles(settings, texts)
     folder.mkdir(parents=True, exist_ok=True)
     pictures, has_identities = write_listing(folder / PICTURES, source, images, settings.seed)
     if not pictures:
@@ -171,6 +191,28 @@ def write_plan(
     content["fingerprint"] = hash_content(content)
     write_whole(folder / PLAN, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return read_plan(folder)
+
+
+def check_kinds(settings: Settings, texts: Texts, *, rephrases: bool) -> None:
+    """Raise ConfigError for kinds that are not known or do not fit what is asked about."""
+    for kind in settings.captions:
+        if kind not in texts.instructions:
+            raise ConfigError(f"captions: '{kind}' is no kind; known: {', '.join(texts.instructions)}")
+        if texts.takes_caption(kind) != rephrases:
+            fitting = [name for name in texts.instructions if texts.takes_caption(name) == rephrases]
+            about = "a caption, as --rephrase has" if texts.takes_caption(kind) else "a picture"
+            raise ConfigError(f"captions: '{kind}' asks about {about}; kinds that fit: {', '.join(fitting)}")
+
+
+def check_styles(settings: Settings, texts: Texts) -> None:
+    """Raise ConfigError where styles are drawn from none, or are not used."""
+    styled = [kind for kind in settings.captions if texts.takes_style(kind)]
+    if styled and not settings.styles:
+        raise ConfigError(f"captions: '{styled[0]}' needs --styles, the number of styles that the model has")
+    if settings.styles and not styled:
+        raise ConfigError(
+            f"--styles {settings.styles}: no kind of these captions has a {{style}}, as `styled` has"
+        )
 
 
 def hash_content(content: dict[str, Any]) -> str:
@@ -198,7 +240,7 @@ def read_plan(folder: Path) -> Plan:
 def _build_plan(folder: Path, content: dict[str, Any]) -> Plan:
     options = dict(content["engine"])
     try:
-        settings = build_options(Settings, content["settings"], TABLES, "settings")
+        settings = build_options(Settings, content["settings"], {}, "settings")
         engine = choose_engine(options.pop("name"), options)
     except UserError as error:
         raise DataError(f"{folder / PLAN}: {error}") from None
@@ -220,7 +262,7 @@ def choose_engine(name: str, options: dict[str, Any]) -> Choice:
     """An engine of the table with typed options. Raises ConfigError."""
     if name not in ENGINES:
         raise ConfigError(f"engine: '{name}' is not known; known: {', '.join(ENGINES)}")
-    return Choice(name, build_options(ENGINES[name].Options, options, TABLES, name))
+    return Choice(name, build_options(ENGINES[name].Options, options, {}, name))
 
 
 def check_listing(plan: Plan) -> None:

@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
+from tpr.captioning.lock import is_locked
 from tpr.captioning.plan import Plan
 from tpr.captioning.shards import Marker, read_markers
-from tpr.captioning.worker import is_locked
 
 RECENT = 20
 """Shards that the rate is taken from."""

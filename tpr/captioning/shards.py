@@ -2,12 +2,13 @@
 
 `parts/00042.parquet` has a row per accepted caption, `failures/00042.jsonl` a line per caption that failed,
 `done/00042.json` counts, hashes and provenance. A shard without a marker is not done, whatever else is there.
+Below `again/` lie the same folders for shards whose failures are asked for once more.
 """
 
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,36 @@ def journal_path(plan: Plan, shard: int) -> Path:
     return plan.folder / "work" / f"{shard:05d}.jsonl"
 
 
+def staged(plan: Plan) -> Plan:
+    """The same plan with a folder of its own, for shards that are written aside while the old files count."""
+    return replace(plan, folder=plan.folder / "again")
+
+
+def adopt_staged(plan: Plan, shard: int) -> None:
+    """Let a shard that was written aside take its place; without its marker there it is none.
+
+    May be repeated after a kill at any point: the marker moves last.
+    """
+    aside = staged(plan)
+    if not marker_path(aside, shard).exists():
+        return
+    for find_path in (parts_path, failures_path, marker_path):
+        source = find_path(aside, shard)
+        if source.exists():
+            source.replace(find_path(plan, shard))
+    journal_path(aside, shard).unlink(missing_ok=True)
+
+
+def adopt_all_staged(plan: Plan) -> None:
+    """Finish what a killed retry had begun to move."""
+    for marker in read_markers(staged(plan)):
+        adopt_staged(plan, marker.shard)
+
+
 def write_parts(plan: Plan, shard: int, captions: Sequence[Caption], engine: dict[str, Any]) -> Path:
     """Write the accepted captions whole."""
     path = parts_path(plan, shard)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     kinds = {view.name: view.kind for view in plan.views}
     requests = [caption.request for caption in captions]
     total = len(captions)
@@ -150,7 +177,7 @@ def to_array(values: list[Any], kind: pa.DataType) -> pa.Array:
 def write_failures(plan: Plan, shard: int, failures: Sequence[Failure]) -> Path:
     """Write the failures whole; a file without lines where there are none."""
     path = failures_path(plan, shard)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(failure), ensure_ascii=False) for failure in failures]
     write_whole(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
     return path
@@ -159,7 +186,7 @@ def write_failures(plan: Plan, shard: int, failures: Sequence[Failure]) -> Path:
 def write_marker(plan: Plan, marker: Marker) -> None:
     """Declare a shard done."""
     path = marker_path(plan, marker.shard)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(asdict(marker), ensure_ascii=False) + "\n")
 
 

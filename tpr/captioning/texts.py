@@ -1,6 +1,8 @@
 """Instructions and templates, as read from `captions/`: data that a user may edit.
 
-`instructions.yaml` is a mapping {kind: text}; a text with {template} takes one of `templates.txt`.
+`instructions.yaml` is a mapping {kind: text}; a text with {template} takes one of `templates.txt`, a
+text with {caption} the caption to rephrase, one with {style} an annotator's style, which is a number for the
+model and no words.
 """
 
 import re
@@ -15,6 +17,8 @@ from tpr.errors import ConfigError
 SLOTS = ("clothing", "footwear", "hair", "accessory", "belongings")
 SUBJECT = "[person/woman/man]"
 PLACE = "{template}"
+CAPTION_PLACE = "{caption}"
+STYLE = "{style}"
 SLOT = re.compile(r"\[(\w+) description\]")
 BRACKETS = re.compile(r"\[[^\]]*\]?")
 KIND = re.compile(r"[a-z][a-z0-9_]*")
@@ -32,10 +36,20 @@ class Texts:
         """Whether this kind of caption is told a template."""
         return PLACE in self.instructions[kind]
 
-    def instruct(self, kind: str, template: int | None) -> str:
+    def takes_style(self, kind: str) -> bool:
+        """Whether this kind of caption is written in an annotator's style."""
+        return STYLE in self.instructions[kind]
+
+    def takes_caption(self, kind: str) -> bool:
+        """Whether this kind rephrases a caption, instead of asking about a picture."""
+        return CAPTION_PLACE in self.instructions[kind]
+
+    def instruct(self, kind: str, template: int | None, caption: str | None = None) -> str:
         """The full text for the model."""
-        text = self.instructions[kind]
-        return text if template is None else text.replace(PLACE, self.templates[template])
+        text = " ".join(self.instructions[kind].replace(STYLE, " ").split())
+        if template is not None:
+            text = text.replace(PLACE, self.templates[template])
+        return text if caption is None else text.replace(CAPTION_PLACE, caption)
 
 
 def read_texts(folder: Path | None) -> Texts:

@@ -9,7 +9,7 @@ from tpr.captioning.plan import Plan, check_listing
 from tpr.captioning.shards import Marker, is_as_written, read_failures, read_markers, read_parts
 from tpr.errors import DataError
 
-COLUMNS = ("file_path", "view", "seed", "template", "attempt", "caption")
+COLUMNS = ("file_path", "view", "seed", "template", "style", "attempt", "caption")
 
 
 class Verdict(NamedTuple):
@@ -63,13 +63,15 @@ def find_problems(plan: Plan, marker: Marker) -> Iterator[str]:
 
 
 def check_draws(plan: Plan, name: str, row: dict[str, Any]) -> Iterator[str]:
-    """Whether a caption has the seed and template that the plan draws for it."""
+    """Whether a caption has the seed, template and style that the plan draws for it."""
     seed, picture, view_name, attempt = plan.settings.seed, row["file_path"], row["view"], row["attempt"]
     view = next((view for view in plan.views if view.name == view_name), None)
     template = None
     if view is not None and view.takes_template:
         template = draw_template(seed, picture, view_name, attempt, len(plan.texts.templates))
-    if (row["seed"], row["template"]) != (draw_seed(seed, picture, view_name, attempt), template):
-        yield f"{name}: {picture} {view_name} has a seed or template that the plan does not draw"
+    style = None if view is None else plan.choose_style(picture, view, attempt)
+    drawn = (draw_seed(seed, picture, view_name, attempt), template, style)
+    if (row["seed"], row["template"], row["style"]) != drawn:
+        yield f"{name}: {picture} {view_name} has a seed, template or style that the plan does not draw"
     if not row["caption"]:
         yield f"{name}: {picture} {view_name} is empty"

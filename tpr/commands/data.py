@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prettytable import PrettyTable
 
 from tpr.commands.resolve import resolve_experiment, split_arguments
 from tpr.config.schema import Choice, DataOptions
 from tpr.config.typed import build_options
-from tpr.config.yaml_entries import StrictLoader
+from tpr.config.yaml_entries import parse_values
 from tpr.data.adapters import ADAPTERS, Counts
 from tpr.data.check import CheckReport, SplitReport, check_sets, choose_sets
 from tpr.data.pack import SHARD_BYTES, pack_set
@@ -112,20 +111,6 @@ def read_data_options(arguments: Sequence[str]) -> DataOptions:
     return build_options(
         DataOptions, {key.removeprefix("data."): value for key, value in values.items()}, TABLES, "data"
     )
-
-
-def parse_values(texts: Sequence[str]) -> dict[str, Any]:
-    """`key=value` words as a mapping; values are YAML. Raises ConfigError for anything else."""
-    values = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"expected key=value, got '{text}'")
-        try:
-            values[key] = yaml.load(value, StrictLoader)  # a kin of SafeLoader
-        except yaml.YAMLError:
-            raise ConfigError(f"{key}: '{value}' is not valid YAML") from None
-    return values
 
 
 def list_findings(report: CheckReport) -> list[str]:

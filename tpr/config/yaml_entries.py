@@ -5,7 +5,7 @@ which the declared type of an option then accepts or refuses. What PyYAML writes
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,3 +139,17 @@ class _Document:
 
     def _error(self, node: Node, problem: str) -> ConfigError:
         return ConfigError(f"{self.error_prefix or self.place(node.start_mark.line + 1)}: {problem}")
+
+
+def parse_values(texts: Sequence[str]) -> dict[str, Any]:
+    """`key=value` words as a mapping; values are YAML. Raises ConfigError for anything else."""
+    values = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"expected key=value, got '{text}'")
+        try:
+            values[key] = yaml.load(value, StrictLoader)  # a kin of SafeLoader
+        except yaml.YAMLError:
+            raise ConfigError(f"{key}: '{value}' is not valid YAML") from None
+    return values

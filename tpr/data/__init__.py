@@ -4,6 +4,18 @@ An adapter parses a published layout into a `Corpus`; views, samplers and the lo
 tensors of `Batch`.
 """
 
-from tpr.data.tokens import tokenize
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tpr.data.tokens import tokenize
 
 __all__ = ["tokenize"]
+
+
+def __getattr__(name: str) -> Any:
+    """`tokenize` on first use: importing an adapter alone must not import torch."""
+    if name != "tokenize":
+        raise AttributeError(f"module 'tpr.data' has no attribute {name!r}")
+    from tpr.data.tokens import tokenize
+
+    return tokenize

@@ -14,7 +14,7 @@ from typing import Never, Self
 
 from tqdm import tqdm
 
-from tpr import distributed
+from tpr import processes
 from tpr.errors import TrainingError
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ WIDTH_WHERE_UNKNOWN = 100
 
 def say(text: str = "") -> None:
     """Print to standard output, and keep it in the log file; nothing on ranks but the main one."""
-    if not distributed.is_main_rank():
+    if not processes.is_main_rank():
         return
     # tqdm steps aside for the line if a bar is on the screen.
     with tqdm.external_write_mode(file=sys.stdout):
@@ -72,7 +72,7 @@ def configure_logging(log_file: Path | None = None, *, main: bool | None = None)
     main: whether this process speaks; absent: rank zero does. Other ranks show errors only. A second call
     replaces the first. Raises TrainingError where the file cannot be written.
     """
-    main = distributed.is_main_rank() if main is None else main
+    main = processes.is_main_rank() if main is None else main
     package = logging.getLogger(PACKAGE)
     for handler in list(package.handlers):
         package.removeHandler(handler)
@@ -107,7 +107,7 @@ class Progress:
         terminal: whether standard output is one; absent: asked of it. Silent on ranks but the main one.
         """
         self.total, self.done, self.unit = total, done, unit
-        self.is_speaking = distributed.is_main_rank()
+        self.is_speaking = processes.is_main_rank()
         self.terminal = sys.stdout.isatty() if terminal is None else terminal
         self.last_line = float("-inf")
         self.bar: tqdm[Never] | None = None

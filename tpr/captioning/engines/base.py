@@ -22,8 +22,8 @@ class CaptionRequest:
 
     picture: str
     """Path relative to the corpus root, the key in outputs."""
-    path: Path
-    """File to open."""
+    path: Path | None
+    """File to open; None where the picture is in `data` or the request has none."""
     view: str
     """Which caption of the picture, such as 'static-0' or 'dynamic-1'."""
     instruction: str
@@ -36,6 +36,13 @@ class CaptionRequest:
     """Sampling seed below 2**31: a function of plan seed, picture, view and attempt alone."""
     attempt: int = 0
     """How often this caption was asked for before."""
+    data: bytes | None = None
+    """Bytes of the picture's file where it lies in a packed corpus."""
+
+    @property
+    def has_picture(self) -> bool:
+        """False where a caption is rephrased."""
+        return self.path is not None or self.data is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,8 @@ class Engine(ABC):
 
     Options: ClassVar[type[Any]]
     """Frozen dataclass of the engine's options."""
+    uses_gpu: ClassVar[bool] = False
+    """Whether it computes in this process, on a GPU where there is one."""
     batch: int
     """How many requests a call of `generate` should have."""
 

@@ -1,7 +1,7 @@
 """Asking a loaded model: pictures and instructions in, texts out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from tpr.captioning.engines.chat import local_messages, pad_to_square
 from tpr.errors import UserError
+
+STYLES_KEY = "annotator_styles"
+"""Entry of config.json that tells of a model's styles; libraries pass over it."""
 
 
 class Answer(NamedTuple):
@@ -26,6 +29,8 @@ class Captioner(ABC):
 
     has_chat: bool
     """Whether it follows instructions."""
+    sees: bool = True
+    """Whether it is asked about pictures; language models rephrase captions."""
 
     def __init__(self, model: Any, processor: Any, *, is_padded: bool) -> None:
         self.model = model
@@ -37,8 +42,13 @@ class Captioner(ABC):
         """Indices of instructions that may be answered in one batch."""
 
     @abstractmethod
-    def prepare(self, pictures: list[Image.Image], instructions: list[str | None]) -> dict[str, Tensor]:
-        """The model's input, on the CPU."""
+    def prepare(
+        self,
+        pictures: list[Image.Image],
+        instructions: list[str | None],
+        styles: Sequence[int | None] | None = None,
+    ) -> dict[str, Tensor]:
+        """The model's input, on the CPU; styles: numbers of annotators' styles, absent: none."""
 
     @property
     @abstractmethod
@@ -54,10 +64,17 @@ class Captioner(ABC):
     def written(self, tokens: Tensor, length: int) -> Tensor:
         """The part of the output that is the caption; length: tokens of the prompt."""
 
+    @property
+    def style_count(self) -> int:
+        """Annotators' styles that the model was taught."""
+        found = getattr(self.model.config, STYLES_KEY, None)
+        return int(found["styles"]) if found else 0
+
     def describe(self) -> dict[str, Any]:
         """Class, commit, precision, device and versions."""
         return {
             "class": type(self.model).__name__,
+            "styles": self.style_count,
             "commit": getattr(self.model.config, "_commit_hash", None),
             "precision": str(self.model.dtype).removeprefix("torch."),
             "device": self.model.device.type,
@@ -72,13 +89,14 @@ class Captioner(ABC):
         instructions: list[str | None],
         sampling: Any,
         *,
+        styles: Sequence[int | None] | None = None,
         max_new_tokens: int,
         repetition_penalty: float,
     ) -> list[Answer]:
         """One text per picture; sampling: a logits processor, or None for the likeliest token."""
         inputs = {
             name: value.to(self.model.device, self.model.dtype if value.is_floating_point() else None)
-            for name, value in self.prepare(pictures, instructions).items()
+            for name, value in self.prepare(pictures, instructions, styles).items()
         }
         self.set_writer(max_new_tokens, repetition_penalty)
         processors = [] if sampling is None else [sampling]
@@ -138,8 +156,13 @@ class BlipCaptioner(Captioner):
         """Start token, words, and the end token that BLIP's generate takes off again."""
         return list(self.processor.tokenizer(instruction or "").input_ids)
 
-    def prepare(self, pictures: list[Image.Image], instructions: list[str | None]) -> dict[str, Tensor]:
-        """Squares of the whole pictures, and prompts of one length."""
+    def prepare(
+        self,
+        pictures: list[Image.Image],
+        instructions: list[str | None],
+        styles: Sequence[int | None] | None = None,
+    ) -> dict[str, Tensor]:
+        """Squares of the whole pictures, and prompts of one length; there is no place for styles."""
         squares = self.processor.image_processor(pictures, return_tensors="pt")
         prompts = torch.tensor([self.beginning(instruction) for instruction in instructions])
         return {
@@ -189,10 +212,11 @@ class ChatCaptioner(Captioner):
         """All together, padded on the left."""
         return [list(range(len(instructions)))] if instructions else []
 
-    def prompt(self, instruction: str) -> str:
+    def prompt(self, instruction: str, style: int | None = None) -> str:
         """One user turn and the beginning of the answer; UserError unless it has one place for a picture."""
+        chosen = {} if style is None else {"style": style}
         words: str = self.processor.apply_chat_template(
-            local_messages(instruction), add_generation_prompt=True, tokenize=False
+            local_messages(instruction), add_generation_prompt=True, tokenize=False, **chosen
         )
         places = words.count(self.processor.image_token)
         if places != 1:
@@ -202,24 +226,36 @@ class ChatCaptioner(Captioner):
             )
         return words
 
-    def prepare(self, pictures: list[Image.Image], instructions: list[str | None]) -> dict[str, Tensor]:
-        """Prompts with each picture's tokens, padded on the left, and the pictures' pixels."""
-        prompts = [self.prompt(instruction or "") for instruction in instructions]
+    def prepare(
+        self,
+        pictures: list[Image.Image],
+        instructions: list[str | None],
+        styles: Sequence[int | None] | None = None,
+    ) -> dict[str, Tensor]:
+        """Prompts with each picture's tokens and style, padded on the left, and the pictures' pixels."""
+        numbers = [None] * len(instructions) if styles is None else styles
+        prompts = [
+            self.prompt(instruction or "", style)
+            for instruction, style in zip(instructions, numbers, strict=True)
+        ]
         if self.is_padded:
             mean = self.processor.image_processor.image_mean
             red, green, blue = (int(part * 255) for part in mean)
             pictures = [pad_to_square(picture, (red, green, blue)) for picture in pictures]
-        start = self.processor.tokenizer.bos_token
-        has_start = start is not None and prompts[0].startswith(start)
         inputs = self.processor(
             images=pictures,
             text=prompts,
             padding=True,
             return_tensors="pt",
-            add_special_tokens=not has_start,
+            add_special_tokens=not self.begins(prompts[0]),
         )
         # BERT's segments, which some tokenizers add and no model here takes.
         return {name: value for name, value in inputs.items() if name != "token_type_ids"}
+
+    def begins(self, prompt: str) -> bool:
+        """Whether the chat template has written the start token already."""
+        start = self.processor.tokenizer.bos_token
+        return start is not None and prompt.startswith(start)
 
     @property
     def end_tokens(self) -> list[int]:

@@ -6,23 +6,23 @@ prefix caching reads it once.
 
 import base64
 import io
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from tpr.captioning.engines.base import TRUNCATED, UNREADABLE, CaptionReply
+from tpr.captioning.engines.base import TRUNCATED, UNREADABLE, CaptionReply, CaptionRequest
 from tpr.errors import DataError
 
 EMPTY = "empty reply"
 
 
-def open_picture(path: Path) -> Image.Image | None:
+def open_picture(request: CaptionRequest) -> Image.Image | None:
     """The whole picture in RGB; None if it cannot be read."""
-    from tpr.data.pictures import load_picture
+    from tpr.data.pictures import decode, load_picture
 
+    assert request.has_picture
     try:
-        pixels = load_picture(path)
+        pixels = load_picture(request.path) if request.path is not None else decode(request.data or b"")
     except DataError:
         return None
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
@@ -47,8 +47,10 @@ def local_messages(instruction: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": content}]
 
 
-def server_messages(instruction: str, picture_url: str) -> list[dict[str, Any]]:
-    """One user turn in the form of OpenAI's chat completions."""
+def server_messages(instruction: str, picture_url: str | None) -> list[dict[str, Any]]:
+    """One user turn in the form of OpenAI's chat completions; without a picture the text alone."""
+    if picture_url is None:
+        return [{"role": "user", "content": instruction}]
     picture = {"type": "image_url", "image_url": {"url": picture_url}}
     return [{"role": "user", "content": [picture, {"type": "text", "text": instruction}]}]
 

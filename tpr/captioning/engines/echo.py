@@ -9,13 +9,11 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tpr.captioning.engines.base import UNREADABLE, CaptionReply, CaptionRequest, Engine
 from tpr.captioning.texts import SUBJECT
-from tpr.data.pictures import load_picture
-from tpr.errors import ConfigError, DataError
+from tpr.errors import ConfigError
 
 WORDS = {
     "clothing": ("a red jacket over grey trousers", "a white shirt and blue jeans", "a long black coat"),
@@ -69,7 +67,7 @@ class Echo(Engine):
     def __init__(self, options: Any) -> None:
         self.options: Echo.Options = options
         self.batch = self.options.batch
-        self.looked: tuple[Path, bool] | None = None
+        self.looked: tuple[str, bool] | None = None
 
     def describe(self) -> dict[str, Any]:
         """No model at all."""
@@ -82,7 +80,7 @@ class Echo(Engine):
 
     def answer(self, request: CaptionRequest) -> CaptionReply:
         """The sentence of one request."""
-        if self.options.open_pictures and not self.can_open(request.path):
+        if self.options.open_pictures and request.has_picture and not self.can_open(request):
             return CaptionReply(text=None, failure=UNREADABLE, is_fatal=True)
         draw = random.Random(request.seed)
         if draw.random() < self.options.bad:
@@ -90,14 +88,12 @@ class Echo(Engine):
         found = QUOTED.search(request.instruction)
         return CaptionReply(text=fill(found[1] if found else OWN, draw))
 
-    def can_open(self, path: Path) -> bool:
+    def can_open(self, request: CaptionRequest) -> bool:
         """Whether a picture decodes; the last one is remembered, since its captions come in a row."""
-        if self.looked is None or self.looked[0] != path:
-            try:
-                load_picture(path)
-                self.looked = path, True
-            except DataError:
-                self.looked = path, False
+        if self.looked is None or self.looked[0] != request.picture:
+            from tpr.captioning.engines.chat import open_picture
+
+            self.looked = request.picture, open_picture(request) is not None
         return self.looked[1]
 
 

@@ -12,6 +12,10 @@ def fit_nothing(processor: Any, config: Any, visual_tokens: tuple[int, int]) -> 
     processor.image_processor.do_center_crop = False
 
 
+def fit_text(processor: Any, config: Any, visual_tokens: tuple[int, int]) -> None:
+    """A language model gets no picture."""
+
+
 def fit_llava(processor: Any, config: Any, visual_tokens: tuple[int, int]) -> None:
     """Both LLaVAs: pictures, and tiles of LLaVA-Next, become the tower's square whole.
 

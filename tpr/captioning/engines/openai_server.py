@@ -120,20 +120,22 @@ class OpenAIServer(Engine):
         self.pool.shutdown(cancel_futures=True)
 
     def _answer(self, request: CaptionRequest) -> CaptionReply:
-        picture = open_picture(request.path)
-        if picture is None:
-            return unreadable()
-        options = self.options
-        body = {
+        options, url = self.options, None
+        if request.has_picture:
+            picture = open_picture(request)
+            if picture is None:
+                return unreadable()
+            url = data_url(picture, options.longest_side, options.jpeg_quality)
+        body: dict[str, Any] = {
             "model": options.model,
-            "messages": server_messages(
-                request.instruction, data_url(picture, options.longest_side, options.jpeg_quality)
-            ),
+            "messages": server_messages(request.instruction, url),
             "seed": request.seed,
             "temperature": options.temperature,
             "top_p": options.top_p,
             "max_tokens": options.max_new_tokens,
         }
+        if request.style is not None:
+            body["chat_template_kwargs"] = {"style": request.style}
         try:
             return self.calls.post("/chat/completions", body, read_completion)
         except CallFailed as error:

@@ -16,7 +16,8 @@ import torch
 import transformers
 
 from tpr.captioning.engines.captioners import BlipCaptioner, Captioner, ChatCaptioner
-from tpr.captioning.engines.geometry import fit_llava, fit_nothing, fit_qwen
+from tpr.captioning.engines.geometry import fit_llava, fit_nothing, fit_qwen, fit_text
+from tpr.captioning.engines.language_models import LanguageModel
 from tpr.errors import CheckpointError, ConfigError, UserError
 
 HUB = "hub:"
@@ -32,7 +33,7 @@ class Family:
     model: str
     """Class of the model in transformers."""
     processors: tuple[str, ...]
-    """Classes that its processor may have."""
+    """Classes that its processor may have; none for a language model, which has a tokenizer alone."""
     since: str
     """First transformers that has it."""
     captioner: type[Captioner]
@@ -57,6 +58,10 @@ FAMILIES = {
     "qwen3_vl": Family(
         "Qwen3VLForConditionalGeneration", ("Qwen3VLProcessor",), "4.57", ChatCaptioner, fit_qwen
     ),
+    "llama": Family("LlamaForCausalLM", (), "4.28", LanguageModel, fit_text),
+    "mistral": Family("MistralForCausalLM", (), "4.34", LanguageModel, fit_text),
+    "qwen2": Family("Qwen2ForCausalLM", (), "4.37", LanguageModel, fit_text),
+    "qwen3": Family("Qwen3ForCausalLM", (), "4.51", LanguageModel, fit_text),
 }
 """By `model_type` of config.json."""
 
@@ -68,7 +73,7 @@ def load_captioner(
     place = choose_device(device)
     dtype = choose_dtype(precision, place)
     name, source = find_source(model, revision)
-    with _quiet(), _explained(model):
+    with quiet(), _explained(model):
         settings, _ = transformers.PretrainedConfig.get_config_dict(name, **source)
     family = find_family(model, settings)
     kind = getattr(transformers, family.model, None)
@@ -77,14 +82,15 @@ def load_captioner(
             f"transformers: model={model} needs transformers {family.since} or newer for {family.model}, "
             f"installed is {transformers.__version__}; run `pip install -U transformers`"
         )
-    with _quiet(), _explained(model):
-        processor = transformers.AutoProcessor.from_pretrained(name, trust_remote_code=False, **source)
+    with quiet(), _explained(model):
+        reader = transformers.AutoProcessor if family.processors else transformers.AutoTokenizer
+        processor = reader.from_pretrained(name, trust_remote_code=False, **source)
         network, report = kind.from_pretrained(
             name, output_loading_info=True, **_weight_arguments(kind, dtype), **source
         )
     _check_loaded(model, report)
     found = type(processor).__name__
-    if found not in family.processors:
+    if family.processors and found not in family.processors:
         raise UserError(f"transformers: model={model} comes with {found}, expected {family.processors[0]}")
     family.fit(processor, network.config, visual_tokens)
     with _explained(model):  # also a GPU that is too small
@@ -192,7 +198,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The library's progress bars and advice stay off while a folder is read."""
     logs = transformers.utils.logging
     level, had_bars = logs.get_verbosity(), logs.is_progress_bar_enabled()

@@ -16,7 +16,9 @@ MOST_STRETCHED = 100
 
 
 class TransformersModel(Engine):
-    """BLIP, LLaVA, LLaVA-Next, Qwen2.5-VL and Qwen3-VL."""
+    """BLIP, LLaVA, LLaVA-Next, Qwen2.5-VL and Qwen3-VL; language models rephrase."""
+
+    uses_gpu = True
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
@@ -93,13 +95,9 @@ class TransformersModel(Engine):
 
     def generate(self, requests: Sequence[CaptionRequest]) -> list[CaptionReply]:
         """Replies in order; prompts that cannot be padded together are answered in groups."""
-        pictures = [open_picture(request.path) for request in requests]
+        self._check_styles(requests)
+        pictures, readable = self._look(requests)
         replies = [unreadable()] * len(requests)
-        readable = [
-            index
-            for index, picture in enumerate(pictures)
-            if picture is not None and max(picture.size) < MOST_STRETCHED * min(picture.size)
-        ]
         instructions = [request.instruction if self._is_told else None for request in requests]
         for group in self.captioner.group([instructions[index] for index in readable]):
             rows = [readable[place] for place in group]
@@ -108,18 +106,49 @@ class TransformersModel(Engine):
                 answers = self._answer(
                     [pictures[row] for row in chunk],
                     [instructions[row] for row in chunk],
+                    [requests[row].style for row in chunk],
                     [requests[row].seed for row in chunk],
                 )
                 for row, reply in zip(chunk, answers, strict=True):
                     replies[row] = reply
         return replies
 
+    def _look(self, requests: Sequence[CaptionRequest]) -> tuple[list[Any], list[int]]:
+        """The pictures, None where there is none, and the requests that can be answered."""
+        sees = self.captioner.sees
+        if any(request.has_picture != sees for request in requests):
+            raise UserError(
+                f"transformers: model={self.options.model} "
+                + ("describes pictures; rephrasing takes a language model" if sees else "sees no pictures")
+            )
+        if not sees:
+            return [None] * len(requests), list(range(len(requests)))
+        pictures = [open_picture(request) for request in requests]
+        readable = [
+            index
+            for index, picture in enumerate(pictures)
+            if picture is not None and max(picture.size) < MOST_STRETCHED * min(picture.size)
+        ]
+        return pictures, readable
+
     @property
     def _is_told(self) -> bool:
         return self.captioner.has_chat or self.options.begin_with_instruction
 
+    def _check_styles(self, requests: Sequence[CaptionRequest]) -> None:
+        highest = max((request.style for request in requests if request.style is not None), default=-1)
+        if highest >= self.captioner.style_count:
+            raise UserError(
+                f"transformers: model={self.options.model} has {self.captioner.style_count:,} styles, the "
+                f"plan draws number {highest:,}; name a model of `tpr style export`, or plan fewer --styles"
+            )
+
     def _answer(
-        self, pictures: list[Any], instructions: list[str | None], seeds: list[int]
+        self,
+        pictures: list[Any],
+        instructions: list[str | None],
+        styles: list[int | None],
+        seeds: list[int],
     ) -> list[CaptionReply]:
         from torch import OutOfMemoryError
 
@@ -136,6 +165,7 @@ class TransformersModel(Engine):
                 pictures,
                 instructions,
                 sampling,
+                styles=styles,
                 max_new_tokens=options.max_new_tokens,
                 repetition_penalty=options.repetition_penalty,
             )

@@ -1,0 +1,210 @@
+"""A tiny BLIP is trained on a few captions: what is learnt, what is saved, what a stop changes."""
+
+import json
+import os
+import random
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+import transformers
+from PIL import Image
+
+from tests.captioning.plans import start_child
+from tests.captioning.tiny_models import build_tiny
+from tpr.captioning.engines.transformers_loading import load_captioner
+from tpr.captioning.finetune import FinetuneOptions, Finetuning
+from tpr.captioning.finetune_pairs import CaptionPairs, Collate, choose_pictures, order_batches
+from tpr.captioning.listing import load_source
+from tpr.cli import main
+from tpr.data.corpus import Corpus
+
+OPTIONS = {"path": "mine/people.jsonl"}
+SETTINGS = ["batch=4", "workers=0", "device=cpu", "lr=1e-3"]
+
+
+@pytest.fixture(scope="module")
+def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny("blip", tmp_path_factory.mktemp("models") / "blip")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eight upright pictures of four colours with a caption each, and one without."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lines = []
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    for number in range(8):
+        name = f"{number}.png"
+        shades = (200 * (number % 2), 200 * (number // 2 % 2), 60)
+        Image.new("RGB", (16, 40), shades).save(tmp_path / "data" / "mine" / name)
+        caption = f"word{number % 4} word{10 + number % 4} a red picture of word{20 + number % 4}"
+        lines.append({"image": name, "identity": number, "captions": [caption], "split": "train"})
+    lines.append({"image": "0.png", "identity": 9, "captions": [], "split": "train"})
+    (tmp_path / "data" / "mine" / "people.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return tmp_path / "data"
+
+
+def load(data: Path) -> Corpus:
+    return load_source({"set": "jsonl", "split": "train", "options": OPTIONS}, data)
+
+
+def train(data: Path, blip: Path, out: Path, *settings: str) -> int:
+    words = ["--model", blip, "--root", data, "--options", "path=mine/people.jsonl", "--settings", *SETTINGS]
+    return main(["caption", "finetune", "jsonl", str(out), *map(str, words), *settings])
+
+
+def test_a_captioner_learns_its_captions_and_plain_transformers_writes_them(
+    tmp_path: Path, data: Path, blip: Path, capfd
+) -> None:
+    out = tmp_path / "trained"
+    assert train(data, blip, out, "epochs=150") == 0
+    assert not list(tmp_path.glob("*.training"))
+    record = json.loads((out / "finetune.json").read_text())
+    assert record["steps"] == 300 and record["lr"] == 1e-3 and record["set"] == "mine"
+    model = transformers.BlipForConditionalGeneration.from_pretrained(out).eval()
+    processor = transformers.AutoProcessor.from_pretrained(out)
+    for number in range(4):
+        with Image.open(data / "mine" / f"{number}.png") as picture:
+            pixels = processor(images=picture.convert("RGB"), return_tensors="pt")["pixel_values"]
+        tokens = model.generate(pixel_values=pixels, max_length=30)[0, 1:]
+        text = processor.decode(tokens, skip_special_tokens=True)
+        # "red" is not among the tiny model's words.
+        assert text == f"word{number} word{10 + number} a picture of word{20 + number}"
+    assert train(data, blip, out) == 0
+    assert "is finished" in capfd.readouterr().out
+
+
+def test_a_training_that_was_killed_ends_with_the_same_weights(
+    tmp_path: Path, data: Path, blip: Path
+) -> None:
+    settings = ("epochs=8", "save_every_steps=3")
+    assert train(data, blip, tmp_path / "whole", *settings) == 0
+    draw, kills = random.Random(1), 0
+    for _ in range(3):
+        most = draw.randrange(4, 7)
+        child = start_child(lambda most=most: die_after(most, data, blip, tmp_path / "parts", *settings))
+        _, status = os.waitpid(child, 0)
+        kills += os.WIFSIGNALED(status)
+    assert kills == 3
+    assert (tmp_path / "parts.training" / "last.pt").is_file()
+    assert train(data, blip, tmp_path / "parts", *settings) == 0
+    found, wanted = (
+        transformers.BlipForConditionalGeneration.from_pretrained(tmp_path / name).state_dict()
+        for name in ("parts", "whole")
+    )
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def die_after(most: int, *arguments: object) -> int:
+    """Train, and be killed within the step after `most` others."""
+    step = Finetuning._step
+
+    def counted(self, optimizer, number, batch):
+        nonlocal most
+        if most == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        most -= 1
+        return step(self, optimizer, number, batch)
+
+    Finetuning._step = counted
+    return train(*arguments)
+
+
+def test_a_signal_keeps_the_step_under_way(
+    tmp_path: Path, data: Path, blip: Path, monkeypatch, capfd
+) -> None:
+    step = Finetuning._step
+
+    def signalled(self, optimizer, number, batch):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, optimizer, number, batch)
+
+    monkeypatch.setattr(Finetuning, "_step", signalled)
+    with pytest.raises(SystemExit) as ended:
+        train(data, blip, tmp_path / "out", "epochs=4")
+    assert ended.value.code == 128 + signal.SIGTERM
+    state = torch.load(tmp_path / "out.training" / "last.pt", weights_only=True)
+    assert state["step"] == 3
+    monkeypatch.setattr(Finetuning, "_step", step)
+    assert train(data, blip, tmp_path / "out", "epochs=5") == 2
+    assert "a training with other settings" in capfd.readouterr().err
+    assert train(data, blip, tmp_path / "out", "epochs=4") == 0
+
+
+def test_cameras_and_colours_are_chosen(data: Path) -> None:
+    corpus = load(data)
+    place = corpus.table.column_names.index("infrared")
+    is_infrared = pa.array([number >= 4 for number in range(len(corpus))])
+    corpus = replace(corpus, table=corpus.table.set_column(place, "infrared", is_infrared), files=())
+    assert [len(choose_pictures(corpus, which)) for which in ("any", "only", "never")] == [8, 4, 4]
+    pairs = CaptionPairs(choose_pictures(corpus, "only"), removes_colours=True)
+    picture, words = pairs[1]
+    assert words == "word1 word11 a picture of word21"
+    assert picture.size == (16, 40) and picture.getpixel((0, 0)) == (200, 0, 60)
+
+
+def test_labels_end_where_the_caption_does(data: Path, blip: Path) -> None:
+    processor = load_captioner(
+        str(blip), revision=None, device="cpu", precision="float32", visual_tokens=(1, 1)
+    ).processor
+    picture = Image.new("RGB", (16, 48), (0, 0, 0))
+    picture.paste((255, 255, 255), (0, 0, 16, 4))
+    batch = Collate(processor, 5, 6)(
+        [(picture, "a picture"), (picture, "a picture of word1 word2 word3 word4")]
+    )
+    assert batch["pixel_values"].shape == (2, 3, 32, 32)
+    assert batch["pixel_values"][0, :, 0].min() > batch["pixel_values"][0, :, 16].max(), "the head is there"
+    assert batch["input_ids"][:, 0].tolist() == [5, 5]
+    assert batch["labels"].tolist()[0] == [5, 6, 7, 3, -100, -100]
+    assert batch["labels"][1].tolist() == batch["input_ids"][1].tolist() and batch["input_ids"][1, -1] == 3
+
+
+def test_the_order_of_an_epoch_goes_on_anywhere() -> None:
+    whole = list(order_batches(10, 3, seed=1, epochs=3, first=0))
+    assert len(whole) == 9 and whole[:3] != whole[3:6] != whole[6:]
+    assert all(len(set(sum(whole[start : start + 3], []))) == 9 for start in (0, 3, 6))
+    for first in range(9):
+        assert list(order_batches(10, 3, seed=1, epochs=3, first=first)) == whole[first:]
+    assert list(order_batches(2, 8, seed=1, epochs=1, first=0))[0] in ([0, 1], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["epochs=0"], "epochs must be at least 1"),
+        (["lr=-1"], "lr must be positive"),
+        (["longest=3"], "no such option"),
+        (["infrared=maybe"], "any, only"),
+        (["precision=fp8"], "float32"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_named(
+    tmp_path: Path, data: Path, blip: Path, settings: list[str], message: str, capfd
+) -> None:
+    assert train(data, blip, tmp_path / "out", *settings) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_what_cannot_be_trained_is_one_line(tmp_path: Path, data: Path, blip: Path, capfd) -> None:
+    llava = build_tiny("llava", tmp_path / "llava")
+    assert train(data, llava, tmp_path / "out") == 2
+    assert "is no BLIP" in capfd.readouterr().err
+    (tmp_path / "taken").mkdir()
+    assert train(data, blip, tmp_path / "taken") == 2
+    assert "is there already" in capfd.readouterr().err
+    shutil.copy(data / "mine" / "people.jsonl", data / "mine" / "7.png")
+    assert train(data, blip, tmp_path / "out") == 2
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if line.startswith("tpr:"))
+    assert "7.png is not a picture" in line
+
+
+def test_options_say_what_they_do() -> None:
+    assert FinetuneOptions().longest_caption == 64 and FinetuneOptions().lr == 5e-5

@@ -1,0 +1,232 @@
+"""A BLIP captioner trained on the captions of a data set, once per kind of camera.
+
+Source: TVI-LFM's captioners for visible and infrared pictures; it does not publish their training. This is
+the usual recipe for BLIP: AdamW, a rate that falls in a straight line, no loss at padding, whole pictures.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from tpr.captioning.engines.captioners import BlipCaptioner
+from tpr.captioning.engines.transformers_loading import load_captioner, quiet
+from tpr.captioning.finetune_pairs import (
+    CaptionPairs,
+    Collate,
+    Infrared,
+    choose_pictures,
+    order_batches,
+    steps_per_epoch,
+)
+from tpr.data.corpus import Corpus
+from tpr.data.randomness import Purpose, stream_key
+from tpr.engine.checkpoint import write_checkpoint
+from tpr.engine.stopping import Stopping
+from tpr.errors import ConfigError, DataError, TrainingError, UserError
+from tpr.models.weights import read_torch_file
+from tpr.report.console import format_duration
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 10.0
+LONGEST_GRADIENT = 1.0
+"""Norm that gradients are cut to."""
+RECORD = "finetune.json"
+MACHINE = ("device", "workers", "save_every_steps")
+"""Settings that change nothing about the result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions:
+    """How a captioner is trained."""
+
+    epochs: int = 3
+    """How often every caption is seen."""
+    batch: int = 32
+    """Captions of a step."""
+    lr: float = 5e-5
+    """Learning rate at the start; it falls to zero in a straight line."""
+    weight_decay: float = 0.05
+    """AdamW's decay."""
+    longest_caption: int = 64
+    """Tokens after which a caption is cut."""
+    infrared: Infrared = "any"
+    """Pictures of which cameras: any, only infrared ones, never infrared ones."""
+    colours: Literal["keep", "remove"] = "keep"
+    """Whether names of colours are taken out of the captions, as for an infrared captioner."""
+    seed: int = 0
+    """Seed of the order and of dropout."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """Arithmetic; weights are float32. Auto is bf16 on a GPU that has it."""
+    workers: int = 2
+    """Processes that read pictures; 0: none beside the one that trains."""
+    save_every_steps: int = 500
+    """How often a state is kept that a later start goes on from."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "save_every_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.lr <= 0 or self.weight_decay < 0 or self.workers < 0:
+            raise ConfigError("lr must be positive, weight_decay and workers must not be negative")
+        if self.longest_caption < 3:
+            raise ConfigError(f"longest_caption must be at least 3 tokens, got {self.longest_caption}")
+
+
+class Finetuning:
+    """One training from a model folder to another, which can be stopped and gone on with."""
+
+    def __init__(self, model: str, corpus: Corpus, out: Path, options: FinetuneOptions) -> None:
+        """Raises UserError where the model is no BLIP captioner or the set has no fitting captions."""
+        captioner = load_captioner(
+            model, revision=None, device=options.device, precision="float32", visual_tokens=(1, 1)
+        )
+        if not isinstance(captioner, BlipCaptioner):
+            raise UserError(f"finetune: model={model} is no BLIP, the one family that is trained here")
+        self.model, self.processor = captioner.model, captioner.processor
+        self.out, self.options = out, options
+        self.corpus = choose_pictures(corpus, options.infrared)
+        self.pairs = CaptionPairs(self.corpus, removes_colours=options.colours == "remove")
+        self.total = options.epochs * steps_per_epoch(len(self.pairs), options.batch)
+        self.work = out.with_name(f"{out.name}.training")
+        self.state = self.work / "last.pt"
+        settings = {name: value for name, value in asdict(options).items() if name not in MACHINE}
+        self.about = {
+            "model": model, "set": self.corpus.name, "split": self.corpus.split,
+            "corpus": self.corpus.fingerprint, **settings,
+        }  # fmt: skip
+        self.key = hashlib.sha256(json.dumps(self.about).encode()).hexdigest()[:16]
+
+    def run(self) -> None:
+        """Train what is left and write the folder. Raises TrainingError where the loss is not finite."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        with hold_folder(self.work), Stopping() as stopping:
+            optimizer = torch.optim.AdamW(
+                self.model.parameters(), lr=self.options.lr, weight_decay=self.options.weight_decay
+            )
+            first, loss = self._restore(optimizer)
+            logger.info(
+                "%s: %s pictures, %s captions, %s steps", self.corpus.name, f"{len(self.corpus):,}",
+                f"{len(self.pairs):,}", f"{self.total:,}",
+            )  # fmt: skip
+            loss = self._fit(optimizer, first, loss, stopping)
+            self._write(loss)
+
+    def _fit(self, optimizer: torch.optim.AdamW, first: int, loss: float, stopping: Stopping) -> float:
+        """The steps that are left; returns the running mean of the loss."""
+        started = said = time.monotonic()
+        self.model.train()
+        for step, batch in enumerate(self._load(first), start=first):
+            found = self._step(optimizer, step, batch)
+            loss = found if step == 0 else 0.98 * loss + 0.02 * found
+            done = step + 1
+            if stopping.is_asked():
+                self._save(optimizer, done, loss)
+                stopping.leave(self.state, done)
+            if done % self.options.save_every_steps == 0 and done < self.total:
+                self._save(optimizer, done, loss)
+            now = time.monotonic()
+            if now - said >= SECONDS_BETWEEN_LINES or done == self.total:
+                said = now
+                left = format_duration((self.total - done) * (now - started) / (done - first))
+                logger.info("step %s of %s  loss %.4f  %s left", f"{done:,}", f"{self.total:,}", loss, left)
+        return loss
+
+    def _load(self, first: int) -> "DataLoader[Any]":
+        """Batches from a step on."""
+        options = self.options
+        batches = order_batches(
+            len(self.pairs), options.batch, seed=options.seed, epochs=options.epochs, first=first
+        )
+        return DataLoader(
+            self.pairs,
+            batch_sampler=list(batches),
+            num_workers=options.workers,
+            collate_fn=Collate(
+                self.processor, self.model.config.text_config.bos_token_id, options.longest_caption
+            ),
+            pin_memory=self.model.device.type == "cuda",
+        )
+
+    def _step(self, optimizer: torch.optim.AdamW, step: int, batch: dict[str, Tensor]) -> float:
+        """One update; its randomness depends on seed and step alone."""
+        torch.manual_seed(stream_key(self.options.seed, step, Purpose.DROPOUT))
+        for group in optimizer.param_groups:
+            group["lr"] = self.options.lr * (1 - step / self.total)
+        device = self.model.device
+        with self._arithmetic():
+            loss = self.model(**{name: value.to(device) for name, value in batch.items()}).loss
+        value = float(loss.detach())
+        if value != value or value == float("inf"):
+            raise TrainingError(
+                f"finetune: the loss of step {step + 1} is {value}; lower lr={self.options.lr}, start again"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), LONGEST_GRADIENT)
+        optimizer.step()
+        return value
+
+    def _arithmetic(self) -> Any:
+        device, name = self.model.device.type, self.options.precision
+        has_bf16 = device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
+        if name == "bf16" or (name == "auto" and has_bf16):
+            return torch.autocast(device, torch.bfloat16)
+        return nullcontext()
+
+    def _save(self, optimizer: torch.optim.AdamW, step: int, loss: float) -> None:
+        state = {"key": self.key, "step": step, "loss": loss}
+        write_checkpoint(
+            self.state, {**state, "model": self.model.state_dict(), "optimizer": optimizer.state_dict()}
+        )
+
+    def _restore(self, optimizer: torch.optim.AdamW) -> tuple[int, float]:
+        """Step and loss of the state that is there. Raises ConfigError if it is of another training."""
+        if not self.state.exists():
+            return 0, 0.0
+        state = read_torch_file(self.state)
+        if state.get("key") != self.key:
+            raise ConfigError(
+                f"{self.work}: holds a training with other settings, model or data; finish that one, or "
+                "remove the folder, or choose another OUT"
+            )
+        self.model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        logger.info("going on after step %s", f"{state['step']:,}")
+        return int(state["step"]), float(state["loss"])
+
+    def _write(self, loss: float) -> None:
+        """The folder takes its name when everything is in it."""
+        aside = self.work / "model"
+        shutil.rmtree(aside, ignore_errors=True)
+        with quiet():
+            self.model.eval().save_pretrained(aside)
+            self.processor.save_pretrained(aside)
+        (aside / RECORD).write_text(json.dumps({**self.about, "steps": self.total, "loss": loss}, indent=1))
+        aside.rename(self.out)
+        shutil.rmtree(self.work)
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Keep a second training of the same folder out. Raises DataError if there is one."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{folder}: another process trains here; wait for it, or stop it") from None
+        yield

@@ -1,0 +1,28 @@
+"""Pictures of a plan that lie in a packed corpus instead of in files."""
+
+from pathlib import Path
+
+from tpr.captioning.listing import PACKED, Entry, load_source
+from tpr.captioning.plan import Plan
+from tpr.errors import DataError
+
+
+class PackedPictures:
+    """The pictures of a plan in a packed data set."""
+
+    def __init__(self, plan: Plan, root: Path) -> None:
+        """Raises DataError unless the set below `root` is packed as it was when the plan was made."""
+        self.corpus = load_source(plan.source, root)
+        is_packed = PACKED in self.corpus.table.column_names
+        if self.corpus.fingerprint != plan.source["fingerprint"] or not is_packed:
+            raise DataError(
+                f"{root}: its packed '{plan.source['set']}' is not the one that the plan was made with; "
+                "--root names another folder, or make a new plan"
+            )
+
+    def read(self, entry: Entry) -> bytes:
+        """The file of one picture."""
+        from tpr.data.pictures import read_bytes
+
+        assert entry.row is not None
+        return read_bytes(self.corpus, entry.row)

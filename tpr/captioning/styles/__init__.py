@@ -1,0 +1,1 @@
+"""Styles of human annotators: found in captions, taught to a captioning model, drawn per caption."""

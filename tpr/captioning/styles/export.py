@@ -1,0 +1,66 @@
+"""A model folder with its styles inside, which needs nothing of ours to be loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tpr.captioning.engines.transformers_loading import quiet
+from tpr.captioning.styles.model import ROWS
+from tpr.captioning.styles.options import TrainOptions
+from tpr.captioning.styles.rows import StyleRows, set_rows
+from tpr.captioning.styles.training import load_styled, read_styles
+from tpr.config.typed import build_options
+from tpr.errors import CheckpointError, ConfigError, DataError
+from tpr.systems import TABLES
+from tpr.whole_files import write_whole
+
+ABOUT = "annotator_styles.json"
+
+
+def export_styles(checkpoint: Path, folder: Path, changes: dict[str, Any]) -> StyleRows:
+    """Write the model of a training run; changes: options of the run, such as where the base model lies now.
+
+    Raises UserError where the folder is not empty, or the base model is not the one that was trained.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder}: is not empty; choose another folder")
+    state = read_styles(checkpoint)
+    values = {**state["options"], "precision": state["precision"], "device": "cpu", **changes}
+    options = build_options(TrainOptions, values, TABLES)
+    rows = StyleRows(**state["rows"])
+    captioner, found = load_styled(options, rows.styles)
+    if found != rows:
+        raise CheckpointError(f"{checkpoint}: was trained on another model than {options.model}")
+    write_trained(captioner.model, rows, state["trained"], str(checkpoint))
+    try:
+        with quiet():
+            captioner.model.save_pretrained(folder)
+            captioner.processor.save_pretrained(folder)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    about = {
+        "styles": rows.styles,
+        "tokens": rows.tokens,
+        "first_token": rows.first,
+        "step": state["step"],
+        "total_steps": state["total_steps"],
+        "options": state["options"],
+        "data_sha256": state["data_sha256"],
+    }
+    write_whole(folder / ABOUT, json.dumps(about, indent=1) + "\n")
+    return rows
+
+
+def write_trained(model: Any, rows: StyleRows, trained: dict[str, torch.Tensor], source: str) -> None:
+    """Trained values into a model that `add_styles` has lengthened. Raises CheckpointError for a misfit."""
+    own = dict(model.named_parameters())
+    for name, value in trained.items():
+        if name != ROWS and (name not in own or own[name].shape != value.shape):
+            raise CheckpointError(f"{source}: its {name} does not fit the model")
+    set_rows(model, rows, trained[ROWS])
+    with torch.no_grad():
+        for name, value in trained.items():
+            if name != ROWS:
+                own[name].copy_(value)

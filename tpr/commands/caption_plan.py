@@ -1,0 +1,64 @@
+"""What `tpr caption plan` does."""
+
+import argparse
+from pathlib import Path
+
+from tpr.captioning.listing import Source, adapter_source, folder_source
+from tpr.captioning.plan import PLAN, Settings, choose_engine, write_plan
+from tpr.captioning.rephrase import plan_source
+from tpr.captioning.texts import read_texts
+from tpr.config.schema import Choice
+from tpr.config.typed import build_options
+from tpr.config.yaml_entries import parse_values
+from tpr.data.adapters import ADAPTERS
+from tpr.errors import ConfigError
+from tpr.report.console import say
+
+CAPTIONS = ["static=1", "dynamic=1"]
+REPHRASED = ["rephrase=1"]
+
+
+def run_plan(namespace: argparse.Namespace) -> int:
+    """Write a plan."""
+    captions = namespace.captions or (REPHRASED if namespace.rephrase else CAPTIONS)
+    options = {
+        "captions": parse_values(captions),
+        "filters": parse_values(namespace.filters),
+        "attempts": namespace.attempts,
+        "seed": namespace.seed,
+        "styles": namespace.styles,
+        "shard_pictures": namespace.shard_pictures,
+    }
+    settings = build_options(Settings, options, {})
+    if namespace.images is not None and namespace.images < 1:
+        raise ConfigError(f"--images must be at least 1, got {namespace.images}")
+    engine = choose_engine(namespace.engine, parse_values(namespace.engine_options))
+    texts = read_texts(namespace.texts)
+    source = choose_source(namespace)
+    plan = write_plan(namespace.folder, source, texts, engine, settings, images=namespace.images)
+    say(
+        f"{plan.folder}: {plan.pictures:,} pictures, {plan.requests:,} captions in {plan.shards:,} shards, "
+        f"engine {plan.engine.name}, fingerprint {plan.fingerprint}"
+    )
+    return 0
+
+
+def choose_source(namespace: argparse.Namespace) -> Source:
+    """A data set by its name, a plan to rephrase by its folder, anything else is a folder of pictures."""
+    if namespace.source in ADAPTERS:
+        adapter = ADAPTERS[namespace.source]
+        options = build_options(adapter.Options, parse_values(namespace.options), {}, namespace.source)
+        choice = Choice(namespace.source, options)
+        return adapter_source(choice, namespace.split, namespace.root, rephrases=namespace.rephrase)
+    folder = Path(namespace.source)
+    if not folder.is_dir():
+        raise ConfigError(
+            f"SOURCE: '{namespace.source}' is neither a folder nor a set; sets: {', '.join(ADAPTERS)}"
+        )
+    if not namespace.rephrase:
+        return folder_source(folder, namespace.identity)
+    if not (folder / PLAN).is_file():
+        raise ConfigError(
+            f"--rephrase: {folder} holds no {PLAN}; name a finished plan, or a set that has captions"
+        )
+    return plan_source(folder, namespace.view)
