@@ -269,6 +269,10 @@ def test_sysu_lists_and_arrays_that_are_wrong_are_refused(tmp_path: Path) -> Non
     assert refuse(tmp_path, "sysu_mm01", training="arrays") == (
         f"'sysu_mm01': {labels}: labels go from 1 to 3, but exp/ names 3 training persons; expected 0 to 2"
     )
+    np.save(labels, np.load(labels)[:-1] - 1)
+    assert refuse(tmp_path, "sysu_mm01", training="arrays") == (
+        f"'sysu_mm01': {labels}: has 11 labels, but train_ir_resized_img.npy another number of pictures"
+    )
     np.save(labels, np.ones((3, 2)))
     assert "holds float64 of shape [3, 2], expected whole numbers" in refuse(
         tmp_path, "sysu_mm01", training="arrays"
@@ -440,11 +444,23 @@ def test_checking_and_packing_work_on_both_kinds_and_on_arrays(tmp_path: Path) -
             assert all(read_bytes(packed, row) == read_bytes(loose, row) for row in range(len(loose)))
 
 
+def test_a_map_of_other_persons_is_refused(tmp_path: Path) -> None:
+    base = write_sysu(tmp_path)
+    path = base / "Text/Blip_RGB/id_caption_map_Blip_RGB.json"
+    write_json(path, {"77": ["a man"]})
+    assert refuse(tmp_path, "sysu_mm01") == f"'sysu_mm01': {path}: no key is a test person, such as 4"
+    write_json(path, {"4": "a man"})
+    assert "person 4: expected a list of strings, found a string" in refuse(tmp_path, "sysu_mm01")
+    write_json(path, {"0x4": ["a man"]})
+    assert "expected person numbers as keys, found '0x4'" in refuse(tmp_path, "sysu_mm01")
+
+
 def test_a_broken_array_is_found_by_the_check_and_named_in_training(tmp_path: Path) -> None:
     base = write_sysu(tmp_path, text=False)
     write_sysu_arrays(base)
+    load(tmp_path, "sysu_mm01", training="arrays")
     path = base / "train_ir_resized_img.npy"
-    np.save(path, np.zeros((5, 12, 6, 3), dtype=np.uint8))
+    np.save(path, np.zeros((5, 12, 6, 3), dtype=np.uint8))  # after it was parsed
     report = check_sets([choose("sysu_mm01", training="arrays")], make_options(tmp_path))
     assert report.splits[0].missing[0] == "SYSU-MM01/train_ir_resized_img.npy#5"
     assert len(report.splits[0].missing) == 7

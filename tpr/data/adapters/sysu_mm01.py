@@ -139,7 +139,10 @@ class SysuMm01(VisibleInfraredAdapter):
             pictures = find_pictures(base, kind.cameras, people)
             path = self.test_texts(root, kind) if has_text else None
             if path is not None and path.name.startswith("id_caption_map"):
-                yield from describe_people(base.name, kind, pictures, read_identity_captions(path))
+                captions = read_identity_captions(path)
+                if not captions.keys() & set(people):
+                    raise DataError(f"{path}: no key is a test person, such as {people[0]}")
+                yield from describe_people(base.name, kind, pictures, captions)
                 continue
             table = CaptionTable() if path is None else CaptionTable.read(path)
             tables.append(table)
@@ -169,6 +172,8 @@ class SysuMm01(VisibleInfraredAdapter):
                 f"training persons; expected 0 to {len(people) - 1}"
             )
         array = f"train_{kind.array}_resized_img.npy"
+        if len(map_array_file(base / array)) != len(labels):
+            raise DataError(f"{path}: has {len(labels):,} labels, but {array} another number of pictures")
         return [Picture(f"{array}#{row}", people[int(label)], -1) for row, label in enumerate(labels)]
 
     def read_training(

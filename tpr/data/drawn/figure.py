@@ -33,7 +33,7 @@ def colours_of(person: Person) -> dict[str, Colour]:
 def tones_of(person: Person) -> dict[str, Colour]:
     """Greys of the same things in near-infrared light, which most dyes do not absorb.
 
-    A thing keeps a little of its visible brightness; the rest is a matter of its cloth, fixed per person. A
+    A thing keeps some of its visible brightness; the rest is a matter of its cloth, fixed per person. A
     pattern is fainter than in visible light.
     """
     cloth = random.Random(f"{person.dye}/infrared")
@@ -41,7 +41,7 @@ def tones_of(person: Person) -> dict[str, Colour]:
     for part, colour in sorted(colours_of(person).items()):
         visible = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
         own = 205.0 if part == "skin" else cloth.uniform(60, 230)
-        level = round(0.3 * visible + 0.7 * own)
+        level = round(0.45 * visible + 0.55 * own)
         tones[part] = (level, level, level)
     if "pattern" in tones:
         tones["pattern"] = blend(tones["upper"], tones["pattern"], 0.5)
