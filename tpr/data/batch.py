@@ -16,6 +16,16 @@ class Batch(TypedDict, total=False):
     """(B, 3, H, W). uint8 from the workers; float32 and normalised once it is on the device."""
     plain_images: Tensor
     """(B, 3, H, W) the same pictures, resized only: neither mirrored, moved nor erased."""
+    second_images: Tensor
+    """(B, 3, H, W) the other view of the visible pictures; `images` is the first."""
+    infrared_images: Tensor
+    """(B, 3, H, W) infrared pictures of the same people."""
+    infrared_tokens: Tensor
+    """(B, L) int64 token ids of the infrared pictures' own captions."""
+    infrared_index: Tensor
+    """(B,) int64 row of the infrared picture in the corpus table; `image_index` is the visible one's."""
+    longest_infrared_caption: int
+    """The same as `longest_caption` for `infrared_tokens`."""
     tokens: Tensor
     """(T, L) int64 token ids, 0 is padding."""
     identity: Tensor

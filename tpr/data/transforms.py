@@ -7,6 +7,7 @@ function of (seed, epoch, sample).
 
 import math
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,13 @@ from tpr.data.randomness import Purpose, hash_uniform, uniform_rows
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 """CLIP's channel mean and deviation, of values in [0, 1]."""
+
+Statistics = Literal["clip", "imagenet"]
+CHANNELS: dict[Statistics, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "clip": (MEAN, STD),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""Channel mean and deviation by the weights that read the pictures."""
 
 ATTEMPTS = 10
 """Rectangles tried before a picture is left whole, as in torchvision's RandomErasing."""
@@ -64,10 +72,11 @@ def _send_constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)[:, None, None]
 
 
-def normalise_pixels(images: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8 -> float32 with CLIP's mean and deviation, on the device of `images`."""
-    mean = _send_constant(tuple(255 * value for value in MEAN), images.device)
-    scale = _send_constant(tuple(1 / (255 * value) for value in STD), images.device)
+def normalise_pixels(images: Tensor, statistics: Statistics = "clip") -> Tensor:
+    """(B, 3, H, W) uint8 -> float32 by a mean and a deviation, on the device of `images`."""
+    means, deviations = CHANNELS[statistics]
+    mean = _send_constant(tuple(255 * value for value in means), images.device)
+    scale = _send_constant(tuple(1 / (255 * value) for value in deviations), images.device)
     # Two rounded steps rather than one fused one: the same bits however a batch is split.
     return _allocate_planes(images).copy_(images).sub_(mean).mul_(scale)
 

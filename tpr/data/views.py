@@ -19,7 +19,7 @@ from tpr.data.noise import find_noise
 from tpr.data.pictures import decode, read_bytes
 from tpr.data.randomness import Purpose, uniform_rows
 from tpr.data.token_cache import corpus_tokens
-from tpr.data.transforms import draw_geometry, place, resize
+from tpr.data.transforms import Statistics, draw_geometry, place, resize
 from tpr.errors import DataError
 
 Arrays = dict[str, npt.NDArray[np.int64] | Tensor | int]
@@ -44,6 +44,10 @@ class Views:
     """`attributes`: the picture's attribute labels."""
     plain: bool = False
     """`plain_images`: the picture once more without augmentation."""
+    infrared: bool = False
+    """A sample is a slot of two pictures of one person: visible in two views, and infrared."""
+    statistics: Statistics = "clip"
+    """Mean and deviation that pictures are normalised with."""
 
 
 class PictureReader:
