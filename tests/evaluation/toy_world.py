@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tpr.config.schema import Choice, DataOptions, EvaluationOptions, Experiment, RuntimeOptions
+from tpr.config.evaluation import EvaluationOptions
+from tpr.config.schema import Choice, DataOptions, Experiment, RuntimeOptions
 from tpr.data.batch import Batch
 from tpr.data.corpora import Corpora
 from tpr.data.corpus import Corpus, offsets_of

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tpr.config.schema import Choice, DataOptions, EvaluationOptions
+from tpr.config.evaluation import EvaluationOptions
+from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS, Adapter
 from tpr.data.cache import Entry, open_entry
 from tpr.data.columns import read_identity
@@ -107,7 +108,7 @@ def load_corpora(data: DataOptions, evaluation: EvaluationOptions, seed: int) ->
             corpus = load_split(choice, "test", data)
         except DataError as error:
             raise DataError(f"data.test[{number}] {error}") from None
-        if not corpus.caption_count:
+        if corpus.protocol == "text" and not corpus.caption_count:
             raise DataError(
                 f"data.test[{number}] '{corpus.name}': no picture of the test split has a caption"
             )

@@ -28,7 +28,7 @@ from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.samplers import IdentitySampler, Sampler, ShuffledSampler
 from tpr.data.sender import Sender, as_tensor
 from tpr.data.token_cache import corpus_tokens
-from tpr.data.transforms import DeviceTransform, normalise_pixels
+from tpr.data.transforms import DeviceTransform, Statistics, normalise_pixels
 from tpr.data.views import Arrays, PictureReader, TrainingSamples, Views
 from tpr.errors import ConfigError, DataError
 
@@ -156,6 +156,7 @@ def iterate_images(
     workers: int,
     device: torch.device | str,
     indices: IndexArray | None = None,
+    statistics: Statistics = "clip",
 ) -> Iterator[Batch]:
     """Normalised pictures with `identity` and `image_index`, in the order of `indices` (absent: all rows).
 
@@ -170,7 +171,7 @@ def iterate_images(
     try:
         for work in pool.run(tasks):
             sent = sender.send(work.entries)
-            sent["images"] = normalise_pixels(sent["images"])
+            sent["images"] = normalise_pixels(sent["images"], statistics)
             yield sent
     finally:
         pool.close()

@@ -8,25 +8,22 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from tpr import distributed
 from tpr.config.schema import Experiment
 from tpr.data.corpora import Corpora
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.engine.precision import Precision
 from tpr.errors import DataError
-from tpr.evaluation.embed import embed
+from tpr.evaluation.cross_modality import measure_modalities
+from tpr.evaluation.embed import Embedder
 from tpr.evaluation.intervals import bootstrap_intervals
 from tpr.evaluation.metrics import QueryResults, concatenate, rank_queries, summarise
 from tpr.evaluation.results import SELECTED_ON_TEST, Direction, Results, Row
+from tpr.evaluation.shards import cut_queries, share_parts
 from tpr.systems.base import Side, System
 
 logger = logging.getLogger(__name__)
-
-SHARD_QUERIES = 1024
-"""Queries that one process ranks before the next shard; fixed, so that no product depends on the ranks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +59,10 @@ class Evaluator:
         """
         rows = []
         for name, corpus in self.get_sets(which).items():
+            if corpus.protocol != "text":
+                options = self.experiment.evaluation.visible_infrared
+                rows += measure_modalities(self.make_embedder(system, corpus), options)
+                continue
             if not corpus.caption_count:
                 raise DataError(f"{name}: no picture of the {which} split has a caption to search with")
             features = {side: self.embed(system, corpus, side) for side in ("image", "text")}
@@ -80,12 +81,12 @@ class Evaluator:
         return Row(name, direction, metrics, intervals)
 
     def score(self, results: Results) -> float:
-        """The number that selects the best epoch: R@1 from text to image, averaged over sets.
+        """The number that selects the best epoch: R@1 of the rows that decide, averaged over sets.
 
         Sets that are trained on decide where there are any, as in the published fine-tuning tables, which
         add others to look at transfer.
         """
-        chosen = [row for row in results.rows if row.direction == "text_to_image"] or list(results.rows)
+        chosen = results.list_deciding()
         trained = {choice.name for choice in self.experiment.data.train}
         chosen = [row for row in chosen if row.name in trained] or chosen
         return sum(row.metrics.r1 for row in chosen) / len(chosen)
@@ -125,16 +126,18 @@ class Evaluator:
         indices: IndexArray | None = None,
     ) -> Tensor:
         """Features of one side of a corpus with this run's options."""
-        return embed(
+        return self.make_embedder(system, corpus).embed(side, indices)
+
+    def make_embedder(self, system: System, corpus: Corpus) -> Embedder:
+        """What embeds a corpus with this run's options."""
+        return Embedder(
             system,
             corpus,
             self.experiment.data,
-            side,
             batch=self.experiment.evaluation.batch,
             device=self.device,
             autocast=self.precision.autocast,
             workers=self.experiment.runtime.workers,
-            indices=indices,
         )
 
     def get_sets(self, which: Literal["val", "test"]) -> Mapping[str, Corpus]:
@@ -152,19 +155,10 @@ def rank_in_shards(
     queries: Tensor, gallery: Tensor, query_identity: IndexArray, gallery_identity: IndexArray
 ) -> QueryResults:
     """`rank_queries` with shards of queries in turn on every rank; all rows, in order, on each."""
-    starts = range(0, max(1, len(queries)), SHARD_QUERIES)
-    own = {
-        number: rank_queries(
-            queries[start : start + SHARD_QUERIES],
-            gallery,
-            query_identity[start : start + SHARD_QUERIES],
-            gallery_identity,
-        )
-        for number, start in enumerate(starts)
-        if number % distributed.world_size() == distributed.rank()
-    }
-    if distributed.world_size() > 1:
-        gathered: list[dict[int, QueryResults]] = [{} for _ in range(distributed.world_size())]
-        dist.all_gather_object(gathered, own)
-        own = {number: part for parts in gathered for number, part in parts.items()}
-    return concatenate([own[number] for number in sorted(own)])
+    shards = cut_queries(len(queries))
+
+    def measure(number: int) -> QueryResults:
+        shard = shards[number]
+        return rank_queries(queries[shard], gallery, query_identity[shard], gallery_identity)
+
+    return concatenate(share_parts(len(shards), measure))
