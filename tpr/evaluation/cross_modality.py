@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from tpr.errors import ConfigError
 from tpr.evaluation.embed import Embedder
 from tpr.evaluation.metrics import QueryResults, concatenate
 from tpr.evaluation.protocols import (
+    Pictures,
     Search,
     Texts,
     Trial,
@@ -27,7 +29,7 @@ from tpr.evaluation.protocols import (
 )
 from tpr.evaluation.results import Probe, Row
 from tpr.evaluation.shards import cut_queries, share_parts
-from tpr.evaluation.visible_infrared import Pictures, rank_by_protocol, summarise_trials
+from tpr.evaluation.visible_infrared import rank_by_protocol, summarise_trials
 from tpr.systems.base import System
 
 QUERIES: tuple[Query, ...] = ("infrared", "text", "fused", "ensemble")
@@ -121,15 +123,13 @@ def rank_trials(corpus: Corpus, search: Search, features: Features, kind: Query)
         for number, trial in enumerate(search.trials)
         for shard in cut_queries(len(trial.queries))
     ]
-    cameras = corpus.cameras()
+    pictures = Pictures(corpus.identity, corpus.cameras())
 
     def measure(part: int) -> QueryResults:
         number, shard = parts[part]
         queries, gallery = search.trials[number].queries[shard], search.trials[number].gallery
-        scores = score_pictures(corpus, features, kind, Trial(queries, gallery))
-        searching = Pictures(corpus.identity[queries], cameras[queries])
-        found = Pictures(corpus.identity[gallery], cameras[gallery])
-        return rank_by_protocol(scores, searching, found, corpus.protocol)
+        distance = measure_distances(corpus, features, kind, Trial(queries, gallery))
+        return rank_by_protocol(distance, pictures.take(queries), pictures.take(gallery), corpus.protocol)
 
     results = zip(parts, share_parts(len(parts), measure), strict=True)
     return [
@@ -137,11 +137,14 @@ def rank_trials(corpus: Corpus, search: Search, features: Features, kind: Query)
     ]
 
 
-def score_pictures(corpus: Corpus, features: Features, kind: Query, trial: Trial) -> Tensor:
-    """(Q, G) inner products in float64."""
+def measure_distances(
+    corpus: Corpus, features: Features, kind: Query, trial: Trial
+) -> npt.NDArray[np.float64]:
+    """(Q, G) negative inner products in float64."""
     is_infrared = corpus.infrared()
     sides = []
     for rows in (trial.queries, trial.gallery):
         table = features.infrared[kind] if is_infrared[rows[0]] else features.images
         sides.append(table[torch.from_numpy(features.place[rows]).to(table.device)].double())
-    return sides[0] @ sides[1].T
+    products: npt.NDArray[np.float64] = (-sides[0] @ sides[1].T).cpu().numpy()
+    return products

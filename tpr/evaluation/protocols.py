@@ -12,7 +12,7 @@ from itertools import groupby
 import numpy as np
 
 from tpr.config.visible_infrared import CrossDirection, VisibleInfraredOptions
-from tpr.data.corpus import Corpus, Flags, IndexArray
+from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.sample import Protocol
 from tpr.data.visible_infrared import list_identity_captions
 from tpr.errors import ConfigError, DataError
@@ -23,6 +23,20 @@ INDOOR = (1, 2)
 """SYSU-MM01's visible cameras inside."""
 MULTI_SHOT = 10
 """Most gallery pictures of a person and camera in a multi-shot gallery."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Who is on the pictures of one side, and which cameras took them."""
+
+    identity: IndexArray
+    """(N,) persons."""
+    camera: IndexArray
+    """(N,) cameras."""
+
+    def take(self, rows: slice | IndexArray) -> "Pictures":
+        """Only these pictures."""
+        return Pictures(self.identity[rows], self.camera[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,27 +165,24 @@ def _pair_cameras(corpus: Corpus, rows: IndexArray) -> Iterator[tuple[int, int]]
 
 
 def find_excluded(
-    protocol: Protocol,
-    query_identity: IndexArray,
-    gallery_identity: IndexArray,
-    query_camera: IndexArray,
-    gallery_camera: IndexArray,
-) -> Flags | None:
-    """(Q, G) True where a gallery picture does not count for a query; None: every one counts.
+    protocol: Protocol, queries: Pictures, gallery: Pictures
+) -> Iterator[tuple[IndexArray, IndexArray]]:
+    """Places of queries and of gallery pictures that do not count for one another, to index a matrix with.
 
     Source: TVI-LFM, official `tools/eval_metrics.py`. Differs: SYSU-MM01's cameras of the same room are kept
     apart whichever of them searches.
     """
-    if protocol == "regdb":
-        return None
-    searching, found = query_camera[:, None], gallery_camera[None, :]
-    excluded: Flags
     if protocol == "llcm":
-        excluded = (query_identity[:, None] == gallery_identity[None, :]) & (searching == found)
-    else:
-        visible, infrared = SAME_ROOM
-        excluded = (searching == infrared) & (found == visible) | (searching == visible) & (found == infrared)
-    return excluded
+        # One number per person and camera; cameras are below 2^15.
+        wanted, known = (side.identity * 2**16 + side.camera for side in (queries, gallery))
+        order = np.argsort(known, kind="stable")
+        start = np.searchsorted(known[order], wanted)
+        count = np.searchsorted(known[order], wanted, side="right") - start
+        rows = np.repeat(np.arange(len(wanted)), count)
+        yield rows, order[np.arange(len(rows)) + np.repeat(start - np.cumsum(count) + count, count)]
+    if protocol == "sysu":
+        for searching, found in (SAME_ROOM, SAME_ROOM[::-1]):
+            yield np.ix_(queries.camera == searching, gallery.camera == found)
 
 
 def choose_texts(
