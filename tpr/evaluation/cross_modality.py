@@ -5,7 +5,7 @@ kinds of query.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -24,9 +24,11 @@ from tpr.evaluation.protocols import (
     Texts,
     Trial,
     choose_texts,
+    find_excluded,
     list_pictures,
     list_searches,
 )
+from tpr.evaluation.rankings import Ranking, spread_queries
 from tpr.evaluation.results import Probe, Row
 from tpr.evaluation.shards import cut_queries, share_parts
 from tpr.evaluation.visible_infrared import rank_by_protocol, summarise_trials
@@ -46,6 +48,8 @@ class Features:
     """(V, D) visible pictures."""
     infrared: Mapping[Query, Tensor]
     """(N, D) infrared pictures, as each kind of query."""
+    texts: Texts | None = None
+    """The infrared pictures' captions, where they brought some."""
 
 
 def measure_modalities(embedder: Embedder, options: VisibleInfraredOptions) -> list[Row]:
@@ -90,17 +94,21 @@ def embed_modalities(
 ) -> Features:
     """Features of every picture that a search needs."""
     corpus = embedder.corpus
-    infrared = list_pictures(corpus, infrared=True)
-    texts = None
-    if kinds != ("infrared",):
-        texts = choose_texts(corpus, infrared, options, needs_own=bool({"fused", "ensemble"} & set(kinds)))
     needed = np.zeros(len(corpus), dtype=bool)
     for trial in (trial for search in searches for trial in search.trials):
         needed[trial.queries] = needed[trial.gallery] = True
+    infrared = list_pictures(corpus, infrared=True)
+    texts = None
+    if kinds != ("infrared",):
+        # Drawn for every picture, so that a picture's text does not depend on the searches.
+        needs_own = bool({"fused", "ensemble"} & set(kinds))
+        texts = choose_texts(corpus, infrared, options, needs_own=needs_own).take(needed[infrared])
+    infrared = infrared[needed[infrared]]
     visible = np.flatnonzero(needed & ~corpus.infrared())
     place = np.full(len(corpus), -1, dtype=np.int64)
     place[visible], place[infrared] = np.arange(len(visible)), np.arange(len(infrared))
-    return Features(place, embedder.embed("image", visible), embed_queries(embedder, infrared, texts, kinds))
+    images = embedder.embed("image", visible)
+    return Features(place, images, embed_queries(embedder, infrared, texts, kinds), texts)
 
 
 def embed_queries(
@@ -148,3 +156,37 @@ def measure_distances(
         sides.append(table[torch.from_numpy(features.place[rows]).to(table.device)].double())
     products: npt.NDArray[np.float64] = (-sides[0] @ sides[1].T).cpu().numpy()
     return products
+
+
+def rank_examples(
+    embedder: Embedder, options: VisibleInfraredOptions, queries: int, top: int
+) -> list[Ranking]:
+    """The best pictures of the first gallery for queries spread evenly, of the last kind and first search."""
+    corpus = embedder.corpus
+    kind, search = choose_queries(embedder.system, options)[-1], list_searches(corpus, options)[0]
+    gallery = search.trials[0].gallery
+    chosen = search.trials[0].queries[spread_queries(len(search.trials[0].queries), queries)]
+    trial = Trial(chosen, gallery)
+    features = embed_modalities(embedder, options, (kind,), [replace(search, trials=(trial,))])
+    distance = measure_distances(corpus, features, kind, trial)
+    pictures = Pictures(corpus.identity, corpus.cameras())
+    for excluded in find_excluded(corpus.protocol, pictures.take(chosen), pictures.take(gallery)):
+        distance[excluded] = np.inf
+    rankings = []
+    for row, own in zip(chosen.tolist(), distance, strict=True):
+        best = np.argsort(own, kind="stable")[: min(top, int(np.isfinite(own).sum()))]
+        hits = corpus.identity[gallery[best]] == corpus.identity[row]
+        caption = read_text(corpus, features, row) if search.direction == "infrared_to_visible" else ""
+        scores = -own[best].astype(np.float32)
+        rankings.append(Ranking(caption, int(corpus.identity[row]), gallery[best], scores, hits, row))
+    return rankings
+
+
+def read_text(corpus: Corpus, features: Features, row: int) -> str:
+    """The text that an infrared picture searches with, with a word on where it is from; empty for none."""
+    if features.texts is None:
+        return ""
+    number = int(features.texts.given[features.place[row]])
+    owner = int(np.searchsorted(corpus.caption_offsets, number, side="right")) - 1
+    caption = corpus.captions(owner)[number - int(corpus.caption_offsets[owner])]
+    return caption if owner == row else f"ORACLE: {caption}"

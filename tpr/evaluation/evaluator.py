@@ -2,11 +2,9 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,30 +13,16 @@ from tpr.data.corpora import Corpora
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.engine.precision import Precision
 from tpr.errors import DataError
-from tpr.evaluation.cross_modality import measure_modalities
+from tpr.evaluation.cross_modality import measure_modalities, rank_examples
 from tpr.evaluation.embed import Embedder
 from tpr.evaluation.intervals import bootstrap_intervals
 from tpr.evaluation.metrics import QueryResults, concatenate, rank_queries, summarise
+from tpr.evaluation.rankings import Ranking, spread_queries
 from tpr.evaluation.results import SELECTED_ON_TEST, Direction, Results, Row
 from tpr.evaluation.shards import cut_queries, share_parts
 from tpr.systems.base import Side, System
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """One query's best pictures, for looking at."""
-
-    caption: str
-    identity: int
-    """Identity of the person the caption describes."""
-    rows: IndexArray
-    """(K,) gallery rows, best first."""
-    scores: npt.NDArray[np.float32]
-    """(K,) cosines."""
-    hits: npt.NDArray[np.bool_]
-    """(K,) True where the picture shows the person."""
 
 
 class Evaluator:
@@ -95,10 +79,14 @@ class Evaluator:
         """The best pictures of a test set for captions spread evenly over it, the first of each picture.
 
         Not the best or worst queries: what a reader sees is a fair sample. Every rank must call it.
+        Visible-infrared sets are searched as by their last kind of query.
         """
         corpus = self.get_sets("test")[name]
+        if corpus.protocol != "text":
+            options = self.experiment.evaluation.visible_infrared
+            return rank_examples(self.make_embedder(system, corpus), options, queries, top)
         described = np.flatnonzero(np.diff(corpus.caption_offsets))
-        chosen = described[np.unique(np.linspace(0, len(described) - 1, queries).round().astype(np.int64))]
+        chosen = described[spread_queries(len(described), queries)]
         images = self.embed(system, corpus, "image")
         captions = corpus.caption_offsets[chosen]
         texts = self.embed(system, corpus, "text", indices=captions)

@@ -12,7 +12,7 @@ from itertools import groupby
 import numpy as np
 
 from tpr.config.visible_infrared import CrossDirection, VisibleInfraredOptions
-from tpr.data.corpus import Corpus, IndexArray
+from tpr.data.corpus import Corpus, Flags, IndexArray
 from tpr.data.sample import Protocol
 from tpr.data.visible_infrared import list_identity_captions
 from tpr.errors import ConfigError, DataError
@@ -67,6 +67,10 @@ class Texts:
     """(N,) the text that each picture searches with."""
     own: IndexArray | None = None
     """(N,) the picture's own caption, where the given text is another."""
+
+    def take(self, rows: IndexArray | Flags) -> "Texts":
+        """Only those of these pictures."""
+        return Texts(self.given[rows], None if self.own is None else self.own[rows])
 
 
 def list_searches(corpus: Corpus, options: VisibleInfraredOptions) -> list[Search]:
