@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from tests.evaluation.toy_world import ProductSystem, make_corpus, make_evaluator
+from tests.evaluation.toy_world import PairSystem, ProductSystem, make_corpus, make_evaluator, make_pairs
+from tpr.config.visible_infrared import VisibleInfraredOptions
 from tpr.evaluation import shards
 
 BATCHES = (3, 8, 100)  # many chunks each, one chunk each, and a second process without any
@@ -29,6 +30,13 @@ def measure(folder: Path) -> dict[str, Any]:
         found[f"{batch} results"] = evaluator.evaluate(system, "test").to_json()
         rankings = evaluator.rankings(system, "a", queries=3)
         found[f"{batch} ranking"] = [ranking.rows.tolist() for ranking in rankings]
+        for protocol in ("sysu", "regdb", "llcm"):
+            options = VisibleInfraredOptions(trials=2, text="oracle")
+            pairs = make_pairs(folder, protocol, name=protocol)
+            evaluator = make_evaluator(folder, pairs, batch=batch, visible_infrared=options)
+            found[f"{batch} {protocol}"] = evaluator.evaluate(PairSystem(), "test").to_json()
+            rankings = evaluator.rankings(PairSystem(), protocol, queries=3)
+            found[f"{batch} {protocol} ranking"] = [ranking.rows.tolist() for ranking in rankings]
     return found
 
 
