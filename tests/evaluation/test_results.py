@@ -121,7 +121,8 @@ PROBES = [
 
 def test_a_visible_infrared_table_has_a_row_per_search_and_kind_and_no_mean() -> None:
     rows = [crossed("sysu_mm01", 10.0 * number, probe) for number, probe in enumerate(PROBES, 1)]
-    *lines, note = Results(tuple(rows[:3])).to_table().splitlines()
+    *lines, spread, note = Results(tuple(rows[:3])).to_table().splitlines()
+    assert spread == "(mean ± sample deviation over 10 drawn galleries)"
     assert note == f"({TEXT_NOTES['own']})"
     assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line] == [
         ["set", "query", "R@1", "R@5", "R@10", "R@20", "mAP", "mINP"],

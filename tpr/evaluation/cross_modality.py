@@ -74,6 +74,20 @@ def measure_modalities(embedder: Embedder, options: VisibleInfraredOptions) -> l
     return rows
 
 
+def check_modalities(system: System, corpus: Corpus, options: VisibleInfraredOptions) -> None:
+    """Raise what `measure_modalities` would, without a picture being read."""
+    list_searches(corpus, options)
+    find_texts(corpus, options, choose_queries(system, options))
+
+
+def find_texts(corpus: Corpus, options: VisibleInfraredOptions, kinds: tuple[Query, ...]) -> Texts | None:
+    """The texts of all infrared pictures, None where these kinds of query need none."""
+    if kinds == ("infrared",):
+        return None
+    needs_own = bool({"fused", "ensemble"} & set(kinds))
+    return choose_texts(corpus, list_pictures(corpus, infrared=True), options, needs_own=needs_own)
+
+
 def choose_queries(system: System, options: VisibleInfraredOptions) -> tuple[Query, ...]:
     """The kinds of query to measure. Raises ConfigError for one that the system cannot encode."""
     able = tuple(kind for kind in QUERIES if kind in system.sides())
@@ -98,11 +112,9 @@ def embed_modalities(
     for trial in (trial for search in searches for trial in search.trials):
         needed[trial.queries] = needed[trial.gallery] = True
     infrared = list_pictures(corpus, infrared=True)
-    texts = None
-    if kinds != ("infrared",):
-        # Drawn for every picture, so that a picture's text does not depend on the searches.
-        needs_own = bool({"fused", "ensemble"} & set(kinds))
-        texts = choose_texts(corpus, infrared, options, needs_own=needs_own).take(needed[infrared])
+    # Found for every picture, so that a drawn text does not depend on the searches.
+    texts = find_texts(corpus, options, kinds)
+    texts = None if texts is None else texts.take(needed[infrared])
     infrared = infrared[needed[infrared]]
     visible = np.flatnonzero(needed & ~corpus.infrared())
     place = np.full(len(corpus), -1, dtype=np.int64)

@@ -13,7 +13,7 @@ from tpr.data.corpora import Corpora
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.engine.precision import Precision
 from tpr.errors import DataError
-from tpr.evaluation.cross_modality import measure_modalities, rank_examples
+from tpr.evaluation.cross_modality import check_modalities, measure_modalities, rank_examples
 from tpr.evaluation.embed import Embedder
 from tpr.evaluation.intervals import bootstrap_intervals
 from tpr.evaluation.metrics import QueryResults, concatenate, rank_queries, summarise
@@ -35,6 +35,12 @@ class Evaluator:
         self.corpora = corpora
         self.device = device
         self.precision = precision
+
+    def check(self, system: System) -> None:
+        """Raise, before anything is trained, what `evaluate` would raise on visible-infrared sets."""
+        for corpus in (*self.corpora.val.values(), *self.corpora.test.values()):
+            if corpus.protocol != "text":
+                check_modalities(system, corpus, self.experiment.evaluation.visible_infrared)
 
     def evaluate(self, system: System, which: Literal["val", "test"]) -> Results:
         """Every set of one kind in every asked direction. Every rank must call it and gets the same.

@@ -158,7 +158,9 @@ class Results:
         table = build_table(self)
         if title:
             table.title = title
-        return "\n".join([str(table.get_string()), *(f"({mark})" for mark in self.list_marks())])
+        trials = {row.probe.trials for row in self.rows if row.probe and row.probe.deviations}
+        notes = [f"mean ± sample deviation over {number} drawn galleries" for number in sorted(trials)]
+        return "\n".join([str(table.get_string()), *(f"({note})" for note in (*notes, *self.list_marks()))])
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries and numbers; `from_json` reads them back."""
