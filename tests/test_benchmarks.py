@@ -23,6 +23,7 @@ from benchmarks.reference.optimizer import build_adam  # noqa: E402
 from benchmarks.reference.oracle import rank_by_oracle  # noqa: E402
 from benchmarks.reference.ranking import rank_by_argsort  # noqa: E402
 from benchmarks.reference.towers import Architecture  # noqa: E402
+from benchmarks.reference.visible_infrared import evaluate_by_query  # noqa: E402
 from benchmarks.report import Case, Report  # noqa: E402
 from benchmarks.timing import Timing, interleave  # noqa: E402
 
@@ -89,6 +90,25 @@ def test_side_a_of_metrics_and_the_oracle_give_the_published_scores():
         assert rank_by_oracle(*tensors) == pytest.approx(wanted, abs=1e-3)
 
 
+def test_side_a_of_visible_infrared_gives_the_published_scores():
+    for case in json.loads((PARITY / "visible_infrared_rde.json").read_text())["vi"]:
+        rng = np.random.RandomState(case["seed"])
+        people, rows, columns = case["identities"], case["queries"], case["gallery"]
+        owners = np.concatenate([np.arange(people), rng.randint(0, people, columns - people)])
+        wanted = rng.randint(0, people, rows)
+        sysu = case["kind"] == "sysu"
+        cameras = [
+            rng.choice(own, size) if sysu else rng.randint(1, 10, size)
+            for own, size in (([3, 6], rows), ([1, 2, 4, 5], columns))
+        ]
+        centres = rng.standard_normal((people, 8))
+        sides = [rng.standard_normal((len(own), 8)) + centres[own] for own in (wanted, owners)]
+        query, gallery = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in sides)
+        found = evaluate_by_query(-query @ gallery.T, wanted, owners, *cameras, case["kind"])
+        known = [*(case["cmc"][k - 1] for k in (1, 5, 10, 20)), case["mAP"], case["mINP"]]
+        assert found == pytest.approx([100 * value for value in known], abs=1e-3)
+
+
 def test_side_a_of_text_gives_the_published_ids():
     tokenizer = build_tokenizer()
     for known in json.loads((PARITY / "metrics.json").read_text())["tokens"]:
@@ -111,7 +131,7 @@ def test_side_a_of_sampler_deals_distinct_identities():
     assert all(len(set(step[:, 0])) == 3 for step in order)
 
 
-@pytest.mark.parametrize("name", ["metrics", "text", "decode", "sampler"])
+@pytest.mark.parametrize("name", ["metrics", "text", "decode", "sampler", "visible_infrared"])
 def test_quick_benchmark_finds_both_sides_equal(name, capsys):
     assert runner.main([name, "--quick", "--check"]) == 0, capsys.readouterr().out
 

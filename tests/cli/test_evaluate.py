@@ -9,6 +9,7 @@ import pytest
 from tests.cli.conftest import TINY_CLIP
 from tests.cli.screen import ROOT, Outcome, Type, read_table
 from tpr.evaluation.metrics import MEASURES
+from tpr.evaluation.results import TEXT_NOTES
 
 SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid")
 
@@ -66,3 +67,50 @@ def test_json_has_the_numbers_and_intervals_of_every_set(evaluate: Type) -> None
     assert [row["set"] for row in tree["rows"]] == list(SETS)
     for row in tree["rows"]:
         assert set(row["intervals"]) == set(MEASURES)
+
+
+def test_visible_infrared_sets_are_searched_by_text_and_say_so(evaluate: Type) -> None:
+    outcome = evaluate(("sysu_mm01", "regdb", "llcm"), "evaluation.visible_infrared.trials=3")
+    assert outcome.code == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in outcome.out.splitlines()]
+    rows = [row for row in rows if len(row) == 8]
+    assert rows[0] == ["set", "query", "R@1", "R@5", "R@10", "R@20", "mAP", "mINP"]
+    assert [row[:2] for row in rows[1:]] == [
+        [name, "text"] for name in ("sysu_mm01 all", "sysu_mm01 indoor", "regdb", "llcm")
+    ]
+    assert all(re.fullmatch(r"[\d.]+( ± [\d.]+)?", cell) for row in rows[1:] for cell in row[2:])
+    assert outcome.out.splitlines()[-2:] == [
+        "(mean ± sample deviation over 3 drawn galleries)",
+        f"({TEXT_NOTES['own']})",
+    ]
+
+
+def test_pictures_alone_are_no_query_of_a_system_of_texts(evaluate: Type) -> None:
+    outcome = evaluate(("regdb",), "evaluation.visible_infrared.queries=[infrared]")
+    assert outcome.code == 2
+    where = "evaluation.visible_infrared.queries"
+    assert outcome.err == f"tpr: {where}: the system cannot encode 'infrared'; it can encode text\n"
+
+
+def test_what_cannot_be_measured_is_refused_before_training(
+    tiny_run: list[str], tmp_path: Path, type_command: Type
+) -> None:
+    words = ["data.test=[regdb]", "evaluation.visible_infrared.queries=[infrared]"]
+    outcome = type_command("train", ROOT / "configs" / "drawn" / "pretrain.yaml", *tiny_run, *words)
+    assert outcome.code == 2
+    assert "the system cannot encode 'infrared'" in outcome.err
+    assert "step" not in outcome.out
+
+
+def test_another_split_than_the_trained_one_is_refused(
+    tiny_run: list[str], tmp_path: Path, type_command: Type
+) -> None:
+    config = ROOT / "configs" / "drawn" / "pretrain.yaml"
+    made = type_command("train", config, *tiny_run, "data.train=[regdb]", "data.test=[]")
+    assert made.code == 0, made.err
+    checkpoint = tmp_path / "runs" / "drawn-pretrain" / "best.pt"
+    assert type_command("evaluate", checkpoint, "data.test=[regdb]").code == 0
+    outcome = type_command("evaluate", checkpoint, "data.test=[{name: regdb, split: 2}]")
+    assert outcome.code == 2
+    assert outcome.err.startswith("tpr: data.test[0] 'regdb' is split 2, but split 1 is trained on")
+    assert outcome.err.count("\n") == 1

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from tpr.evaluation.metrics import MEASURES, Metrics
-from tpr.evaluation.results import SELECTED_ON_TEST, Direction, Results, Row
+from tpr.evaluation.results import SELECTED_ON_TEST, TEXT_NOTES, Direction, Probe, Results, Row
+from tpr.evaluation.visible_infrared import CROSS_MEASURES
 
 
 def row(name: str, r1: float, *, direction: Direction = "text_to_image", model: str = "") -> Row:
@@ -98,3 +99,87 @@ def test_json_is_read_back_unchanged() -> None:
 def test_an_interval_upside_down_is_refused() -> None:
     with pytest.raises(ValueError, match="interval of r1 runs from 5 down to 4"):
         Row("a", "text_to_image", row("a", 1.0).metrics, {"r1": (5, 4)})
+
+
+def crossed(
+    name: str, r1: float, probe: Probe, *, direction: Direction = "infrared_to_visible", model: str = ""
+) -> Row:
+    plain = row(name, r1).metrics
+    values = {measure: getattr(plain, measure) for measure in MEASURES}
+    metrics = Metrics(**values, r20=r1 + 30, queries=50)
+    return Row(name, direction, metrics, None, model, probe)
+
+
+SPREAD = {measure: 0.5 for measure in CROSS_MEASURES}
+PROBES = [
+    Probe("infrared", "all", None, 10, SPREAD),
+    Probe("fused", "all", "own", 10, SPREAD),
+    Probe("infrared", "indoor", None, 10, SPREAD),
+    Probe("fused", "indoor", "own", 10, SPREAD),
+]
+
+
+def test_a_visible_infrared_table_has_a_row_per_search_and_kind_and_no_mean() -> None:
+    rows = [crossed("sysu_mm01", 10.0 * number, probe) for number, probe in enumerate(PROBES, 1)]
+    *lines, spread, note = Results(tuple(rows[:3])).to_table().splitlines()
+    assert spread == "(mean ± sample deviation over 10 drawn galleries)"
+    assert note == f"({TEXT_NOTES['own']})"
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line] == [
+        ["set", "query", "R@1", "R@5", "R@10", "R@20", "mAP", "mINP"],
+        ["sysu_mm01 all", "infrared", *(f"{value:.2f} ± 0.50" for value in (10, 20, 30, 40, 5, 2.5))],
+        ["sysu_mm01 all", "fused", *(f"{value:.2f} ± 0.50" for value in (20, 30, 40, 50, 10, 5))],
+        ["sysu_mm01 indoor", "infrared", *(f"{value:.2f} ± 0.50" for value in (30, 40, 50, 60, 15, 7.5))],
+    ]
+    assert Results(tuple(rows)).list_means() == []
+
+
+def test_no_text_loses_its_note() -> None:
+    own, oracle = (
+        crossed("a", 10.0, Probe("text", "", "own")),
+        crossed("a", 20.0, Probe("text", "", "oracle")),
+    )
+    results = Results((own,), SELECTED_ON_TEST).merge(Results((oracle,)))
+    for seen in (results, Results.from_json(json.loads(json.dumps(results.to_json())))):
+        assert seen.list_marks() == [SELECTED_ON_TEST, TEXT_NOTES["own"], TEXT_NOTES["oracle"]]
+        text = seen.to_table()
+        assert text.splitlines()[-3:] == [f"({mark})" for mark in seen.list_marks()]
+        # Both stand in one table, and cannot be taken for one another.
+        assert "| text          | 10.00" in text and "| text (ORACLE) | 20.00" in text
+    assert "ORACLE" in TEXT_NOTES["oracle"]
+    with pytest.raises(ValueError, match="a query of kind fused with None text"):
+        Probe("fused")
+    with pytest.raises(ValueError, match="a query of kind infrared with own text"):
+        Probe("infrared", "", "own")
+
+
+def test_json_of_visible_infrared_rows_is_read_back_unchanged() -> None:
+    rows = [crossed("sysu_mm01", 10.0, probe) for probe in PROBES]
+    rows.append(crossed("regdb", 30.0, Probe("infrared"), direction="visible_to_infrared", model="x"))
+    results = Results((row("cuhk_pedes", 40.0), *rows), "beware")
+    tree = json.loads(json.dumps(results.to_json()))
+    assert Results.from_json(tree) == results
+    assert tree["rows"][0].keys() == {"set", "direction", *MEASURES, "queries", "unmatched"}
+    assert tree["rows"][1]["r20"] == 40.0
+    assert "direction" in results.to_table().splitlines()[1]
+
+
+def test_rows_that_decide_are_text_to_image_and_the_last_kind_of_the_first_search() -> None:
+    rows = [
+        *(crossed("sysu_mm01", 10.0 * number, probe) for number, probe in enumerate(PROBES, 1)),
+        crossed("regdb", 3.0, Probe("infrared")),
+        crossed("regdb", 4.0, Probe("infrared"), direction="visible_to_infrared"),
+        row("a", 40.0, direction="image_to_text"),
+        row("a", 60.0),
+    ]
+    assert [found.metrics.r1 for found in Results(tuple(rows)).list_deciding()] == [60.0, 20.0, 3.0]
+    assert [found.metrics.r1 for found in Results((rows[-2],)).list_deciding()] == [40.0]
+
+
+def test_curves_of_rows_have_names_without_blanks() -> None:
+    curves = [crossed("sysu_mm01", 1.0, probe).curve for probe in (PROBES[0], PROBES[3])]
+    assert curves == [
+        "sysu_mm01_all/infrared_to_visible/infrared",
+        "sysu_mm01_indoor/infrared_to_visible/fused_own",
+    ]
+    assert crossed("regdb", 1.0, Probe("text", "", "oracle")).curve == "regdb/infrared_to_visible/text_oracle"
+    assert row("a", 1.0).curve == "a/text_to_image"

@@ -8,10 +8,13 @@ from PIL import Image
 
 from tpr.data.corpus import Corpus
 from tpr.errors import TrainingError
-from tpr.evaluation.evaluator import Ranking
+from tpr.evaluation.rankings import Ranking
 from tpr.report.gallery import (
+    CAPTION_WIDTH,
     EMPTY,
+    FRAME,
     HIT,
+    MARGIN,
     MISS,
     TILE,
     TITLE_HEIGHT,
@@ -89,3 +92,18 @@ def test_long_captions_are_wrapped_and_cut() -> None:
     assert wrap_text("", font, 200, 4) == [""]
     assert all(font.getlength(line) <= 100 for line in wrap_text("x" * 10_000, font, 100, 5))
     assert " ".join(wrap_text(CAPTION, font, 200, 99)) == CAPTION.strip()
+
+
+def test_the_picture_that_searched_stands_on_the_left_with_its_text_beside_it(corpus: Corpus) -> None:
+    silent = replace(make_ranking([True]), caption="")
+    pictured = replace(silent, query=3)
+    spoken = replace(pictured, caption=CAPTION)
+    plain, shown, both = (
+        render_rankings({"toy": (corpus, [ranking])}) for ranking in (silent, pictured, spoken)
+    )
+    middle = TOP + TITLE_HEIGHT + FRAME + TILE[1] // 2
+    assert shown[middle, MARGIN + TILE[0] // 2].tolist() == [180, 0, 200]
+    assert plain[middle, MARGIN + TILE[0] // 2].tolist() == [255, 255, 255]
+    beside = np.s_[:, MARGIN + TILE[0] + FRAME : MARGIN + CAPTION_WIDTH]
+    assert np.array_equal(shown[:, : MARGIN + TILE[0]], both[:, : MARGIN + TILE[0]])
+    assert (both[beside] < 100).all(axis=2).any()

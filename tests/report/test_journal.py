@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tpr.errors import TrainingError
 from tpr.evaluation.metrics import Metrics
-from tpr.evaluation.results import Results, Row
+from tpr.evaluation.results import Probe, Results, Row
 from tpr.report.journal import Journal, read_journal
 
 METRICS = Metrics(r1=10.0, r5=20.0, r10=30.0, map=15.0, minp=5.0, queries=10)
@@ -25,6 +25,21 @@ def write_steps(journal: Journal, steps: range) -> None:
 
 def without_time(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in event.items() if name != "time"} for event in events]
+
+
+def test_visible_infrared_rows_have_a_curve_per_kind_of_query(tmp_path: Path) -> None:
+    metrics = Metrics(r1=10.0, r5=20.0, r10=30.0, r20=40.0, map=15.0, minp=5.0, queries=10)
+    kinds = (Probe("infrared", "all"), Probe("fused", "all", "oracle", 10, {"r1": 1.0}))
+    rows = [Row("sysu_mm01", "infrared_to_visible", metrics, probe=probe) for probe in kinds]
+    journal = Journal(tmp_path)
+    journal.evaluation(4, 1, "test", Results(tuple(rows)))
+    journal.close()
+    board = EventAccumulator(str(tmp_path)).Reload()
+    for kind in ("infrared", "fused_oracle"):
+        (point,) = board.Scalars(f"test/sysu_mm01_all/infrared_to_visible/{kind}/r20")
+        assert (point.step, point.value) == (4, 40.0)
+    (event,) = read_journal(tmp_path / "journal.jsonl")
+    assert Results.from_json(event) == Results(tuple(rows))
 
 
 def test_events_are_lines_of_json(tmp_path: Path) -> None:

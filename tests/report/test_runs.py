@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.report.run_folders import make_experiment, make_results, write_run
 from tpr.config.schema import OptimOptions, ReportOptions, RuntimeOptions
@@ -165,6 +166,21 @@ def test_runs_that_cannot_be_averaged_stand_alone(tmp_path: Path) -> None:
         ("cut (2 seeds)", ["cut-1", "cut-2"]),
         ("cut-3", ["cut-3"]),
     ]
+
+
+def test_splits_of_a_set_are_averaged_as_seeds_are(tmp_path: Path) -> None:
+    paths = []
+    for number in (1, 2, 3):
+        folder = write_run(tmp_path / f"x-{number}", make_results(regdb=10 * number))
+        tree = yaml.safe_load((folder / "config.yaml").read_text())
+        for key in ("train", "test"):
+            tree["data"][key] = [{"name": "regdb", "split": number}]
+        first, *_ = (folder / "config.yaml").read_text().splitlines()
+        (folder / "config.yaml").write_text(f"{first}\n{yaml.safe_dump(tree)}")
+        paths.append(folder)
+    groups = group_seeds(read_runs([*paths, write_run(tmp_path / "other", TEN)]))
+    assert labels_of(groups) == [("x (3 splits)", ["x-1", "x-2", "x-3"]), ("other", ["other"])]
+    assert "20.00 ± 10.00" in tabulate_runs(groups[:1], markdown=True)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,12 @@
+from dataclasses import replace
+from itertools import product
+from typing import Literal
+
 import pytest
 
 from tests.report.run_folders import make_results
+from tpr.evaluation.metrics import Metrics
+from tpr.evaluation.results import TEXT_NOTES, Probe, Results, Row
 from tpr.report.tables import compare_runs, format_seeds, join_before_and_after
 
 RULES = "| :--- | ---: | ---: | ---: | ---: |"
@@ -131,3 +137,50 @@ def test_another_direction_is_named_and_the_papers_direction_preferred() -> None
 
 def test_a_name_with_a_bar_keeps_the_columns_of_markdown() -> None:
     assert "| a\\|b | 1.00 |" in compare_runs({"a|b": [make_results(a=1)]}, markdown=True)
+
+
+def make_crossed(scale: float, text: Literal["own", "oracle"]) -> Results:
+    """Two searches by two kinds of query, and a direction that papers do not print."""
+    rows = []
+    for place, (query, search) in enumerate(product(("infrared", "fused"), ("all", "indoor")), 1):
+        r1 = scale * place
+        metrics = Metrics(r1=r1, r5=r1 + 1, r10=r1 + 2, r20=r1 + 3, map=r1 / 2, minp=r1 / 4, queries=9)
+        probe = Probe(query, search, None if query == "infrared" else text)
+        rows.append(Row("sysu_mm01", "infrared_to_visible", metrics, probe=probe))
+    return Results((*rows, replace(rows[0], direction="visible_to_infrared")))
+
+
+def test_kinds_of_query_are_lines_and_searches_are_columns_without_a_mean() -> None:
+    text = compare_runs(
+        {"one": [make_crossed(10, "own")], "two": [make_crossed(20, "oracle")]}, markdown=True
+    )
+    lines = text.splitlines()
+    assert lines[0].startswith("| run | query | sysu_mm01 all R@1 | sysu_mm01 all R@5 |")
+    assert "mean" not in lines[0] and "visible to infrared" not in text
+    assert [line.split(" | ")[:3] for line in lines[2:6]] == [
+        ["| one", "infrared", "10.00"],
+        ["| one", "fused", "30.00"],
+        ["| two", "infrared", "20.00"],
+        ["| two", "fused (ORACLE)", "60.00"],
+    ]
+    assert lines[7:] == [f"one: {TEXT_NOTES['own']}.", "", f"two: {TEXT_NOTES['oracle']}."]
+    assert "| run | query    |" in compare_runs({"one": [make_crossed(10, "own")]})
+
+
+def test_sets_of_captions_beside_have_their_mean() -> None:
+    mixed = make_results(a=10, b=20).merge(make_crossed(10, "own"))
+    lines = compare_runs({"one": [mixed]}, markdown=True).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[:5]]
+    shown = [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
+    picked = [[row[name] for name in ("query", "a R@1", "mean R@1", "sysu_mm01 indoor R@1")] for row in shown]
+    assert picked == [
+        ["", "10.00", "15.00", "-"],
+        ["infrared", "-", "-", "20.00"],
+        ["fused", "-", "-", "40.00"],
+    ]
+
+
+def test_a_rare_direction_alone_is_named() -> None:
+    rare = Results(make_crossed(10, "own").rows[-1:])
+    lines = compare_runs({"one": [rare]}, markdown=True).splitlines()
+    assert "| sysu_mm01 all, visible to infrared R@1 |" in lines[0]

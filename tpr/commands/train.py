@@ -130,6 +130,7 @@ def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -
     system = build_start(experiment, setting)
     loader = build_loader(experiment, corpora, system, device)
     evaluator = Evaluator(experiment, corpora, device=device, precision=precision)
+    evaluator.check(system)
     recording = RunRecorder(
         folder,
         experiment,

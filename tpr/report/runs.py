@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from os.path import commonprefix
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tpr.config.reader import read_tree
 from tpr.config.resolved import NOT_SCIENCE
@@ -19,7 +19,7 @@ from tpr.engine.run_folder import CONFIG_FILE, RESULTS_FILE, read_fingerprint
 from tpr.errors import ConfigError, DataError
 from tpr.evaluation.results import Results
 from tpr.report.journal import JOURNAL_FILE, read_journal
-from tpr.report.tables import choose_rows, compare_runs, join_before_and_after
+from tpr.report.tables import compare_runs, join_before_and_after
 
 CLOSING = "best"
 """The split under which a journal keeps the closing evaluation of the test sets."""
@@ -67,13 +67,15 @@ class Run:
     label: str
     seed: int
     science: str
-    """The options but seed, name, runtime and report: the same in runs that differ in their seed alone."""
+    """The options but seed, numbered splits, name, runtime and report: the same in runs to be averaged."""
     epochs: int
     has_tests: bool
     """False where `data.test` is empty: such a run ends without results."""
     history: History
     closing: Closing | None
     """None where the run is not finished."""
+    split: int | None = None
+    """Number of the split of its data sets, where they are published in several."""
 
     @property
     def cut_step(self) -> int | None:
@@ -90,7 +92,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed alone, or a single one."""
+    """Runs that differ in their seed or split alone, or a single one."""
 
     label: str
     runs: tuple[Run, ...]
@@ -135,22 +137,31 @@ def read_run(folder: Path, label: str) -> Run:
     """One run folder. Raises ConfigError or DataError where a file in it is damaged."""
     tree = read_tree(folder / CONFIG_FILE).values
     own = {"seed", *NOT_SCIENCE}
-    science = json.dumps({key: value for key, value in tree.items() if key not in own}, sort_keys=True)
     try:
+        seed, split = int(tree["seed"]), take_split(tree["data"])
+        science = json.dumps({key: value for key, value in tree.items() if key not in own}, sort_keys=True)
         return Run(
             label=label,
-            seed=int(tree["seed"]),
+            seed=seed,
             science=science,
             epochs=int(tree["schedule"]["epochs"]),
             has_tests=bool(tree["data"]["test"]),
             history=read_history(folder / JOURNAL_FILE),
             closing=read_closing(folder),
+            split=split,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{folder / CONFIG_FILE}: not the options of a run ({describe_error(error)}); expected all of "
             "them, as `tpr train` writes them"
         ) from None
+
+
+def take_split(data: dict[str, Any]) -> int | None:
+    """Remove the number of the split from every data set, and return it; None where no set is numbered."""
+    choices = [choice for choice in (*data["train"], *data["test"]) if isinstance(choice, dict)]
+    splits = [choice.pop("split") for choice in choices if isinstance(choice.get("split"), int)]
+    return min(splits, default=None)
 
 
 def read_history(path: Path) -> History:
@@ -162,7 +173,7 @@ def read_history(path: Path) -> History:
                 loss = float(event["losses"]["loss"])
                 losses.append(LossPoint(int(event["epoch"]), int(event["step"]), loss))
             elif event["kind"] == "evaluation":
-                r1 = fmean(row.metrics.r1 for row in choose_rows(Results.from_json(event)))
+                r1 = fmean(row.metrics.r1 for row in Results.from_json(event).list_deciding())
                 scores.append(ScorePoint(int(event["epoch"]), int(event["step"]), str(event["split"]), r1))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
@@ -199,11 +210,12 @@ def describe_error(error: Exception) -> str:
 
 
 def group_seeds(runs: Sequence[Run]) -> list[Group]:
-    """Runs that differ in their seed alone, together; a repeat of the same seed is another group."""
+    """Runs that differ in their seed or split alone, together; a repeat of the same is another group."""
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         number = 1
-        while any(other.seed == run.seed for other in members.get((*run.kin, str(number)), [])):
+        draw = (run.seed, run.split)
+        while any(draw == (other.seed, other.split) for other in members.get((*run.kin, str(number)), [])):
             number += 1
         members.setdefault((*run.kin, str(number)), []).append(run)
     short = [shorten_labels(found) for found in members.values()]
@@ -222,13 +234,19 @@ def shorten_labels(runs: Sequence[Run]) -> str:
     if any(name[len(common) :][:1].isalnum() for name in names):
         # The names part within a word: `run-12` and `run-13` have `run` in common.
         common = re.sub(r"[^\W_]+$", "", common)
-    return f"{common.rstrip('-_. /') or names[0]} ({len(runs)} seeds)"
+    return f"{common.rstrip('-_. /') or names[0]} ({count_draws(runs)})"
 
 
 def join_labels(runs: Sequence[Run]) -> str:
     """All labels of a group, where another one has the same in common."""
     labels = ", ".join(run.label for run in runs)
-    return labels if len(runs) == 1 else f"{labels} ({len(runs)} seeds)"
+    return labels if len(runs) == 1 else f"{labels} ({count_draws(runs)})"
+
+
+def count_draws(runs: Sequence[Run]) -> str:
+    """How many runs there are, and whether they are seeds, splits or both."""
+    seeds, splits = len({run.seed for run in runs}), len({run.split for run in runs})
+    return f"{len(runs)} {'seeds' if splits == 1 else 'splits' if seeds == 1 else 'runs'}"
 
 
 def tabulate_runs(groups: Sequence[Group], *, each: bool = False, markdown: bool = False) -> str:

@@ -24,7 +24,8 @@ from tpr.data.transforms import normalise_pixels, resize
 from tpr.data.views import Views
 from tpr.errors import DataError
 
-Side = Literal["image", "text"]
+Side = Literal["image", "text", "infrared", "fused", "ensemble"]
+"""What an item is encoded from. fused: an infrared picture and its text; ensemble: all three together."""
 Item = TypeVar("Item")
 
 
@@ -144,6 +145,14 @@ class System(nn.Module):
         """(N, D) one unit vector per item; inner products are first-stage scores."""
         raise TypeError(f"{type(self).__name__} must define encode")
 
+    def sides(self) -> tuple[Side, ...]:
+        """What this system can encode."""
+        return ("image", "text")
+
+    def encode_queries(self, batch: Batch, sides: Sequence[Side]) -> dict[Side, Tensor]:
+        """(N, D) of one batch for each of several sides; a system may share towers between them."""
+        return {side: self.encode(batch, side) for side in sides}
+
     def encode_images(self, images: Sequence[Image.Image | Path | str], *, batch: int = 64) -> Tensor:
         """(N, D) unit vectors of opened pictures or of picture files, on the CPU.
 
@@ -152,7 +161,8 @@ class System(nn.Module):
 
         def prepare(part: Sequence[Image.Image | Path | str]) -> Batch:
             pixels = [resize(load_picture(image), self.setting.image_size) for image in part]
-            return Batch(images=normalise_pixels(torch.stack(pixels).to(self.device)))
+            whole = torch.stack(pixels).to(self.device)
+            return Batch(images=normalise_pixels(whole, self.views().statistics))
 
         return self._encode_parts(images, prepare, "image", batch)
 
@@ -182,7 +192,7 @@ class System(nn.Module):
         self.train(was_training)
         return torch.cat(encoded)
 
-    def sampler(self, corpus: Corpus) -> Literal["shuffled", "identity"]:
+    def sampler(self, corpus: Corpus) -> Literal["shuffled", "identity", "cross_modality"]:
         """Name of the sampler the system trains with."""
         return "shuffled"
 
