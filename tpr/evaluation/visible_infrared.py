@@ -106,7 +106,8 @@ def rank_block(scores: Scores, own: IndexArray, matches: IndexArray | None) -> t
     """
     values = np.take_along_axis(scores, own, axis=1)
     low, high = torch.from_numpy(values - TIE), torch.from_numpy(values + TIE)
-    above, near = (counted.numpy() for counted in count_by_comparing(torch.from_numpy(scores), low, high))
+    counted = count_by_comparing(torch.from_numpy(scores), low, high)
+    above, near = counted.above.numpy(), counted.near.numpy()
     # Matches first: numpy reduces many short rows ten times as slowly as a few long ones.
     own, values, above, near = (np.ascontiguousarray(part.T) for part in (own, values, above, near))
     is_rank = np.isfinite(values)
