@@ -33,7 +33,7 @@ elif [ ! -f "$MARKER" ] || [ "$ROOT/pyproject.toml" -nt "$MARKER" ]; then
         exit 2
     fi
     echo "tpr: installing into $VENV (once; torch alone is several gigabytes)" >&2
-    if [ ! -f "$VENV/.tpr-installed-base" ] && [ ! -f "$VENV/.tpr-installed-dev" ]; then
+    if [ ! -f "$VENV/.tpr-installed-base" ]; then
         rm -rf "$VENV"
         "$PYTHON" -m venv "$VENV" || exit 2
     fi

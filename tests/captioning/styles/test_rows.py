@@ -24,11 +24,11 @@ def folders(tmp_path_factory):
     return find
 
 
-def styled(folder, styles=4, tokens=3, seed=0):
-    """A captioner whose styles have random rows, as far from one another as words are."""
+def styled(folder, styles=4, tokens=3, seed=0, strength=1.0):
+    """A captioner whose styles have random rows, as far from one another as words are, or further."""
     captioner = make_engine(folder).captioner
     rows = add_styles(captioner, styles, tokens)
-    set_rows(captioner.model, rows, draw_rows(captioner.model, rows, "normal", seed))
+    set_rows(captioner.model, rows, strength * draw_rows(captioner.model, rows, "normal", seed))
     return captioner, rows
 
 
@@ -78,17 +78,18 @@ def test_without_a_style_everything_is_as_it_was(folders, family):
 
 @pytest.mark.parametrize("family", CHAT)
 def test_styled_texts_do_not_depend_on_their_batch_and_differ(folders, family):
-    captioner, _ = styled(folders(family))
     pictures = [picture(index) for index in (0, 1, 2, 0, 0, 0)]
     instructions = ["describe", "describe the person coat", "describe the person", *["describe"] * 3]
     styles = [0, 1, None, 3, 2, 1]
-    together = write(captioner, pictures, instructions, styles)
-    alone = [
-        write(captioner, [pictures[row]], [instructions[row]], [styles[row]])[0] for row in range(len(styles))
-    ]
-    assert together == alone
-    same_picture = [together[row] for row in (0, 3, 4, 5)]
-    assert len(set(same_picture)) > 1, "all styles of one picture say the same: styles do nothing"
+    said = set()
+    # Random weights may happen not to care for rows of one strength.
+    for strength in (1.0, 5.0):
+        captioner, _ = styled(folders(family), strength=strength)
+        together = write(captioner, pictures, instructions, styles)
+        for row, answer in enumerate(together):
+            assert write(captioner, [pictures[row]], [instructions[row]], [styles[row]]) == [answer]
+        said.add(len({together[row] for row in (0, 3, 4, 5)}))
+    assert max(said) > 1, "all styles of one picture say the same: styles do nothing"
 
 
 def write_with_vectors(captioner, picture, values):

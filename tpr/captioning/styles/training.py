@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 import numpy as np
@@ -74,6 +75,8 @@ class StyleTrainer:
         """Load the model and go on from the folder's last.pt, if there is one. Raises UserError."""
         self.folder, self.data, self.options = folder, data, options
         check_extra()
+        # Fast tokenizers refuse two threads at once ("Already borrowed").
+        self.reading = Lock()
         self.device = choose_device(options.device)
         if self.device.type == "cuda":
             self.device = torch.device("cuda", distributed.local_rank() % torch.cuda.device_count())
@@ -130,12 +133,16 @@ class StyleTrainer:
     def prepare(self, step: int) -> list[StyledBatch]:
         """A step's captions in parts of `micro_batch`."""
         chosen, size = self.choose(step), self.options.micro_batch
-        return [
-            make_batch(
-                self.captioner, chosen[start : start + size], self.options.root, self.options.longest_caption
-            )
-            for start in range(0, len(chosen), size)
-        ]
+        with self.reading:
+            return [
+                make_batch(
+                    self.captioner,
+                    chosen[start : start + size],
+                    self.options.root,
+                    self.options.longest_caption,
+                )
+                for start in range(0, len(chosen), size)
+            ]
 
     def prepare_ahead(self) -> Iterator[list[StyledBatch]]:
         """The steps that are left; a thread reads the next one's pictures meanwhile."""
@@ -210,14 +217,15 @@ class StyleTrainer:
     def measure(self) -> None:
         """Whether captions that were not learned are likelier in their own style."""
         options = self.options
-        gap = measure_gap(
-            self.model,
-            self.captioner,
-            self.data.held,
-            root=options.root,
-            part=options.micro_batch,
-            longest_caption=options.longest_caption,
-        )
+        with self.reading:
+            gap = measure_gap(
+                self.model,
+                self.captioner,
+                self.data.held,
+                root=options.root,
+                part=options.micro_batch,
+                longest_caption=options.longest_caption,
+            )
         if gap is not None:
             append_log(self.folder, self.step_number, {"own_style": gap.own, "other_style": gap.other})
             logger.info(
