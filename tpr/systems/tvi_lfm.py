@@ -87,8 +87,6 @@ class TviLfm(System):
         if options.visual != "trained":
             self.visual.requires_grad_(False)
             self.pool.requires_grad_(False)
-        if not options.reads_infrared:
-            self.visual.infrared.requires_grad_(False)
 
     @classmethod
     def needs_identities(cls, options: TviLfmOptions) -> bool:

@@ -82,8 +82,8 @@ class TviLfmOptions:
 
     @property
     def reads_infrared(self) -> bool:
-        """True where infrared pictures are encoded in training."""
-        return "infrared" in self.rows or "fused" in self.rows
+        """True where training encodes infrared pictures: for a row, or for the norms' statistics."""
+        return "infrared" in self.rows or "fused" in self.rows or self.visual != "frozen"
 
     @property
     def reads_text(self) -> bool:
