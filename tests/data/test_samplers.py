@@ -5,6 +5,7 @@ import pytest
 
 from tpr import distributed
 from tpr.data.samplers import (
+    CrossModalitySampler,
     IdentitySampler,
     ShuffledSampler,
     count_steps,
@@ -147,3 +148,62 @@ def test_packed_sorting_is_numpys_stable_order(low: int) -> None:
     identity = np.random.RandomState(4).randint(low, 7, 200).astype(np.int64)
     assert np.array_equal(sort_stably(identity), np.argsort(identity, kind="stable"))
     assert np.array_equal(sort_stably(identity << 60), np.argsort(identity << 60, kind="stable"))
+
+
+def make_cross(
+    seed: int = 1, batch: int = 8, size: int = 2
+) -> tuple[CrossModalitySampler, np.ndarray, np.ndarray]:
+    rng = np.random.RandomState(seed)
+    visible, infrared = (np.concatenate([np.arange(20), rng.randint(0, 20, count)]) for count in (130, 60))
+    return CrossModalitySampler(visible, infrared, batch, size, seed=seed), visible, infrared
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_slots_pair_pictures_of_one_person_and_a_step_has_p_persons_with_k_slots(seed: int) -> None:
+    sampler, visible, infrared = make_cross(seed)
+    for batch in sampler.global_batches(2):
+        places = np.divmod(batch, len(infrared))
+        people = visible[places[0]]
+        assert np.array_equal(people, infrared[places[1]])
+        groups = people.reshape(4, 2)
+        assert (groups == groups[:, :1]).all()
+        assert len(set(groups[:, 0].tolist())) == 4
+
+
+def test_published_steps_of_cross_modality_epochs() -> None:
+    # spec P15: SYSU int(22258 / 32) + 1, RegDB int(2060 / 32) + 1
+    for visible, infrared, people, steps in ((22_258, 11_909, 395, 696), (2060, 2060, 206, 65)):
+        sampler = CrossModalitySampler(
+            np.arange(visible) % people, np.arange(infrared) % people, 32, 4, seed=1
+        )
+        assert len(sampler) == steps
+        assert len(sampler.order(1)) == steps * 32
+
+
+def test_every_picture_of_a_person_is_drawn_as_often_and_kinds_are_drawn_apart() -> None:
+    visible, infrared = np.repeat(np.arange(4), [1, 2, 3, 4]), np.repeat(np.arange(4), [3, 3, 1, 2])
+    sampler = CrossModalitySampler(visible, infrared, 4, 2, seed=1)
+    order = np.concatenate([sampler.order(epoch) for epoch in range(1, 3000)])
+    counts = np.bincount(order, minlength=len(visible) * len(infrared)).reshape(len(visible), len(infrared))
+    for person in range(4):
+        block = counts[np.ix_(visible == person, infrared == person)]
+        expected = len(order) / 4 / block.size
+        assert abs(counts[visible == person].sum() - len(order) / 4) < 5 * (len(order) / 4) ** 0.5
+        assert (abs(block - expected) < 5 * expected**0.5).all()
+    assert counts.sum() == sum(counts[np.ix_(visible == p, infrared == p)].sum() for p in range(4))
+
+
+def test_cross_modality_order_is_a_function_of_seed_and_epoch() -> None:
+    sampler, visible, infrared = make_cross()
+    other = CrossModalitySampler(visible, infrared, 8, 2, seed=2)
+    assert sampler.order(3).tolist() == make_cross()[0].order(3).tolist()
+    assert sampler.order(3).tolist() != sampler.order(4).tolist()
+    assert sampler.order(3).tolist() != other.order(3).tolist()
+
+
+def test_cross_modality_refusals_name_both_numbers() -> None:
+    identity = np.array([0, 1, 2, 2])
+    with pytest.raises(ConfigError, match="=10 is no multiple of data.pictures_per_identity=4, as the cross"):
+        CrossModalitySampler(identity, identity, 10, 4, seed=1)
+    with pytest.raises(ConfigError, match="=16 needs 4 identities x 4 slots, a_set has 3 identities; lower"):
+        CrossModalitySampler(identity, identity, 16, 4, seed=1, name="a_set")

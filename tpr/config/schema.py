@@ -4,12 +4,12 @@ Options of a system, a model or a data set live beside their class and arrive th
 `typed.py`); here such a field is a `Choice`. Relations between groups are checked in `Experiment.check`.
 """
 
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from tpr.config.augment import AugmentOptions
 from tpr.config.noise import NoiseOptions
 from tpr.errors import ConfigError
 
@@ -38,35 +38,6 @@ def default_root() -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentOptions:
-    """Augmentation of training pictures; the defaults are IRRA's published chain."""
-
-    flip: float = 0.5
-    """Share of pictures mirrored left to right."""
-    pad: int = 10
-    """Black pixels added on each side before the random crop back to the input size."""
-    erase: float = 0.5
-    """Share of pictures with one rectangle erased."""
-    erase_area: tuple[float, float] = (0.02, 0.4)
-    """Smallest and largest erased share of the area."""
-    erase_ratio: tuple[float, float] = (0.3, 3.3)
-    """Smallest and largest height to width ratio of the rectangle."""
-    erase_fill: Literal["published", "mean"] = "published"
-    """Value of erased pixels: published is CLIP's mean vector after normalisation, mean is zero there."""
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "erase"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if self.pad < 0:
-            raise ConfigError(f"pad must not be negative, got {self.pad}")
-        for name, most in (("erase_area", 1.0), ("erase_ratio", math.inf)):
-            low, high = getattr(self, name)
-            if not 0 < low <= high <= most:
-                raise ConfigError(f"{name} must rise from above 0 to at most {most:g}, got {[low, high]}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """What is read, and how a sample becomes tensors."""
 
@@ -87,7 +58,9 @@ class DataOptions:
     sampler: Literal["system", "shuffled", "identity"] = "system"
     """Order of samples: what the system asks for, a plain shuffle, or P identities x K pictures."""
     pictures_per_identity: int = 4
-    """K of the identity sampler."""
+    """K of the identity sampler and, for each kind of picture, of the cross-modality sampler."""
+    rephrased: float = 0.0
+    """Share of captions that a rephrasing replaces, where samples are a visible and an infrared picture."""
     image_size: tuple[int, int] = (384, 128)
     """Height and width of the network's input in pixels."""
     text_length: int = 77
@@ -109,6 +82,8 @@ class DataOptions:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.unit == "pair" and self.captions_per_image != 1:
             raise ConfigError(f"captions_per_image={self.captions_per_image} needs unit=image")
+        if not 0 <= self.rephrased <= 1:
+            raise ConfigError(f"rephrased must lie in [0, 1], got {self.rephrased}")
         if min(self.image_size) < 1:
             raise ConfigError(f"image_size must be positive, got {list(self.image_size)}")
         if self.text_length < 3:

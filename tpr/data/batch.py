@@ -17,17 +17,13 @@ class Batch(TypedDict, total=False):
     plain_images: Tensor
     """(B, 3, H, W) the same pictures, resized only: neither mirrored, moved nor erased."""
     second_images: Tensor
-    """(B, 3, H, W) the other view of the visible pictures; `images` is the first."""
+    """(B, 3, H, W) another augmented view of the visible pictures; `images` is the first."""
     infrared_images: Tensor
-    """(B, 3, H, W) infrared pictures of the same people."""
-    infrared_tokens: Tensor
-    """(B, L) int64 token ids of the infrared pictures' own captions."""
-    infrared_index: Tensor
-    """(B,) int64 row of the infrared picture in the corpus table; `image_index` is the visible one's."""
-    longest_infrared_caption: int
-    """The same as `longest_caption` for `infrared_tokens`."""
+    """(B, 3, H, W) infrared pictures of the same people, row for row."""
     tokens: Tensor
     """(T, L) int64 token ids, 0 is padding."""
+    infrared_tokens: Tensor
+    """(B, L) int64 token ids of the infrared pictures' captions, row for row."""
     identity: Tensor
     """(B,) int64 identity of each image; 0..C-1 in training."""
     text_identity: Tensor
@@ -38,6 +34,8 @@ class Batch(TypedDict, total=False):
     """(B,) int64 number of the training sample (pair or image, by `data.unit`): the key of all randomness."""
     image_index: Tensor
     """(B,) int64 row of the corpus table."""
+    infrared_index: Tensor
+    """(B,) int64 row of the corpus table of each infrared picture."""
     caption_index: Tensor
     """(T,) int64 running number of the caption in the corpus: the key of per-caption tables."""
     attributes: Tensor
@@ -46,3 +44,5 @@ class Batch(TypedDict, total=False):
     """Training samples of this step over all ranks."""
     longest_caption: int
     """Token positions that this rank's longest caption fills; text may be cut there where that is exact."""
+    longest_infrared_caption: int
+    """Token positions that the longest infrared caption of this rank fills."""

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from tpr.data.columns import (
     write_index,
 )
 from tpr.data.corpus import Corpus, map_files, take_rows
-from tpr.data.sample import SPLITS, Split
+from tpr.data.sample import SPLITS, Protocol, Split
 from tpr.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class Entry:
     manifest: Manifest
     root: Path
     label: str
+    protocol: Protocol = "text"
 
     @property
     def splits(self) -> list[Split]:
@@ -67,7 +68,8 @@ class Entry:
         """One split as a corpus; DataError if the set has none."""
         if split not in self.manifest.splits:
             raise DataError(f"has no {split} split; it has: {', '.join(self.splits)}")
-        return open_split(self.folder, self.manifest, split, root=self.root, name=self.label)
+        corpus = open_split(self.folder, self.manifest, split, root=self.root, name=self.label)
+        return replace(corpus, protocol=self.protocol)
 
 
 def default_cache() -> Path:
@@ -88,14 +90,14 @@ def open_entry(adapter: Adapter, data: DataOptions) -> Entry:
     if packed is not None:
         manifest = load_packed(adapter, packed)
         logger.info("%s: reading %s", adapter.label, packed)
-        return Entry(packed, manifest, root, adapter.label)
+        return Entry(packed, manifest, root, adapter.label, adapter.protocol)
     folder = cache_folder(data) / "corpora" / f"{adapter.name}-{entry_key(adapter, root)}"
     manifest = _load_whole(folder) or _build_once(adapter, root, folder)
     for note in manifest.notes:
         logger.info("%s: %s", adapter.label, note)
     for warning in manifest.warnings:
         logger.warning("%s: %s", adapter.label, warning)
-    return Entry(folder, manifest, root, adapter.label)
+    return Entry(folder, manifest, root, adapter.label, adapter.protocol)
 
 
 def find_packed(adapter: Adapter, root: Path) -> Path | None:
@@ -227,7 +229,7 @@ def parse_into(adapter: Adapter, root: Path, folder: Path) -> Manifest:
     for split, writer in writers.items():
         writer.close()
         files = _narrow(adapter, folder, split, writer.shards.files)
-        splits[split] = write_index(folder, split, files, _digest(folder, files))
+        splits[split] = write_index(folder, split, files, _digest(folder, files), labels=adapter.labels)
     if not splits:
         raise DataError(f"{adapter.sources(root)[0]}: no picture is left after cleaning")
     found = {s: Counts(known.identities, known.rows, known.captions) for s, known in splits.items()}

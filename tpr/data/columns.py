@@ -7,6 +7,7 @@ without one is no entry.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,11 +170,23 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_index(folder: Path, split: Split, files: list[str], fingerprint: str) -> SplitFiles:
-    """Write the index arrays of a split whose Arrow files are there, and return its part of the manifest."""
+def write_index(
+    folder: Path,
+    split: Split,
+    files: list[str],
+    fingerprint: str,
+    *,
+    labels: Mapping[int, int] | None = None,
+) -> SplitFiles:
+    """Write the index arrays of a split whose Arrow files are there, and return its part of the manifest.
+
+    labels: published training number of each identity, where there are such; they must be 0..C-1.
+    """
     table = map_files([folder / name for name in files])
     identity = read_identity(table)
     numbers = number_identities(identity)
+    if labels and split == "train":
+        numbers = np.array([labels[one] for one in np.unique(identity).tolist()])[numbers]
     offsets = offsets_of(table.column("captions"))
     save_array(folder / f"{split}.identity.npy", numbers if split == "train" else identity)
     save_array(folder / f"{split}.offsets.npy", offsets)

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from tpr.config.schema import Choice, DataOptions, EvaluationOptions
 from tpr.data.adapters import ADAPTERS, Adapter
 from tpr.data.cache import Entry, open_entry
 from tpr.data.columns import read_identity
-from tpr.data.corpus import Corpus, IndexArray, join
+from tpr.data.corpus import Corpus, IndexArray, join, offsets_of
 from tpr.data.randomness import Purpose, hash_bits, stream_key
 from tpr.data.sample import Split
 from tpr.errors import DataError
@@ -94,7 +96,9 @@ def load_corpora(data: DataOptions, evaluation: EvaluationOptions, seed: int) ->
         adapter = build_adapter(choice)
         try:
             entry = open_entry(adapter, data)
-            corpus = drop_uncaptioned(open_corpus(entry, "train", choice.options))
+            corpus = open_corpus(entry, "train", choice.options)
+            if corpus.protocol == "text":
+                corpus = drop_uncaptioned(corpus)
             if evaluation.select_on == "val":
                 corpus, held = split_validation(entry, corpus, choice, evaluation.held_out, seed)
                 corpora.val[corpus.name] = held
@@ -107,7 +111,7 @@ def load_corpora(data: DataOptions, evaluation: EvaluationOptions, seed: int) ->
             corpus = load_split(choice, "test", data)
         except DataError as error:
             raise DataError(f"data.test[{number}] {error}") from None
-        if not corpus.caption_count:
+        if corpus.protocol == "text" and not corpus.caption_count:
             raise DataError(
                 f"data.test[{number}] '{corpus.name}': no picture of the test split has a caption"
             )
@@ -146,14 +150,31 @@ def split_validation(
     """Training and validation corpus: the set's own validation split, else identities held out."""
     if "val" in entry.splits:
         own = open_corpus(entry, "val", choice.options)
-        if own.caption_count:
+        if own.caption_count or own.protocol != "text":
             return corpus, own
     held = choose_held_out(corpus.identity_count, share, seed)[corpus.identity]
     rows = np.flatnonzero(held)
     validation = corpus.select(rows, split="val")
+    if validation.protocol != "text":
+        validation = keep_descriptions(validation)
     published = read_identity(validation.table)
     logger.info("%s: %s pictures held out for validation", corpus.name, f"{len(rows):,}")
     return corpus.select(np.flatnonzero(~held)), replace(validation, identity=published)
+
+
+def keep_descriptions(corpus: Corpus) -> Corpus:
+    """The corpus with the first caption of each picture alone: the others rephrase it."""
+    column = corpus.table.column("captions")
+    first = pa.chunked_array([pc.list_slice(chunk, 0, 1).cast(column.type) for chunk in column.chunks])
+    place = corpus.table.column_names.index("captions")
+    return replace(
+        corpus,
+        table=corpus.table.set_column(place, "captions", first),
+        caption_offsets=offsets_of(first),
+        fingerprint=f"{corpus.fingerprint}[descriptions]",
+        files=(),
+        rows=None,
+    )
 
 
 def choose_held_out(identities: int, share: float, seed: int) -> "np.typing.NDArray[np.bool_]":

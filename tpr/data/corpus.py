@@ -18,10 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tpr.data.sample import Split
+from tpr.data.sample import Protocol, Split
 from tpr.errors import DataError
 
 IndexArray = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 MAPPED_RUNS = 4096
 """A selection of at most so many runs of neighbouring rows stays mapped; others are copied."""
@@ -50,6 +51,8 @@ class Corpus:
     """Arrow files that hold the columns, one after another; empty: the table lives in memory alone."""
     rows: IndexArray | None = None
     """(N,) rows of these files that the table shows; absent: all of them in order."""
+    protocol: Protocol = "text"
+    """How the set is measured; of joined sets, that of the first."""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -86,6 +89,16 @@ class Corpus:
     def captions(self, row: int) -> list[str]:
         """All captions of one picture."""
         return list(self.table.column("captions")[row].as_py())
+
+    def cameras(self) -> IndexArray:
+        """(N,) camera of each picture, -1 where unknown."""
+        cameras: IndexArray = self.table.column("camera").to_numpy().astype(np.int64)
+        return cameras
+
+    def infrared(self) -> Flags:
+        """(N,) True for infrared pictures."""
+        flags: Flags = self.table.column("infrared").to_numpy().astype(np.bool_)
+        return flags
 
     def caption_owners(self) -> IndexArray:
         """(captions,) row of the picture that each caption describes."""

@@ -25,14 +25,19 @@ from tpr import distributed
 from tpr.config.schema import DataOptions
 from tpr.data.batch import Batch
 from tpr.data.corpus import Corpus, IndexArray
+from tpr.data.infrared_transforms import CrossModalityTransform
 from tpr.data.samplers import IdentitySampler, Sampler, ShuffledSampler
 from tpr.data.sender import Sender, as_tensor
 from tpr.data.token_cache import corpus_tokens
-from tpr.data.transforms import DeviceTransform, normalise_pixels
+from tpr.data.transforms import DeviceTransform, Statistics, normalise_pixels, normalise_rest
 from tpr.data.views import Arrays, PictureReader, TrainingSamples, Views
+from tpr.data.visible_infrared import CrossModalitySamples
 from tpr.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
+
+Samples = TrainingSamples | CrossModalitySamples
+SamplerName = Literal["shuffled", "identity", "cross_modality"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class TrainLoader:
         *,
         seed: int,
         workers: int,
-        sampler: Literal["shuffled", "identity"],
+        sampler: SamplerName,
         device: torch.device | str,
         rank: int | None = None,
         world: int | None = None,
@@ -84,13 +89,16 @@ class TrainLoader:
         Raises ConfigError for a batch that the corpus cannot fill, DataError for a corpus without what
         `views` asks for.
         """
-        self.samples = TrainingSamples(corpus, data, views, seed=seed)
+        kind = CrossModalitySamples if views.infrared else TrainingSamples
+        self.samples: Samples = kind(corpus, data, views, seed=seed)
         self.sampler = choose_sampler(self.samples, sampler)
         self.rank = distributed.rank() if rank is None else rank
         self.world = distributed.world_size() if world is None else world
         self.skipped = 0
         """Pictures of this rank that could not be read and were replaced by a neighbour."""
-        self._transform = DeviceTransform(data.augment, seed=seed)
+        transform = CrossModalityTransform if views.infrared else DeviceTransform
+        self._transform = transform(data.augment, seed=seed, statistics=views.statistics)
+        self._statistics: Statistics = views.statistics
         self._sender = Sender(torch.device(device))
         self._workers = Workers(partial(read_step, self.samples), workers, self._sender.device)
 
@@ -117,11 +125,8 @@ class TrainLoader:
             self.skipped += len(work.skipped)
             batch = self._sender.send(work.entries)
             if "images" in batch and augment:
-                batch["images"] = self._transform(batch["images"], batch["sample_index"], epoch=number)
-            elif "images" in batch:
-                batch["images"] = normalise_pixels(batch["images"])
-            if "plain_images" in batch:
-                batch["plain_images"] = normalise_pixels(batch["plain_images"])
+                self._transform.finish(batch, epoch=number)
+            normalise_rest(batch, self._statistics)
             yield batch
 
     def _make_task(self, step: IndexArray, epoch: int, augment: bool) -> Task:
@@ -129,16 +134,23 @@ class TrainLoader:
         return Task(self.samples.find_numbers(local), epoch, len(step), augment)
 
 
-def read_step(samples: TrainingSamples, task: Task) -> Work:
+def read_step(samples: Samples, task: Task) -> Work:
     """One training step's entries, made in a worker."""
     shared = get_worker_info() is not None
     entries, skipped = samples.read(task.samples, task.epoch, shared=shared, augment=task.augment)
     return Work(entries | {"global_size": task.global_size}, skipped)
 
 
-def choose_sampler(samples: TrainingSamples, kind: Literal["shuffled", "identity"]) -> Sampler:
+def choose_sampler(samples: Samples, kind: SamplerName) -> Sampler:
     """The sampler of this name over all training samples; ConfigError if the corpus does not suit it."""
     data, corpus = samples.data, samples.corpus
+    if isinstance(samples, CrossModalitySamples):
+        if kind != "cross_modality":
+            raise ConfigError(
+                f"data.sampler={kind}: the system trains on pairs of a visible and an infrared picture, "
+                "which have a sampler of their own; leave data.sampler at system"
+            )
+        return samples.make_sampler()
     if kind == "shuffled":
         return ShuffledSampler(len(samples), data.batch, seed=samples.seed, name=corpus.name)
     if not corpus.has_identities:
@@ -156,6 +168,7 @@ def iterate_images(
     workers: int,
     device: torch.device | str,
     indices: IndexArray | None = None,
+    statistics: Statistics = "clip",
 ) -> Iterator[Batch]:
     """Normalised pictures with `identity` and `image_index`, in the order of `indices` (absent: all rows).
 
@@ -170,7 +183,7 @@ def iterate_images(
     try:
         for work in pool.run(tasks):
             sent = sender.send(work.entries)
-            sent["images"] = normalise_pixels(sent["images"])
+            sent["images"] = normalise_pixels(sent["images"], statistics)
             yield sent
     finally:
         pool.close()

@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from tpr.config.schema import Choice, DataOptions
@@ -22,6 +23,7 @@ from tpr.data.columns import (
     SCHEMA,
     ShardWriter,
     SplitFiles,
+    read_identity,
     save_manifest,
     write_index,
 )
@@ -98,7 +100,9 @@ def _pack_split(corpus: Corpus, folder: Path, shard_bytes: int) -> SplitFiles:
             pictures, size, start = [], 0, row + 1
     writer.close()
     logger.info("%s: packed %s pictures of split %s", corpus.name, f"{len(corpus):,}", corpus.split)
-    return write_index(folder, corpus.split, writer.files, digest.hexdigest()[:16])
+    published, first = np.unique(read_identity(corpus.table), return_index=True)
+    labels = dict(zip(published.tolist(), corpus.identity[first].tolist(), strict=True))
+    return write_index(folder, corpus.split, writer.files, digest.hexdigest()[:16], labels=labels)
 
 
 def _read_original(corpus: Corpus, row: int) -> bytes:

@@ -31,6 +31,10 @@ class Purpose(IntEnum):
     DROPOUT = 11
     TEXT_AUGMENT = 12
     DIVISION = 13
+    CROSS_MODALITY = 20
+    EXCHANGE = 21
+    GREY = 22
+    REPHRASE = 23
 
 
 def mix(value: int) -> int:

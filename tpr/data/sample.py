@@ -5,6 +5,8 @@ from typing import Literal
 
 Split = Literal["train", "val", "test"]
 Modality = Literal["visible", "infrared"]
+Protocol = Literal["text", "sysu", "regdb", "llcm"]
+"""How a test set is measured: descriptions against pictures, or infrared against visible pictures."""
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 

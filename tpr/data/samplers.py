@@ -5,6 +5,7 @@ function of (seed, epoch) alone. Ranks cut their share out of each step, so all 
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -137,6 +138,92 @@ class IdentitySampler(Sampler):
         bits = hash_bits(key ^ 3, torch.from_numpy(owner[few]), size).numpy()
         places[few] = (bits * self._counts[owner[few]][:, None]) >> 32
         result: IndexArray = places + self._starts[owner][:, None]
+        return result
+
+
+class CrossModalitySampler(Sampler):
+    """P identities x K slots in every step, P = batch / K; a slot is a visible and an infrared picture.
+
+    Identities of a step are distinct, pictures are drawn with repetition, and both pictures of a slot show
+    the same person. A slot's number is visible place x infrared pictures + infrared place.
+    Source: TVI-LFM, NeurIPS 2024, official `data_loader/sampler.py`: max(visible, infrared) // batch + 1
+    steps. Differs: an epoch's draws are a hash of (seed, epoch), not numpy's global generator.
+    """
+
+    def __init__(
+        self,
+        visible_identity: IndexArray,
+        infrared_identity: IndexArray,
+        batch: int,
+        per_identity: int,
+        *,
+        seed: int,
+        name: str = "the training set",
+    ) -> None:
+        """Both kinds must show the same identities."""
+        if batch % per_identity:
+            raise ConfigError(
+                f"data.batch={batch} is no multiple of data.pictures_per_identity={per_identity}, "
+                "as the cross-modality sampler needs"
+            )
+        self.batch = batch
+        self.per_identity = per_identity
+        self.seed = seed
+        self._groups = [Groups.of(visible_identity), Groups.of(infrared_identity)]
+        self._identities = batch // per_identity
+        known = len(self._groups[0].counts)
+        if known < self._identities:
+            raise ConfigError(
+                f"data.batch={batch} needs {self._identities} identities x {per_identity} slots, "
+                f"{name} has {known} identities; lower data.batch"
+            )
+        self._steps = max(len(visible_identity), len(infrared_identity)) // batch + 1
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def order(self, epoch: int) -> IndexArray:
+        """Steps of P x K slots, an identity's K side by side."""
+        key = stream_key(self.seed, epoch, Purpose.CROSS_MODALITY)
+        visible, infrared = self._groups
+        bits = hash_bits(key, torch.arange(self._steps), len(visible.counts)).numpy()
+        chosen = np.argsort(bits, axis=1, kind="stable")[:, : self._identities].reshape(-1)
+        first = visible.draw(chosen, self.per_identity, key ^ 1)
+        second = infrared.draw(chosen, self.per_identity, key ^ 2)
+        slots: IndexArray = first * len(infrared.order) + second
+        return slots.reshape(-1)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Places sorted by identity, to draw some of one identity."""
+
+    order: IndexArray
+    """Places, identity after identity."""
+    starts: IndexArray
+    """(C,) where each identity begins in `order`."""
+    counts: IndexArray
+    """(C,) places of each identity."""
+
+    @classmethod
+    def of(cls, identity: IndexArray) -> "Groups":
+        """The groups of (N,) identities."""
+        order = sort_stably(identity)
+        counts = np.unique(identity, return_counts=True)[1]
+        return cls(order, np.cumsum(counts) - counts, counts)
+
+    def find_next(self, place: int) -> int:
+        """The next place of the same identity; after the last the first."""
+        where = int(np.flatnonzero(self.order == place)[0])
+        group = int(np.searchsorted(self.starts, where, side="right")) - 1
+        start = int(self.starts[group])
+        return int(self.order[start + (where - start + 1) % int(self.counts[group])])
+
+    def draw(self, chosen: IndexArray, size: int, key: int) -> IndexArray:
+        """(len(chosen), size) places of each chosen identity, with repetition."""
+        bits = hash_bits(key, torch.arange(len(chosen)), size).numpy()
+        drawn = (bits * self.counts[chosen][:, None]) >> 32
+        result: IndexArray = self.order[self.starts[chosen][:, None] + drawn]
         return result
 
 

@@ -2,10 +2,11 @@
 
 Workers resize, mirror, pad and crop by slicing into the batch; the device turns bytes into floats,
 normalises and erases. A picture costs a quarter of the float chain's bytes on its way. Every draw is a
-function of (seed, epoch, sample).
+function of (seed, epoch, sample) and, where a sample has several pictures, of which view it is.
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -15,23 +16,47 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from tpr.config.schema import AugmentOptions
+from tpr.config.augment import AugmentOptions
+from tpr.data.batch import Batch
 from tpr.data.corpus import IndexArray
 from tpr.data.randomness import Purpose, hash_uniform, uniform_rows
+
+Triple = tuple[float, float, float]
+Statistics = Literal["clip", "imagenet"]
+"""Whose channel mean and deviation a tower was trained with."""
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 """CLIP's channel mean and deviation, of values in [0, 1]."""
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in a grey picture."""
 
-Statistics = Literal["clip", "imagenet"]
-CHANNELS: dict[Statistics, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "clip": (MEAN, STD),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Constants of one published picture chain, of values in [0, 1]."""
+
+    mean: Triple
+    std: Triple
+    fill: Triple
+    """Written into erased rectangles after normalisation."""
+
+
+NORMALISATIONS: dict[Statistics, Normalisation] = {
+    "clip": Normalisation(MEAN, STD, MEAN),
+    "imagenet": Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (0.4914, 0.4822, 0.4465)),
 }
-"""Channel mean and deviation by the weights that read the pictures."""
 
 ATTEMPTS = 10
 """Rectangles tried before a picture is left whole, as in torchvision's RandomErasing."""
+
+PICTURES: tuple[Literal["images", "second_images", "infrared_images", "plain_images"], ...] = (
+    "images",
+    "second_images",
+    "infrared_images",
+    "plain_images",
+)
+"""Names of pictures in a batch."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -44,10 +69,13 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     return result
 
 
-def draw_geometry(augment: AugmentOptions, samples: IndexArray, *, seed: int, epoch: int) -> IndexArray:
+def draw_geometry(
+    augment: AugmentOptions, samples: IndexArray, *, seed: int, epoch: int, view: int = 0
+) -> IndexArray:
     """(B, 3) per sample: 1 if mirrored, and how far the picture moves down and right in its frame."""
-    flip = uniform_rows(seed, epoch, Purpose.FLIP, samples, 1) < augment.flip
-    corner = np.floor(uniform_rows(seed, epoch, Purpose.CROP, samples, 2) * (2 * augment.pad + 1))
+    flip = uniform_rows(seed, epoch, Purpose.FLIP, samples, view + 1)[:, view:] < augment.flip
+    moved = uniform_rows(seed, epoch, Purpose.CROP, samples, 2 * view + 2)[:, 2 * view :]
+    corner = np.floor(moved * (2 * augment.pad + 1))
     return np.concatenate([flip, augment.pad - corner], axis=1).astype(np.int64)
 
 
@@ -73,12 +101,19 @@ def _send_constant(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def normalise_pixels(images: Tensor, statistics: Statistics = "clip") -> Tensor:
-    """(B, 3, H, W) uint8 -> float32 by a mean and a deviation, on the device of `images`."""
-    means, deviations = CHANNELS[statistics]
-    mean = _send_constant(tuple(255 * value for value in means), images.device)
-    scale = _send_constant(tuple(1 / (255 * value) for value in deviations), images.device)
+    """(B, 3, H, W) uint8 -> float32 with this mean and deviation, on the device of `images`."""
+    known = NORMALISATIONS[statistics]
+    mean = _send_constant(tuple(255 * value for value in known.mean), images.device)
+    scale = _send_constant(tuple(1 / (255 * value) for value in known.std), images.device)
     # Two rounded steps rather than one fused one: the same bits however a batch is split.
     return _allocate_planes(images).copy_(images).sub_(mean).mul_(scale)
+
+
+def normalise_rest(batch: Batch, statistics: Statistics) -> None:
+    """Normalise the pictures of a batch that are still bytes, as they come without augmentation."""
+    for name in PICTURES:
+        if name in batch and batch[name].dtype == torch.uint8:
+            batch[name] = normalise_pixels(batch[name], statistics)
 
 
 def _allocate_planes(images: Tensor) -> Tensor:
@@ -92,36 +127,75 @@ def _allocate_planes(images: Tensor) -> Tensor:
 class DeviceTransform:
     """uint8 batch -> normalised float32 batch with erased rectangles, on the batch's device."""
 
-    def __init__(self, augment: AugmentOptions, *, seed: int) -> None:
+    def __init__(
+        self, augment: AugmentOptions, *, seed: int, statistics: Statistics = "clip", view: int = 0
+    ) -> None:
+        """view: which of a sample's pictures it is, so that each has draws of its own."""
         self.augment = augment
         self.seed = seed
+        self.statistics: Statistics = statistics
+        self.view = view
 
     def __call__(self, images: Tensor, sample_index: Tensor, *, epoch: int) -> Tensor:
         """(B, 3, H, W) float32 of (B, 3, H, W) uint8; sample_index: (B,) int64. Nothing waits for a GPU."""
-        normalised = normalise_pixels(images)
+        if self.augment.grey:
+            drawn = hash_uniform(self.seed, epoch, Purpose.GREY, sample_index, self.view + 1)[:, -1]
+            images = turn_grey(images, drawn < self.augment.grey)
+        normalised = normalise_pixels(images, self.statistics)
         if self.augment.erase == 0:
             return normalised
         height, width = images.shape[2:]
-        boxes = draw_boxes(self.augment, sample_index, (height, width), seed=self.seed, epoch=epoch)
-        return erase(normalised, boxes, published_fill=self.augment.erase_fill == "published")
+        boxes = draw_boxes(
+            self.augment, sample_index, (height, width), seed=self.seed, epoch=epoch, view=self.view
+        )
+        fill = self.augment.erase_fill == "published"
+        return erase(normalised, boxes, published_fill=fill, statistics=self.statistics)
+
+    def finish(self, batch: Batch, *, epoch: int) -> None:
+        """Replace the uint8 pictures of a training batch."""
+        batch["images"] = self(batch["images"], batch["sample_index"], epoch=epoch)
+
+
+def turn_grey(images: Tensor, chosen: Tensor) -> Tensor:
+    """(B, 3, H, W) uint8 without colour where `chosen` ((B,) bool) says so."""
+    grey = (images * _send_constant(LUMA, images.device)).sum(dim=1, keepdim=True).round_()
+    return torch.where(chosen[:, None, None, None], grey.to(images.dtype), images)
 
 
 def draw_boxes(
-    augment: AugmentOptions, sample_index: Tensor, size: tuple[int, int], *, seed: int, epoch: int
+    augment: AugmentOptions,
+    sample_index: Tensor,
+    size: tuple[int, int],
+    *,
+    seed: int,
+    epoch: int,
+    view: int = 0,
 ) -> Tensor:
-    """(B, 4) int64 top, left, height, width of the erased rectangle; height and width 0 where none is.
+    """(B, 4) int64 top, left, height, width of the erased rectangle; height and width 0 where none is."""
+    draws = 1 + 4 * ATTEMPTS
+    # float64: the device's exp and sqrt may differ in the last bit, which must not move a rounded side.
+    drawn = hash_uniform(seed, epoch, Purpose.ERASE, sample_index, draws * (view + 1), torch.float64)
+    return find_boxes(augment, drawn[:, draws * view :], size)
+
+
+def find_boxes(augment: AugmentOptions, drawn: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, 4) boxes of uniform numbers: one that decides, and four for each attempt (area, ratio, top, left).
 
     Source: torchvision's RandomErasing: up to ten attempts of an area uniform in its range and a ratio
-    uniform in logarithm, until one is smaller than the picture on both sides.
+    uniform in logarithm, until one is smaller than the picture on both sides. With `erase_law: uniform`
+    TVI-LFM's ChannelRandomErasing, official `data_loader/processing.py`; Differs: it makes 100 attempts.
     """
     height, width = size
-    # float64: the device's exp and sqrt may differ in the last bit, which must not move a rounded side.
-    drawn = hash_uniform(seed, epoch, Purpose.ERASE, sample_index, 1 + 4 * ATTEMPTS, torch.float64)
-    area_draw, ratio_draw, top_draw, left_draw = drawn[:, 1:].reshape(-1, ATTEMPTS, 4).unbind(-1)
+    area_draw, ratio_draw, top_draw, left_draw = (
+        drawn[:, 1:].reshape(len(drawn), drawn.shape[1] // 4, 4).unbind(-1)
+    )
     smallest, largest = augment.erase_area
     area = height * width * (smallest + (largest - smallest) * area_draw)
-    narrow, tall = (math.log(ratio) for ratio in augment.erase_ratio)
-    ratio = torch.exp(narrow + (tall - narrow) * ratio_draw)
+    low, high = augment.erase_ratio
+    if augment.erase_law == "uniform":
+        ratio = low + (high - low) * ratio_draw
+    else:
+        ratio = torch.exp(math.log(low) + (math.log(high) - math.log(low)) * ratio_draw)
     heights = torch.sqrt(area * ratio).round()
     widths = torch.sqrt(area / ratio).round()
     tops = torch.floor(top_draw * (height - heights + 1))
@@ -133,13 +207,14 @@ def draw_boxes(
     return boxes.sum(dim=1).to(torch.int64)
 
 
-def erase(images: Tensor, boxes: Tensor, *, published_fill: bool) -> Tensor:
+def erase(images: Tensor, boxes: Tensor, *, published_fill: bool, statistics: Statistics = "clip") -> Tensor:
     """Normalised (B, 3, H, W) images with `boxes` ((B, 4)) filled; may change `images` in place.
 
-    The published fill is CLIP's mean vector in normalised space (the official chain erases after it has
-    normalised); otherwise 0, the mean grey itself.
+    The published fill is a mean vector in normalised space (the official chains erase after they have
+    normalised), CLIP's own or with ImageNet's statistics another; otherwise 0, the mean grey itself.
     """
-    fill = _send_constant(MEAN if published_fill else (0.0, 0.0, 0.0), images.device)
+    published = NORMALISATIONS[statistics].fill
+    fill = _send_constant(published if published_fill else (0.0, 0.0, 0.0), images.device)
     if images.device.type == "cpu":  # thirty times as fast there as a mask over all pixels
         for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True):
             image[:, top : top + height, left : left + width] = fill

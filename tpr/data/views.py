@@ -5,6 +5,7 @@ A sample is one caption with its picture (`data.unit: pair`) or one picture with
 of that number, so nothing here knows about workers, ranks or steps.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,8 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from tpr.config.schema import AugmentOptions, DataOptions
+from tpr.config.augment import AugmentOptions
+from tpr.config.schema import DataOptions
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.noise import find_noise
 from tpr.data.pictures import decode, read_bytes
@@ -45,9 +47,9 @@ class Views:
     plain: bool = False
     """`plain_images`: the picture once more without augmentation."""
     infrared: bool = False
-    """A sample is a slot of two pictures of one person: visible in two views, and infrared."""
+    """Samples are slots: `images`, `second_images`, `infrared_images` and, with tokens, both captions."""
     statistics: Statistics = "clip"
-    """Mean and deviation that pictures are normalised with."""
+    """Mean and deviation by which pictures are normalised."""
 
 
 class PictureReader:
@@ -57,6 +59,7 @@ class PictureReader:
         self.corpus = corpus
         self.size = data.image_size
         self.max_pixels = data.max_picture_pixels
+        self.on_bad_image = data.on_bad_image
 
     def read(self, row: int) -> Tensor:
         """(3, H, W) uint8. A failing picture is tried once more; then DataError names set and file."""
@@ -69,6 +72,23 @@ class PictureReader:
         except DataError as error:
             path = self.corpus.root / self.corpus.image_path(row)
             raise DataError(f"{self.corpus.name}: {path} {error}") from None
+
+    def read_or_replace(
+        self, sample: int, find_row: Callable[[int], int], find_next: Callable[[int], int], skipped: list[str]
+    ) -> tuple[Tensor, int]:
+        """The picture of a sample and the sample it came from, a later one where pictures must be replaced.
+
+        skipped: gets a line for every picture that cannot be read.
+        """
+        for _ in range(NEIGHBOURS):
+            try:
+                return self.read(find_row(sample)), sample
+            except DataError as error:
+                if self.on_bad_image == "stop":
+                    raise DataError(f"{error}; mend or remove it, or set data.on_bad_image=skip") from None
+                skipped.append(str(error))
+                sample = find_next(sample)
+        raise DataError(f"{skipped[-1]}; so are the {NEIGHBOURS - 1} pictures before it: mend the data set")
 
     def _read(self, row: int) -> Tensor:
         return resize(decode(read_bytes(self.corpus, row), max_pixels=self.max_pixels), self.size)
@@ -186,16 +206,14 @@ class TrainingSamples:
         return {"images": frames, "plain_images": plain}
 
     def _read_or_replace(self, samples: IndexArray, place: int, skipped: list[str]) -> Tensor:
-        for _ in range(NEIGHBOURS):
-            row = int(self.find_rows(samples[place : place + 1])[0])
-            try:
-                return self.pictures.read(row)
-            except DataError as error:
-                if self.data.on_bad_image == "stop":
-                    raise DataError(f"{error}; mend or remove it, or set data.on_bad_image=skip") from None
-                skipped.append(str(error))
-                samples[place] = self.find_neighbour(int(samples[place]))
-        raise DataError(f"{skipped[-1]}; so are the {NEIGHBOURS - 1} pictures before it: mend the data set")
+        def find_row(sample: int) -> int:
+            return int(self.find_rows(np.array([sample]))[0])
+
+        sample = int(samples[place])
+        picture, samples[place] = self.pictures.read_or_replace(
+            sample, find_row, self.find_neighbour, skipped
+        )
+        return picture
 
     def _choose_captions(self, samples: IndexArray, epoch: int) -> tuple[IndexArray, IndexArray]:
         """Caption numbers, and the place in the batch of the picture that each describes."""

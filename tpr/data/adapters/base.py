@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from tpr.data.corpus import IndexArray
-from tpr.data.sample import Sample, Split
+from tpr.data.sample import Protocol, Sample, Split
 from tpr.errors import ConfigError, DataError
 
 
@@ -63,6 +63,8 @@ class Adapter(ABC):
     """Expected files in a few words, for messages."""
     counts: ClassVar[Mapping[Split, Counts]]
     """Published size of each split that the set has."""
+    protocol: ClassVar[Protocol] = "text"
+    """How the set is measured."""
     version: ClassVar[int] = 1
     """Raise it whenever parsing changes: cached tables of older versions are then parsed again."""
 
@@ -70,6 +72,8 @@ class Adapter(ABC):
         self.options = self.Options() if options is None else options
         self.has_identities = True
         """False when each picture is its own class; may be set while parsing."""
+        self.labels: dict[int, int] = {}
+        """Published training number of each identity; empty: they are numbered in ascending order."""
         self.notes: list[str] = []
         """What parsing did to the annotation, such as repairs; logged at every start."""
 

@@ -1,0 +1,184 @@
+"""Training samples of two kinds of pictures: a slot is a visible and an infrared picture of one person.
+
+Places count the visible pictures of a corpus, or the infrared ones, from 0. A slot's number is visible place
+x infrared pictures + infrared place; as everywhere, every draw is a function of that number. In training
+splits a picture's first caption is its description and the second, if there is one, a rephrasing; evaluation
+splits hold descriptions only.
+"""
+
+import numpy as np
+from torch import Tensor
+
+from tpr.config.augment import AugmentOptions
+from tpr.config.schema import DataOptions
+from tpr.data.columns import read_identity
+from tpr.data.corpus import Corpus, Flags, IndexArray
+from tpr.data.randomness import Purpose, uniform_rows
+from tpr.data.samplers import CrossModalitySampler, Groups
+from tpr.data.token_cache import corpus_tokens
+from tpr.data.transforms import draw_geometry, place
+from tpr.data.views import NOT_AUGMENTED, Arrays, PictureReader, Views
+from tpr.errors import ConfigError, DataError
+
+KINDS = ("visible", "infrared")
+
+
+class CrossModalitySamples:
+    """The slots of a training corpus and what each becomes in an epoch."""
+
+    def __init__(self, corpus: Corpus, data: DataOptions, views: Views, *, seed: int) -> None:
+        """Raises DataError for a person without pictures of both kinds, or without captions that are read."""
+        self.corpus = corpus
+        self.data = data
+        self.views = views
+        self.seed = seed
+        self.pictures = PictureReader(corpus, data)
+        self.tokens = corpus_tokens(corpus, data) if views.tokens else None
+        wanted = np.ones(len(corpus), dtype=np.bool_)
+        if views.tokens:
+            check_texts(corpus, data)
+            wanted = np.diff(corpus.caption_offsets) > 0
+        infrared = corpus.infrared()
+        self._rows = (np.flatnonzero(wanted & ~infrared), np.flatnonzero(wanted & infrared))
+        check_kinds(corpus, *self._rows)
+        self._groups = tuple(Groups.of(corpus.identity[rows]) for rows in self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows[0]) * len(self._rows[1])
+
+    def find_numbers(self, places: IndexArray) -> IndexArray:
+        """Sample numbers are what the sampler gives."""
+        return places
+
+    def find_rows(self, samples: IndexArray) -> IndexArray:
+        """Corpus row of each slot's visible picture."""
+        return self._rows[0][samples // len(self._rows[1])]
+
+    def find_infrared_rows(self, samples: IndexArray) -> IndexArray:
+        """Corpus row of each slot's infrared picture."""
+        return self._rows[1][samples % len(self._rows[1])]
+
+    def make_sampler(self) -> CrossModalitySampler:
+        """The order of an epoch. Raises ConfigError for a batch that the corpus cannot fill."""
+        visible, infrared = (self.corpus.identity[rows] for rows in self._rows)
+        size, name = self.data.pictures_per_identity, self.corpus.name
+        return CrossModalitySampler(visible, infrared, self.data.batch, size, seed=self.seed, name=name)
+
+    def read(
+        self, samples: IndexArray, epoch: int, *, shared: bool, augment: bool = True
+    ) -> tuple[Arrays, list[str]]:
+        """A batch's entries, pictures as uint8, and a line for every picture that was replaced.
+
+        A picture that cannot be read gives its place to another of the same person and kind.
+        """
+        entries: Arrays = {}
+        skipped: list[str] = []
+        if self.views.image:
+            samples = samples.copy()
+            how = self.data.augment if augment else NOT_AUGMENTED
+            entries |= self._read_pictures(samples, epoch, skipped, how, shared=shared)
+        return entries | self.describe(samples, epoch), skipped
+
+    def describe(self, samples: IndexArray, epoch: int) -> Arrays:
+        """Everything of a batch but its pictures and its global size."""
+        rows, infrared_rows = self.find_rows(samples), self.find_infrared_rows(samples)
+        identity = self.corpus.identity[rows]
+        entries: Arrays = {
+            "identity": identity,
+            "sample_index": samples,
+            "image_index": rows,
+            "infrared_index": infrared_rows,
+        }
+        if self.tokens is not None:
+            length, offsets, share = self.data.text_length, self.corpus.caption_offsets, self.data.rephrased
+            coins = uniform_rows(self.seed, epoch, Purpose.REPHRASE, samples, 2)
+            captions = choose_captions(offsets, rows, coins[:, 0] < share)
+            infrared = choose_captions(offsets, infrared_rows, coins[:, 1] < share)
+            entries["tokens"] = self.tokens.rows(captions, length)
+            entries["longest_caption"] = self.tokens.find_longest(captions, length)
+            entries["infrared_tokens"] = self.tokens.rows(infrared, length)
+            entries["longest_infrared_caption"] = self.tokens.find_longest(infrared, length)
+            entries["text_identity"] = identity
+            entries["owner"] = np.arange(len(samples), dtype=np.int64)
+            entries["caption_index"] = captions
+        return entries
+
+    def _read_pictures(
+        self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions, *, shared: bool
+    ) -> Arrays:
+        """The slots' pictures; a slot that must be changed is changed in `samples` as well."""
+        found = [self._read_slot(samples, slot, skipped) for slot in range(len(samples))]
+        entries: Arrays = {}
+        for view, name in enumerate(("images", "second_images", "infrared_images")):
+            frames = self.pictures.allocate(len(samples), shared=shared)
+            geometry = draw_geometry(how, samples, seed=self.seed, epoch=epoch, view=view)
+            for pictures, frame, move in zip(found, frames.numpy(), geometry, strict=True):
+                place(pictures[view // 2].numpy(), frame, move)
+            entries[name] = frames
+        return entries
+
+    def _read_slot(self, samples: IndexArray, slot: int, skipped: list[str]) -> list[Tensor]:
+        """The visible and the infrared picture of one slot."""
+        pictures, places = [], []
+        for rows, groups, start in zip(
+            self._rows, self._groups, divmod(int(samples[slot]), len(self._rows[1])), strict=True
+        ):
+            picture, place_read = self.pictures.read_or_replace(start, rows.item, groups.find_next, skipped)
+            pictures.append(picture)
+            places.append(place_read)
+        samples[slot] = places[0] * len(self._rows[1]) + places[1]
+        return pictures
+
+
+def choose_captions(offsets: IndexArray, rows: IndexArray, rephrased: Flags) -> IndexArray:
+    """(B,) caption numbers: each picture's description, or its rephrasing where it has one and is chosen."""
+    first = offsets[rows]
+    chosen: IndexArray = first + (rephrased & (offsets[rows + 1] - first > 1))
+    return chosen
+
+
+def check_texts(corpus: Corpus, data: DataOptions) -> None:
+    """Raise where captions are read that are not there, or options do not suit two kinds of pictures."""
+    if not corpus.caption_count:
+        raise DataError(
+            f"{corpus.name} has no captions to train on; fetch its folder Text, or train without text"
+        )
+    if data.rephrased and not (np.diff(corpus.caption_offsets) > 1).any():
+        raise DataError(
+            f"data.rephrased={data.rephrased}: no caption of {corpus.name} has a rephrasing; "
+            "fetch the files with `llm` in their names, or set it to 0"
+        )
+    if data.noise.rate or data.noise.file is not None:
+        raise ConfigError("data.noise moves captions between pictures of one kind; leave it off here")
+
+
+def check_kinds(corpus: Corpus, visible: IndexArray, infrared: IndexArray) -> None:
+    """Raise DataError unless every person has pictures of both kinds among these rows."""
+    for kind, rows in zip(KINDS, (visible, infrared), strict=True):
+        if not len(rows):
+            raise DataError(f"{corpus.name} has no {kind} picture to train on; it needs both kinds")
+    published = read_identity(corpus.table)
+    for kind, rows, other in (("infrared", infrared, visible), ("visible", visible, infrared)):
+        lacking = np.setdiff1d(corpus.identity[other], corpus.identity[rows])
+        if len(lacking):
+            person = published[np.flatnonzero(corpus.identity == lacking[0])[0]]
+            raise DataError(
+                f"{corpus.name}: {len(lacking):,} of {corpus.identity_count:,} persons have no {kind} "
+                f"picture to train on, the first is identity {person}; add some or leave the person out"
+            )
+
+
+def list_identity_captions(corpus: Corpus) -> dict[int, IndexArray]:
+    """Caption numbers of each identity's visible pictures, without repeated texts, in order.
+
+    corpus: an evaluation split, which holds no rephrasings.
+    """
+    known: dict[int, dict[str, int]] = {}
+    captions = corpus.table.column("captions")
+    for row in np.flatnonzero(~corpus.infrared()).tolist():
+        texts = known.setdefault(int(corpus.identity[row]), {})
+        for number, text in enumerate(captions[row].as_py(), start=int(corpus.caption_offsets[row])):
+            texts.setdefault(text, number)
+    return {
+        identity: np.array(list(texts.values()), dtype=np.int64) for identity, texts in known.items() if texts
+    }
