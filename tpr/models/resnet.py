@@ -23,7 +23,7 @@ class Stem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps of one modality."""
-        states = self.norm(self.conv(images))
+        states = self.norm(self.conv(images.to(self.conv.weight.dtype)))
         return F.max_pool2d(F.relu(states) if self.relu else states, 3, stride=2, padding=1)
 
 
