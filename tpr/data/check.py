@@ -22,7 +22,7 @@ from tpr.data.cache import open_entry
 from tpr.data.columns import read_identity
 from tpr.data.corpora import build_adapter
 from tpr.data.corpus import Corpus, IndexArray
-from tpr.data.pictures import decode, read_bytes
+from tpr.data.pictures import decode, measure_picture, read_bytes
 from tpr.data.sample import SPLITS, Split
 from tpr.errors import DataError
 
@@ -180,8 +180,8 @@ def measure_pictures(corpus: Corpus) -> IndexArray:
     row = 0
     for chunk in corpus.table.column("image").chunks:
         for image in chunk.to_pylist():
-            with contextlib.suppress(OSError):
-                sizes[row] = Path(corpus.root, image).stat().st_size
+            with contextlib.suppress(OSError, DataError):
+                sizes[row] = measure_picture(corpus.root, image)
             row += 1
     return sizes
 

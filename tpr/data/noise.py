@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from tpr.config.noise import NoiseOptions
-from tpr.data.corpus import Corpus, IndexArray, first_line
+from tpr.data.array_files import map_array_file
+from tpr.data.corpus import Corpus, IndexArray
 from tpr.errors import DataError
-
-MAGIC = b"\x93NUMPY"
 
 
 def find_noise(options: NoiseOptions, corpus: Corpus) -> IndexArray | None:
@@ -44,7 +43,10 @@ def draw_noise(captions: int, rate: float, seed: int) -> IndexArray:
 
 def read_noise(path: Path, captions: int, name: str) -> IndexArray:
     """A published index file for the corpus `name`. Raises DataError in one line; nothing pickled is read."""
-    index = _read_array(path)
+    try:
+        index = map_array_file(path)
+    except DataError as error:
+        raise DataError(f"data.noise.file: {error}") from None
     if index.ndim != 1 or index.dtype.kind not in "iu":
         raise _refuse(
             path, f"holds {index.dtype} of shape {list(index.shape)}, expected whole numbers in one row"
@@ -57,19 +59,6 @@ def read_noise(path: Path, captions: int, name: str) -> IndexArray:
     if not np.array_equal(np.sort(index), np.arange(captions)):
         raise _refuse(path, f"is no permutation of 0..{captions - 1}")
     return index.astype(np.int64)
-
-
-def _read_array(path: Path) -> np.ndarray:  # type: ignore[type-arg]
-    try:
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise _refuse(path, "is no .npy file")
-        # Mapped, so that a header that promises too much is found out before anything is allocated.
-        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-    except OSError as error:
-        raise _refuse(path, f"cannot be read: {error.strerror}") from None
-    except (ValueError, EOFError, OverflowError) as error:
-        raise _refuse(path, f"cannot be read: {first_line(error)}") from None
 
 
 def _refuse(path: Path, problem: str) -> DataError:

@@ -1,20 +1,25 @@
 """From a picture's bytes to pixels: torchvision's JPEG decoder, and Pillow for everything it does not take.
 
 Size is read from the header before anything is decoded, so a decompression bomb costs nothing. EXIF
-orientation is ignored, as in the published loaders.
+orientation is ignored, as in the published loaders. A picture may also be one of an array: the path
+`pictures.npy#17` is its 18th, and its bytes are a PPM file of the same pixels.
 """
 
 import io
+import re
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torchvision.io  # noqa: F401  registers torch.ops.image
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from tpr.data.array_files import map_array_file
 from tpr.data.corpus import Corpus
 from tpr.errors import DataError
 
@@ -25,6 +30,9 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """What Pillow may open: file types that person data sets use, and none that runs a program."""
 
 RGB_MODE = torchvision.io.ImageReadMode.RGB.value
+
+
+ARRAY_PICTURE = re.compile(r"(.+\.npy)#(\d+)")
 
 
 class JpegHeader(NamedTuple):
@@ -42,10 +50,46 @@ def read_bytes(corpus: Corpus, row: int) -> bytes:
         packed = corpus.table.column("picture")[row].as_py()
         if packed is not None:  # a joined set may be loose
             return bytes(packed)
+    image = corpus.image_path(row)
+    stored = ARRAY_PICTURE.fullmatch(image)
+    if stored is not None:
+        return _read_array_picture(corpus.root / stored[1], int(stored[2]))
     try:
-        return Path(corpus.root, corpus.image_path(row)).read_bytes()
+        return Path(corpus.root, image).read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from None
+
+
+def _read_array_picture(path: Path, number: int) -> bytes:
+    pixels = map_pictures(path)
+    if number >= len(pixels):
+        raise DataError(f"cannot be read (the array holds {len(pixels):,} pictures)")
+    height, width, _ = pixels[number].shape
+    content: bytes = pixels[number].tobytes()
+    return b"P6 %d %d 255\n" % (width, height) + content
+
+
+@lru_cache(maxsize=8)
+def map_pictures(path: Path) -> npt.NDArray[np.uint8]:
+    """(N, H, W, 3) uint8 pictures of a .npy file; DataError if it holds anything else."""
+    try:
+        pixels = map_array_file(path)
+    except DataError as error:
+        raise DataError(f"cannot be read ({error})") from None
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
+        raise DataError(
+            f"cannot be read ({path} holds {pixels.dtype} of shape {list(pixels.shape)}, "
+            "expected uint8 of N x height x width x 3)"
+        )
+    return pixels
+
+
+def measure_picture(root: Path, image: str) -> int:
+    """Bytes of a loose picture, or of one in an array. Raises OSError or DataError where it is missing."""
+    stored = ARRAY_PICTURE.fullmatch(image)
+    if stored is None:
+        return Path(root, image).stat().st_size
+    return len(_read_array_picture(root / stored[1], int(stored[2])))
 
 
 def decode(data: bytes, *, max_pixels: int = MOST_PIXELS) -> Tensor:

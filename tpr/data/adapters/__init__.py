@@ -5,10 +5,13 @@ from tpr.data.adapters.cuhk_pedes import CuhkPedes
 from tpr.data.adapters.ham_pedes import HamPedes
 from tpr.data.adapters.icfg_pedes import IcfgPedes
 from tpr.data.adapters.jsonl import Jsonl
+from tpr.data.adapters.llcm import Llcm
 from tpr.data.adapters.luperson_mllm import LupersonMllm
 from tpr.data.adapters.mals import Mals
+from tpr.data.adapters.regdb import RegDb
 from tpr.data.adapters.rstpreid import RstpReid
 from tpr.data.adapters.synth_pedes import SynthPedes
+from tpr.data.adapters.sysu_mm01 import SysuMm01
 
 ADAPTERS: dict[str, type[Adapter]] = {
     "cuhk_pedes": CuhkPedes,
@@ -18,6 +21,9 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "synth_pedes": SynthPedes,
     "ham_pedes": HamPedes,
     "mals": Mals,
+    "sysu_mm01": SysuMm01,
+    "regdb": RegDb,
+    "llcm": Llcm,
     "jsonl": Jsonl,
 }
 

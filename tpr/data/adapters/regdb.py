@@ -1,0 +1,79 @@
+"""RegDB: 412 persons with ten visible and ten thermal pictures each, in ten splits of 206 and 206.
+
+Source: Nguyen et al., Person Recognition System Based on a Combination of Body Images from Visible Light and
+Thermal Cameras, Sensors 2017; splits as published with AGW; captions of TVI-LFM, NeurIPS 2024.
+Files: RegDB/{Visible, Thermal}/<person>/*.bmp, RegDB/idx/{train,test}_{visible,thermal}_<1..10>.txt (lines of
+a path and a label) and, with text, RegDB/Text/Blip_{RGB,IR}/caption_llm_dict_Blip_{RGB,IR}.json or
+caption_dict_*.json.
+
+Training persons are numbered by the labels of the file, as in the official checkpoints; elsewhere a person is
+the number of the folder. Visible pictures have camera 1, thermal ones 2.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tpr.data.adapters.base import Counts
+from tpr.data.adapters.visible_infrared import (
+    VisibleInfraredAdapter,
+    collect_labels,
+    read_index,
+)
+from tpr.data.sample import Modality, Sample, Split
+from tpr.errors import ConfigError
+
+SPLITS: tuple[Split, ...] = ("train", "test")
+SPLIT_COUNT = 10
+KINDS: tuple[tuple[Modality, str, str], ...] = (
+    ("visible", "Visible", "Blip_RGB"),
+    ("infrared", "Thermal", "Blip_IR"),
+)
+"""Kind, folder of pictures, folder of captions."""
+
+
+class RegDb(VisibleInfraredAdapter):
+    """One of RegDB's ten splits."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        """Options of RegDB."""
+
+        split: int = 1
+        """Which of the ten published splits, from 1."""
+
+        def __post_init__(self) -> None:
+            if not 1 <= self.split <= SPLIT_COUNT:
+                raise ConfigError(f"split must lie in 1..{SPLIT_COUNT}, got {self.split}")
+
+    name = "regdb"
+    folders = ("RegDB", "regdb")
+    layout = "RegDB/{Visible/, Thermal/, idx/*.txt, perhaps Text/}"
+    counts = {"train": Counts(206, 4_120, None), "test": Counts(206, 4_120, None)}
+    protocol = "regdb"
+
+    def index_file(self, root: Path, split: Split, folder: str) -> Path:
+        """The list of one split and kind."""
+        return self.find_file(root, f"idx/{split}_{folder.lower()}_{self.options.split}.txt")
+
+    def sources(self, root: Path) -> list[Path]:
+        """Index and caption files."""
+        files = [self.index_file(root, split, folder) for split in SPLITS for _, folder, _ in KINDS]
+        return files + self.caption_files(root, *(texts for _, _, texts in KINDS))
+
+    def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
+        """Visible pictures, then thermal ones, in file order."""
+        base = self.folder(root).name
+        self.require_folders(root, *(folder for _, folder, _ in KINDS))
+        tables = self.read_tables(root, *(texts for _, _, texts in KINDS))
+        training = [
+            line for _, folder, _ in KINDS for line in read_index(self.index_file(root, "train", folder))
+        ]
+        self.labels = collect_labels(self.index_file(root, "train", "Visible"), training)
+        for split in SPLITS:
+            for camera, (modality, folder, _) in enumerate(KINDS, start=1):
+                for line in read_index(self.index_file(root, split, folder)):
+                    captions = tables[camera - 1].find(line.image)
+                    captions = captions if split == "train" else captions[:1]
+                    yield split, Sample(f"{base}/{line.image}", line.person, captions, camera, modality)
+        self.note_texts(root, *tables)

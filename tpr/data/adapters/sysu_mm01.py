@@ -1,0 +1,228 @@
+"""SYSU-MM01: 491 persons before four visible and two near-infrared cameras, indoors and outdoors.
+
+Source: Wu et al., RGB-Infrared Cross-Modality Person Re-identification, ICCV 2017; captions of TVI-LFM,
+NeurIPS 2024.
+Files: SYSU-MM01/cam<1..6>/<person>/*.jpg (3 and 6 are infrared), SYSU-MM01/exp/{train,val,test}_id.txt
+(persons apart by commas); or, for training, the arrays that AGW's script makes of them,
+train_{rgb,ir}_resized_{img,label}.npy. With text SYSU-MM01/Text/: captions of the training pictures in
+<C>_<M>/train_text_<C>_<M>.npy and train_llm_text_<C>_<M>.npy in the order of the arrays (person, camera,
+name), or in <C>_<M>/caption_llm_dict_<C>_<M>.json; of the test pictures in caption_dict_<C>_<M>.json, and for
+visible ones else in id_caption_map_<C>_RGB.json, whose captions go to the person's first visible picture.
+<M> is RGB or IR, <C> the captioner.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tpr.data.adapters.base import Counts
+from tpr.data.adapters.visible_infrared import (
+    CaptionTable,
+    VisibleInfraredAdapter,
+    list_pictures,
+    list_times,
+    read_identity_captions,
+    read_people,
+    read_text_array,
+)
+from tpr.data.array_files import map_array_file
+from tpr.data.sample import Modality, Sample, Split
+from tpr.errors import DataError
+
+LISTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of pictures: its cameras and what its files are called."""
+
+    modality: Modality
+    cameras: tuple[int, ...]
+    array: str
+    texts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture before its captions are known."""
+
+    image: str
+    """Path below the set's folder."""
+    person: int
+    camera: int
+
+
+class SysuMm01(VisibleInfraredAdapter):
+    """SYSU-MM01 from its camera folders or, for training, from prepared arrays."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        """Options of SYSU-MM01."""
+
+        training: Literal["folders", "arrays"] = "folders"
+        """Training pictures from the camera folders, or from train_{rgb,ir}_resized_img.npy."""
+        validation: Literal["joined", "own"] = "joined"
+        """The published validation persons train as well, as published, or are a validation split."""
+        captioner: Literal["Blip", "GIT"] = "Blip"
+        """Whose captions visible pictures have: the folder `<captioner>_RGB` of `Text`."""
+
+    name = "sysu_mm01"
+    folders = ("SYSU-MM01", "SYSU_MM01", "sysu")
+    layout = "SYSU-MM01/{cam1/ .. cam6/, exp/{train,val,test}_id.txt, perhaps Text/}"
+    counts = {"train": Counts(395, 34_167, None), "test": Counts(96, 10_578, None, exact=False)}
+    protocol = "sysu"
+
+    @property
+    def kinds(self) -> tuple[Kind, Kind]:
+        """Visible and infrared."""
+        visible = Kind("visible", (1, 2, 4, 5), "rgb", f"{self.options.captioner}_RGB")
+        return visible, Kind("infrared", (3, 6), "ir", "Blip_IR")
+
+    def sources(self, root: Path) -> list[Path]:
+        """Lists of persons, labels of the arrays, caption files."""
+        files = [self.find_file(root, f"exp/{name}_id.txt") for name in LISTS]
+        if self.options.training == "arrays":
+            for kind in self.kinds:
+                self.find_file(root, f"train_{kind.array}_resized_img.npy")
+                files.append(self.find_file(root, f"train_{kind.array}_resized_label.npy"))
+        if self.text_folder(root) is not None:
+            for kind in self.kinds:
+                files += [*self.training_texts(root, kind), self.test_texts(root, kind)]
+        return files
+
+    def describe_state(self, root: Path) -> list[str]:
+        """Times of the camera folders."""
+        return list_times(self.folder(root) / f"cam{camera}" for camera in range(1, 7))
+
+    def training_texts(self, root: Path, kind: Kind) -> list[Path]:
+        """The array of captions, then those of rephrasings and persons, if any; or the dictionary."""
+        names = [f"train_{part}_{kind.texts}.npy" for part in ("text", "llm_text", "text_label")]
+        first = self.find_text(root, kind.texts, names[0], f"caption_llm_dict_{kind.texts}.json")
+        if first.name != names[0]:
+            return [first]
+        return [first, *(first.with_name(name) for name in names[1:] if first.with_name(name).is_file())]
+
+    def test_texts(self, root: Path, kind: Kind) -> Path:
+        """The dictionary of captions by picture or, for visible ones, by person."""
+        names = [f"caption_dict_{kind.texts}.json", f"caption_llm_dict_{kind.texts}.json"]
+        if kind.modality == "visible":
+            names.append(f"id_caption_map_{kind.texts}.json")
+        return self.find_text(root, kind.texts, *names)
+
+    def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
+        """Visible pictures, then infrared ones, each by person, camera and name."""
+        self.require_cameras(root)
+        tables: list[CaptionTable] = []
+        yield from self._parse_training(root, tables)
+        yield from self._parse_test(root, tables)
+        self.note_texts(root, *tables)
+
+    def _parse_training(self, root: Path, tables: list[CaptionTable]) -> Iterator[tuple[Split, Sample]]:
+        base = self.folder(root)
+        training, validation = (read_people(base / f"exp/{name}_id.txt") for name in LISTS[:2])
+        own = set(validation) if self.options.validation == "own" else set()
+        for kind in self.kinds:
+            pictures = self.list_training(root, kind, sorted({*training, *validation}))
+            captions = self.read_training(root, kind, pictures, tables)
+            for picture, texts in zip(pictures, captions, strict=True):
+                if picture.person in own:
+                    yield "val", make_sample(base.name, kind, picture, texts[:1])
+                else:
+                    yield "train", make_sample(base.name, kind, picture, texts)
+
+    def _parse_test(self, root: Path, tables: list[CaptionTable]) -> Iterator[tuple[Split, Sample]]:
+        base = self.folder(root)
+        people = read_people(base / "exp/test_id.txt")
+        has_text = self.text_folder(root) is not None
+        for kind in self.kinds:
+            pictures = find_pictures(base, kind.cameras, people)
+            path = self.test_texts(root, kind) if has_text else None
+            if path is not None and path.name.startswith("id_caption_map"):
+                yield from describe_people(base.name, kind, pictures, read_identity_captions(path))
+                continue
+            table = CaptionTable() if path is None else CaptionTable.read(path)
+            tables.append(table)
+            for picture in pictures:
+                yield "test", make_sample(base.name, kind, picture, table.find(picture.image)[:1])
+
+    def require_cameras(self, root: Path) -> None:
+        """Raise DataError for a missing camera folder; prepared arrays may come without any."""
+        names = [f"cam{camera}" for camera in range(1, 7)]
+        if self.options.training == "folders" or any((self.folder(root) / name).is_dir() for name in names):
+            self.require_folders(root, *names)
+
+    def list_training(self, root: Path, kind: Kind, people: Sequence[int]) -> list[Picture]:
+        """Training pictures of one kind in the order of the published script."""
+        base = self.folder(root)
+        if self.options.training == "folders":
+            return find_pictures(base, kind.cameras, people)
+        path = base / f"train_{kind.array}_resized_label.npy"
+        labels = map_array_file(path)
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
+            raise DataError(
+                f"{path}: holds {labels.dtype} of shape {list(labels.shape)}, expected whole numbers"
+            )
+        if len(labels) and not 0 <= labels.min() <= labels.max() == len(people) - 1:
+            raise DataError(
+                f"{path}: labels go from {labels.min()} to {labels.max()}, but exp/ names {len(people)} "
+                f"training persons; expected 0 to {len(people) - 1}"
+            )
+        array = f"train_{kind.array}_resized_img.npy"
+        return [Picture(f"{array}#{row}", people[int(label)], -1) for row, label in enumerate(labels)]
+
+    def read_training(
+        self, root: Path, kind: Kind, pictures: Sequence[Picture], tables: list[CaptionTable]
+    ) -> list[tuple[str, ...]]:
+        """Captions of each training picture: description and, where there is one, rephrasing.
+
+        tables: gets the table that was read, if it is one by picture.
+        """
+        if self.text_folder(root) is None:
+            return [()] * len(pictures)
+        first, *others = self.training_texts(root, kind)
+        if first.suffix == ".json":
+            tables.append(CaptionTable.read(first))
+            return [tables[-1].find(picture.image) for picture in pictures]
+        columns = [read_text_array(first, len(pictures))]
+        for path in others:
+            column = read_text_array(path, len(pictures))
+            if "_label_" in path.name:
+                check_people(path, column, pictures)
+            else:
+                columns.append(column)
+        return list(zip(*columns, strict=True))
+
+
+def find_pictures(base: Path, cameras: Sequence[int], people: Sequence[int]) -> list[Picture]:
+    """Pictures of these persons by person, camera and name."""
+    return [
+        Picture(f"cam{camera}/{person:04d}/{name}", person, camera)
+        for person in people
+        for camera in cameras
+        for name in list_pictures(base / f"cam{camera}" / f"{person:04d}")
+    ]
+
+
+def check_people(path: Path, column: Sequence[str], pictures: Sequence[Picture]) -> None:
+    """Raise DataError if captions were listed for other persons than the pictures show."""
+    for row, (word, picture) in enumerate(zip(column, pictures, strict=True)):
+        if not word.isdecimal() or int(word) != picture.person:
+            raise DataError(
+                f"{path}: entry {row} is of person '{word}', but {picture.image} shows person "
+                f"{picture.person}; captions and pictures are in different orders"
+            )
+
+
+def make_sample(base: str, kind: Kind, picture: Picture, captions: tuple[str, ...]) -> Sample:
+    """The picture as a row of the corpus."""
+    return Sample(f"{base}/{picture.image}", picture.person, captions, picture.camera, kind.modality)
+
+
+def describe_people(
+    base: str, kind: Kind, pictures: Sequence[Picture], captions: dict[int, tuple[str, ...]]
+) -> Iterator[tuple[Split, Sample]]:
+    """Test pictures, the first of each person with all captions of the person."""
+    left = dict(captions)
+    for picture in pictures:
+        yield "test", make_sample(base, kind, picture, left.pop(picture.person, ()))

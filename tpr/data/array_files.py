@@ -1,0 +1,26 @@
+"""Published .npy files: mapped, never unpickled, and refused in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tpr.data.corpus import first_line
+from tpr.errors import DataError
+
+MAGIC = b"\x93NUMPY"
+
+
+def map_array_file(path: Path) -> npt.NDArray[Any]:
+    """The array in a .npy file, mapped and read-only. Raises DataError that begins with the path."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise DataError(f"{path} is no .npy file")
+        # Mapped, so that a header that promises too much is found out before anything is allocated.
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, EOFError, OverflowError) as error:
+        raise DataError(f"{path} cannot be read: {first_line(error)}") from None
