@@ -218,12 +218,12 @@ class TviLfm(System):
         if weights.orthogonality > 0 and features.added is not None:
             columns = distributed.gather(features.added, slots)
             losses["orthogonality"] = orthogonality(parts["infrared"], features.added, columns)
-        roles: dict[str, tuple[Row, Row]] = {
-            "text_alignment": ("text", "infrared"),
-            "infrared_alignment": ("infrared", "text"),
+        roles: dict[str, tuple[float, Row, Row]] = {
+            "text_alignment": (weights.text_alignment, "text", "infrared"),
+            "infrared_alignment": (weights.infrared_alignment, "infrared", "text"),
         }
-        for name, (follower, leader) in roles.items():
-            if getattr(weights, name) > 0:
+        for name, (weight, follower, leader) in roles.items():
+            if weight > 0:
                 columns = distributed.gather(parts["fused"], slots)
                 scale = self.options.alignment_scale
                 losses[name] = follow_scores(parts[follower], parts[leader], columns, scale, slots)
