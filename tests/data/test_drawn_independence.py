@@ -1,7 +1,7 @@
 """Nothing but the person tells who it is: size, camera, name and background are drawn apart from identity."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from tpr.data.drawn.benchmarks import CUHK_PEDES, ICFG_PEDES, RSTPREID, Benchmark, plan_benchmark
+from tpr.data.drawn.infrared import plan_llcm, plan_regdb, plan_sysu_mm01
 from tpr.data.drawn.pictures import draw_picture
-from tpr.data.drawn.plan import Shot
+from tpr.data.drawn.plan import Plan, Shot
 
 BENCHMARKS = (CUHK_PEDES, ICFG_PEDES, RSTPREID)
 Features = npt.NDArray[np.float64]
@@ -69,9 +70,40 @@ def test_clothes_score_far_above_chance_so_the_control_can_fail(
     assert nearest_neighbour_rate(features, identity) > 6 * chance_of(identity)
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
-def test_size_scene_and_camera_do_not_depend_on_identity(benchmark: Benchmark) -> None:
-    shots = plan_benchmark(benchmark, 110, seed=0).shots
+@pytest.fixture(scope="module")
+def both_kinds() -> tuple[list[Shot], list[Features]]:
+    shots = [shot for shot in plan_sysu_mm01(12, seed=0).shots if not shot.path.endswith("7.jpg")]
+    pictures = [Image.open(io.BytesIO(draw_picture(shot.person, shot.view))) for shot in shots]
+    return shots, [np.asarray(picture, dtype=np.float64) for picture in pictures]
+
+
+@pytest.mark.parametrize("infrared", [False, True])
+def test_background_alone_scores_chance_in_visible_and_in_infrared_light(
+    both_kinds: tuple[list[Shot], list[Features]], infrared: bool
+) -> None:
+    found = [
+        (shot, pixels) for shot, pixels in zip(*both_kinds, strict=True) if shot.view.infrared == infrared
+    ]
+    identity = np.array([shot.identity for shot, _ in found])
+    chance = chance_of(identity)
+    spread = (chance * (1 - chance) / len(identity)) ** 0.5
+    rate = {
+        name: nearest_neighbour_rate(np.stack([mean_colours(pixels, part) for _, pixels in found]), identity)
+        for name, part in (("corners", CORNERS), ("body", BODY))
+    }
+    assert rate["corners"] < chance + 4 * spread
+    assert rate["body"] > chance + 4 * spread
+
+
+@pytest.mark.parametrize(
+    "shots",
+    [
+        *(plan_benchmark(benchmark, 110, seed=0).shots for benchmark in BENCHMARKS),
+        plan_sysu_mm01(110, seed=0).shots,
+    ],
+    ids=[*(benchmark.name for benchmark in BENCHMARKS), "sysu_mm01"],
+)
+def test_size_scene_and_camera_do_not_depend_on_identity(shots: Sequence[Shot]) -> None:
     identity = np.array([shot.identity for shot in shots])
     same = identity[:, None] == identity[None]
     np.fill_diagonal(same, False)
@@ -103,3 +135,22 @@ def test_file_names_do_not_tell_the_identity(benchmark: Benchmark) -> None:
     chance = chance_of(identity)
     assert len(np.unique(numbers)) == len(numbers)
     assert nearest_neighbour_rate(numbers, identity) < chance + 4 * (chance / len(identity)) ** 0.5
+
+
+@pytest.mark.parametrize("plan", [plan_regdb, plan_llcm])
+def test_what_surrounds_a_person_in_one_kind_of_light_says_nothing_about_the_other(
+    plan: Callable[[int, int], Plan],
+) -> None:
+    # within one kind LLCM's places do tell, as they do in life: a person passes three of nine
+    shots = plan(110, 0).shots
+    kinds = [[shot for shot in shots if shot.view.infrared == infrared] for infrared in (False, True)]
+    same = np.array([shot.identity for shot in kinds[0]])[:, None] == [shot.identity for shot in kinds[1]]
+    for fact in (
+        lambda s: s.camera,
+        lambda s: s.view.scene,
+        lambda s: s.view.occluder,
+        lambda s: s.view.size[0],
+    ):
+        values = [np.array([fact(shot) for shot in part]) for part in kinds]
+        equal = values[0][:, None] == values[1]
+        assert abs(equal[same].mean() - equal[~same].mean()) < 0.02

@@ -2,18 +2,34 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.small_sets import choose
+from tpr.config.schema import DataOptions
+from tpr.data.check import check_sets
+from tpr.data.corpora import load_split
 from tpr.data.drawn import draw_world
 from tpr.data.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, FOLDERS, PLANNERS
+from tpr.data.drawn.vocabulary import SLOTS
 from tpr.data.drawn.world import World
+from tpr.data.sample import Split
+from tpr.data.visible_infrared import list_identity_captions
 from tpr.errors import DataError
 
 SMALL = 3
+COLOUR_WORDS = {
+    word
+    for slot in ("colour", "hair colour")
+    for words in SLOTS[slot].values()
+    for phrase in words["shared"]
+    for word in phrase.split()
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +47,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def pictures_in(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg")}
+    return {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix in (".jpg", ".bmp")
+    }
 
 
 def test_cuhk_pedes_has_the_published_keys_folders_and_one_based_identities(world: World) -> None:
@@ -117,6 +135,126 @@ def test_mals_has_attribute_lists_with_27_labels_and_lower_case_captions(world: 
         assert record["image_id"] == f"{subset}_{file.removesuffix('.jpg')}"
 
 
+def people_in(world: World, path: str) -> set[int]:
+    (line,) = (world.out / path).read_text().splitlines()
+    return set(map(int, line.split(",")))
+
+
+def test_sysu_mm01_has_six_cameras_lists_of_persons_and_texts_in_the_order_of_the_pictures(
+    world: World,
+) -> None:
+    base = world.out / "SYSU-MM01"
+    split = {name: people_in(world, f"SYSU-MM01/exp/{name}_id.txt") for name in ("train", "val", "test")}
+    pictures = sorted(pictures_in(base), key=lambda path: (path.split("/")[1], path))
+    people = {int(path.split("/")[1]) for path in pictures}
+    assert {path.split("/")[0] for path in pictures} == {f"cam{camera}" for camera in range(1, 7)}
+    assert people == set().union(*split.values())
+    assert sum(map(len, split.values())) == len(people)
+    for kind, cameras in (("RGB", "1245"), ("IR", "36")):
+        training = [p for p in pictures if p[3] in cameras and int(p.split("/")[1]) not in split["test"]]
+        folder = base / f"Text/Blip_{kind}"
+        columns = [
+            np.load(folder / f"train_{part}_Blip_{kind}.npy", allow_pickle=False).tolist()
+            for part in ("text", "llm_text", "text_label")
+        ]
+        assert [int(person) for person in columns[2]] == [int(path.split("/")[1]) for path in training]
+        assert {len(person) for person in columns[2]} == ({4} if kind == "RGB" else {1, 2})
+        assert all(len(text.split()) > 3 for text in columns[0] + columns[1])
+    own = read(world, "SYSU-MM01/Text/Blip_IR/caption_dict_Blip_IR.json")
+    assert set(own) == {f"datasets/sysu/{path}" for path in pictures if path[3] in "36"}
+    assert all(set(value) == {"description"} for value in own.values())
+    assert set(read(world, "SYSU-MM01/Text/Blip_RGB/id_caption_map_Blip_RGB.json")) == set(map(str, people))
+
+
+def test_regdb_has_ten_splits_in_halves_and_both_dictionaries(world: World) -> None:
+    base = world.out / "RegDB"
+    pictures = pictures_in(base)
+    assert {path.split("/")[0] for path in pictures} == {"Visible", "Thermal"}
+    seen = set()
+    for split in range(1, 11):
+        parts = {}
+        for name in ("train", "test"):
+            for kind in ("visible", "thermal"):
+                lines = (base / f"idx/{name}_{kind}_{split}.txt").read_text().splitlines()
+                images, labels = zip(*(line.split() for line in lines), strict=True)
+                assert set(images) <= pictures
+                assert sorted(set(map(int, labels))) == list(range(len(lines) // 10))
+                parts[name, kind] = {image.split("/")[1] for image in images}
+        assert parts["train", "visible"] == parts["train", "thermal"]
+        assert not parts["train", "visible"] & parts["test", "thermal"]
+        assert len(parts["train", "visible"]) == len(parts["test", "visible"])
+        seen.add(frozenset(parts["train", "visible"]))
+    assert len(seen) > 1
+    for kind, folder in (("RGB", "Visible"), ("IR", "Thermal")):
+        known = read(world, f"RegDB/Text/Blip_{kind}/caption_llm_dict_Blip_{kind}.json")
+        assert set(known) == {f"datasets/regdb/{path}" for path in pictures if path.startswith(folder)}
+        assert all(set(value) == {"description", "aug_description"} for value in known.values())
+
+
+def test_llcm_has_training_lists_test_folders_and_texts_without_the_cameras_folder(world: World) -> None:
+    base = world.out / "LLCM"
+    pictures, test = pictures_in(base), people_in(world, "LLCM/idx/test_id.txt")
+    for kind, captions in (("vis", "RGB"), ("nir", "IR")):
+        lines = (base / f"idx/train_{kind}.txt").read_text().splitlines()
+        images = [line.split()[0] for line in lines]
+        assert set(images) == {path for path in pictures if path.startswith(f"{kind}/")}
+        tested = [path for path in pictures if path.startswith(f"test_{kind}/")]
+        assert {int(path.split("/")[2]) for path in tested} == test
+        assert not test & {int(image.split("/")[1]) for image in images}
+        known = read(world, f"LLCM/Text/Blip_{captions}/caption_llm_dict_Blip_{captions}.json")
+        stored = {f"{kind}/{path.split('/', 2)[2]}" for path in tested} | set(images)
+        assert set(known) == {f"datasets/llcm/{path}" for path in stored}
+    assert not any(path.startswith("test_nir/cam3") for path in pictures)
+
+
+def test_infrared_pictures_have_no_colour_and_visible_ones_do(world: World) -> None:
+    for folder, infrared in (
+        ("SYSU-MM01", ("cam3", "cam6")),
+        ("RegDB", ("Thermal",)),
+        ("LLCM", ("nir", "test_nir")),
+    ):
+        for path in sorted(pictures_in(world.out / folder))[::5]:
+            pixels = np.asarray(Image.open(world.out / folder / path), dtype=int)
+            has_colour = bool((pixels != pixels[..., :1]).any())
+            assert has_colour is not path.startswith(tuple(f"{name}/" for name in infrared)), path
+
+
+@pytest.mark.parametrize("name", ["sysu_mm01", "regdb", "llcm"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_drawn_visible_infrared_sets_are_read_by_their_adapters(
+    world: World, tmp_path: Path, name: str, split: Split
+) -> None:
+    data = DataOptions(root=world.out, cache=tmp_path)
+    corpus = load_split(choose(name), split, data)
+    rows = np.flatnonzero(corpus.infrared())
+    assert 0 < len(rows) < len(corpus)
+    assert set(corpus.identity[rows]) == set(corpus.identity)
+    counts = np.diff(corpus.caption_offsets)
+    if split == "train":
+        assert (counts == 2).all()
+    else:
+        assert (counts[rows] == 1).all()
+        assert set(list_identity_captions(corpus)) == set(corpus.identity.tolist())
+    for row in rows.tolist():
+        for caption in corpus.captions(row):
+            assert not COLOUR_WORDS & set(re.findall(r"[a-z]+", caption)), caption
+    visible = np.flatnonzero(~corpus.infrared() & (counts > 0)).tolist()
+    named = [
+        bool(COLOUR_WORDS & set(re.findall(r"[a-z]+", text)))
+        for row in visible
+        for text in corpus.captions(row)
+    ]
+    assert np.mean(named) > 0.9
+
+
+@pytest.mark.parametrize("name", ["sysu_mm01", "regdb", "llcm"])
+def test_drawn_visible_infrared_sets_pass_the_check(world: World, tmp_path: Path, name: str) -> None:
+    report = check_sets([choose(name)], DataOptions(root=world.out, cache=tmp_path))
+    assert not report.is_broken
+    assert [part.split for part in report.splits] == ["train", "test"]
+    assert sum(part.found.captions or 0 for part in report.splits) == world.sets[name].captions
+
+
 def test_pictures_are_rgb_jpegs_of_benchmark_sizes(world: World) -> None:
     for path in world.out.rglob("*.jpg"):
         with Image.open(path) as picture:
@@ -137,7 +275,7 @@ def test_stamp_counts_what_is_on_disk(world: World) -> None:
 def test_same_seed_gives_the_same_bytes_whatever_the_workers_and_another_seed_does_not(
     world: World, tmp_path: Path
 ) -> None:
-    sets = ["cuhk_pedes", "mals"]
+    sets = ["cuhk_pedes", "mals", "sysu_mm01"]
     draw_world(tmp_path / "two", sets=sets, identities=SMALL, workers=2)
     draw_world(tmp_path / "other", sets=sets, identities=SMALL, workers=1, seed=1)
     for name in sets:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tpr.data.corpus import Corpus
-from tpr.data.pictures import decode, load_picture, read_bytes, read_jpeg_header
+from tpr.data.pictures import decode, load_picture, measure_picture, read_bytes, read_jpeg_header
 from tpr.errors import DataError
 
 
@@ -181,3 +181,35 @@ def test_a_path_and_an_opened_picture_load_alike(tmp_path: Path) -> None:
         load_picture(tmp_path / "b.png")
     with pytest.raises(DataError, match=r"c.png cannot be read \(No such file or directory\)"):
         load_picture(tmp_path / "c.png")
+
+
+def test_a_picture_of_an_array_is_read_as_its_own_pixels(tmp_path: Path) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (3, 7, 5, 3), dtype=np.uint8)
+    np.save(tmp_path / "people.npy", pixels)
+    corpus = make_corpus(tmp_path, {"image": ["people.npy#2", "people.npy#3"]})
+    content = read_bytes(corpus, 0)
+    assert np.array_equal(decode(content).permute(1, 2, 0).numpy(), pixels[2])
+    assert measure_picture(tmp_path, "people.npy#2") == len(content)
+    for problem in (lambda: read_bytes(corpus, 1), lambda: measure_picture(tmp_path, "people.npy#3")):
+        with pytest.raises(DataError, match=r"^cannot be read \(the array holds 3 pictures\)$"):
+            problem()
+
+
+@pytest.mark.parametrize(
+    ("array", "problem"),
+    [
+        (
+            np.zeros((2, 4, 4), dtype=np.uint8),
+            r"holds uint8 of shape \[2, 4, 4\], expected uint8 of N x height",
+        ),
+        (np.zeros((2, 4, 4, 3)), r"holds float64 of shape \[2, 4, 4, 3\], expected uint8"),
+        (np.array([None, 1], dtype=object), "Python objects"),
+    ],
+)
+def test_an_array_of_anything_else_is_refused(tmp_path: Path, array: np.ndarray, problem: str) -> None:
+    np.save(tmp_path / "people.npy", array, allow_pickle=True)
+    with pytest.raises(DataError, match=rf"^cannot be read \(.*/people.npy .*{problem}"):
+        read_bytes(make_corpus(tmp_path, {"image": ["people.npy#0"]}), 0)
+    (tmp_path / "people.npy").unlink()
+    with pytest.raises(DataError, match=r"^cannot be read \(.*/people.npy cannot be read: No such file"):
+        read_bytes(make_corpus(tmp_path, {"image": ["people.npy#0"]}), 0)

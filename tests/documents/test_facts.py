@@ -124,10 +124,11 @@ def options_of(adapter: type[Adapter]) -> list[str]:
 
 
 def describe(counts: Counts) -> str:
+    captions = "-" if counts.captions is None else f"{counts.captions:,}"
     if counts.identities is None:
         about = "" if counts.exact else "about "
-        return f"no identities / {about}{counts.images:,} / {counts.captions:,}"
-    return f"{counts.identities:,} / {counts.images:,} / {counts.captions:,}"
+        return f"no identities / {about}{counts.images:,} / {captions}"
+    return f"{counts.identities:,} / {counts.images:,} / {captions}"
 
 
 def test_the_drawn_world_has_the_size_that_is_told() -> None:

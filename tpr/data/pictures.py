@@ -61,12 +61,22 @@ def read_bytes(corpus: Corpus, row: int) -> bytes:
 
 
 def _read_array_picture(path: Path, number: int) -> bytes:
+    pixels = _find_array_picture(path, number)
+    content: bytes = pixels.tobytes()
+    return _make_header(pixels) + content
+
+
+def _find_array_picture(path: Path, number: int) -> npt.NDArray[np.uint8]:
     pixels = map_pictures(path)
     if number >= len(pixels):
         raise DataError(f"cannot be read (the array holds {len(pixels):,} pictures)")
-    height, width, _ = pixels[number].shape
-    content: bytes = pixels[number].tobytes()
-    return b"P6 %d %d 255\n" % (width, height) + content
+    found: npt.NDArray[np.uint8] = pixels[number]
+    return found
+
+
+def _make_header(pixels: npt.NDArray[np.uint8]) -> bytes:
+    height, width, _ = pixels.shape
+    return b"P6 %d %d 255\n" % (width, height)
 
 
 @lru_cache(maxsize=8)
@@ -89,7 +99,8 @@ def measure_picture(root: Path, image: str) -> int:
     stored = ARRAY_PICTURE.fullmatch(image)
     if stored is None:
         return Path(root, image).stat().st_size
-    return len(_read_array_picture(root / stored[1], int(stored[2])))
+    pixels = _find_array_picture(root / stored[1], int(stored[2]))
+    return len(_make_header(pixels)) + pixels.nbytes
 
 
 def decode(data: bytes, *, max_pixels: int = MOST_PIXELS) -> Tensor:

@@ -34,6 +34,8 @@ class Annotator:
     """Share of attribute phrases that name another value."""
     defects: float = 0.0
     """Share of captions with an unfilled slot or mark-up."""
+    sees_colours: bool = True
+    """False for one who looks at infrared pictures: no colour is ever named."""
 
 
 PLAIN = Annotator(

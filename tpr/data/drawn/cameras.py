@@ -28,6 +28,8 @@ class Camera:
     quality: tuple[int, int] = (80, 93)
     """JPEG quality."""
     scenes: Sequence[str] = OUTDOOR
+    infrared: bool = False
+    """Sees near-infrared light: no colour, and cloth as bright as its dye happens to reflect."""
 
 
 CUHK = (
@@ -70,6 +72,41 @@ WEB = (
     Camera(name="dusk", heights=(150, 320), cast=(0.95, 0.98, 1.08), light=(0.65, 0.95), scenes=OUTDOOR),
     Camera(name="phone", heights=(200, 380), saturation=(0.65, 1.0), blur=(0.2, 1.0), scenes=ANYWHERE),
 )
+SYSU = {
+    1: Camera(name="cam1", heights=(130, 190), cast=(1.06, 1.0, 0.9), scenes=("corridor",)),
+    2: Camera(
+        name="cam2", heights=(130, 180), cast=(0.92, 1.02, 1.06), light=(0.7, 0.95), scenes=("station",)
+    ),
+    3: Camera(
+        name="cam3", heights=(130, 180), light=(0.75, 1.05), noise=5, scenes=("station",), infrared=True
+    ),
+    4: Camera(name="cam4", heights=(140, 200), light=(0.95, 1.2), scenes=("plaza", "street")),
+    5: Camera(
+        name="cam5", heights=(130, 190), cast=(1.08, 0.98, 0.86), blur=(0.2, 0.8), scenes=("park", "wall")
+    ),
+    6: Camera(
+        name="cam6", heights=(130, 190), light=(0.6, 0.9), noise=7, scenes=("park", "plaza"), infrared=True
+    ),
+}
+"""Rooms: 1, and 2 with 3; outdoors: 4 to 6."""
+REGDB = (
+    Camera(name="visible", heights=(128, 128), aspects=(2.0, 2.0), scenes=OUTDOOR),
+    Camera(
+        name="thermal", heights=(128, 128), aspects=(2.0, 2.0), blur=(0.5, 1.2), scenes=OUTDOOR, infrared=True
+    ),
+)
+LLCM = {
+    number: Camera(
+        name=f"cam{number}",
+        heights=(130, 190),
+        cast=(1 + 0.03 * (number % 3 - 1), 1.0, 1 - 0.03 * (number % 3 - 1)),
+        light=(0.45, 0.75),
+        noise=6,
+        scenes=ANYWHERE[(number - 1) % len(ANYWHERE) :][:2],
+    )
+    for number in range(1, 10)
+}
+"""Nine places in low light; the infrared cameras there see the same scenes by their own lamp."""
 DIFFUSION = (
     Camera(
         name="generated",

@@ -1,11 +1,12 @@
 """The whole figure: legs, lower garment, shoes, torso, arms, head, and what is worn or carried."""
 
 import math
+import random
 
 from tpr.data.drawn.belongings import draw_bag, draw_bag_behind, draw_carried, draw_hat
 from tpr.data.drawn.brush import Brush
 from tpr.data.drawn.garments import draw_arm, draw_torso
-from tpr.data.drawn.palette import HAIR, SKIN, Colour, dyes_of, shade
+from tpr.data.drawn.palette import HAIR, SKIN, Colour, blend, dyes_of, shade
 from tpr.data.drawn.people import Person
 from tpr.data.drawn.skeleton import Limb, Skeleton
 
@@ -29,9 +30,26 @@ def colours_of(person: Person) -> dict[str, Colour]:
     return colours | {"hair": HAIR[person.hair_colour], "skin": SKIN[person.skin]}
 
 
-def draw_figure(brush: Brush, person: Person, skeleton: Skeleton) -> None:
+def tones_of(person: Person) -> dict[str, Colour]:
+    """Greys of the same things in near-infrared light, which most dyes do not absorb.
+
+    A thing keeps a little of its visible brightness; the rest is a matter of its cloth, fixed per person. A
+    pattern is fainter than in visible light.
+    """
+    cloth = random.Random(f"{person.dye}/infrared")
+    tones = {}
+    for part, colour in sorted(colours_of(person).items()):
+        visible = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+        own = 205.0 if part == "skin" else cloth.uniform(60, 230)
+        level = round(0.3 * visible + 0.7 * own)
+        tones[part] = (level, level, level)
+    if "pattern" in tones:
+        tones["pattern"] = blend(tones["upper"], tones["pattern"], 0.5)
+    return tones
+
+
+def draw_figure(brush: Brush, person: Person, skeleton: Skeleton, colours: dict[str, Colour]) -> None:
     """Everything from far to near."""
-    colours = colours_of(person)
     far_arm, near_arm = skeleton.arms
     if not skeleton.facing_away:
         draw_bag_behind(brush, person, skeleton, colours)

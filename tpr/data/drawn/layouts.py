@@ -5,6 +5,7 @@ from functools import partial
 
 from tpr.data.drawn.benchmarks import CUHK_PEDES, ICFG_PEDES, RSTPREID, plan_benchmark
 from tpr.data.drawn.corpora import plan_ham_pedes, plan_luperson_mllm, plan_mals, plan_synth_pedes
+from tpr.data.drawn.infrared import plan_llcm, plan_regdb, plan_sysu_mm01
 from tpr.data.drawn.plan import Plan
 
 Planner = Callable[[int, int], Plan]
@@ -17,6 +18,9 @@ PLANNERS: dict[str, Planner] = {
     "synth_pedes": plan_synth_pedes,
     "ham_pedes": plan_ham_pedes,
     "mals": plan_mals,
+    "sysu_mm01": plan_sysu_mm01,
+    "regdb": plan_regdb,
+    "llcm": plan_llcm,
 }
 """From the number of test identities per benchmark and the seed to the plan of one set."""
 FOLDERS = {
@@ -27,6 +31,9 @@ FOLDERS = {
     "synth_pedes": "SYNTH-PEDES",
     "ham_pedes": "HAM-PEDES",
     "mals": "MALS",
+    "sysu_mm01": "SYSU-MM01",
+    "regdb": "RegDB",
+    "llcm": "LLCM",
 }
 DEFAULT_SETS = ("luperson_mllm", "cuhk_pedes", "icfg_pedes", "rstpreid")
 DEFAULT_IDENTITIES = 110

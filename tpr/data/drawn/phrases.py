@@ -89,16 +89,16 @@ class Speaker:
         """Colour, sleeves, pattern and kind of the upper garment, and what is under an open one."""
         person = self.person
         kind, said = self.say("upper", person.upper)
-        words = [self.say("colour", person.upper_colour)[0]]
+        words = self._colour(person.upper_colour)
         if person.pattern != "plain" and self.mentions("pattern"):
-            if person.pattern in ("striped", "plaid", "two-tone", "dotted"):
-                words += [Piece("and"), self.say("colour", person.pattern_colour)[0]]
+            if words and person.pattern in ("striped", "plaid", "two-tone", "dotted"):
+                words += [Piece("and"), *self._colour(person.pattern_colour)]
             words.append(self.say("pattern", person.pattern)[0])
         if self.mentions("sleeve"):
             words.append(self.say("sleeve", person.sleeve)[0])
         phrase = self._noun_phrase([*words, kind], None if said in PLURAL else "a")
         if person.inner_colour != "none" and self.view.facing != "back" and self.mentions("pattern"):
-            inner = self._noun_phrase([self.say("colour", person.inner_colour)[0], Piece("shirt")], "a")
+            inner = self._noun_phrase([*self._colour(person.inner_colour), Piece("shirt")], "a")
             phrase += [Piece(" over "), *inner]
         return phrase
 
@@ -120,10 +120,10 @@ class Speaker:
         before, tilde, after = style.text.partition("~")
         if not tilde:
             return [style]
-        colour, _ = self.say("hair colour", self.person.hair_colour)
+        colour = [self.say("hair colour", self.person.hair_colour)[0]] if self.annotator.sees_colours else []
         article = "a" if before.startswith("a ") else None
         before, after = before.removeprefix("a ").rstrip(), after.strip()
-        pieces = [Piece(before, True, style.is_wrong), colour, Piece(after, True, style.is_wrong)]
+        pieces = [Piece(before, True, style.is_wrong), *colour, Piece(after, True, style.is_wrong)]
         return self._noun_phrase([piece for piece in pieces if piece.text], article)
 
     def accessories(self) -> list[Piece]:
@@ -134,9 +134,7 @@ class Speaker:
         if person.glasses != "none" and self.view.facing != "back":
             phrases.append(self._noun_phrase([self.say("glasses", person.glasses)[0]], None))
         if person.scarf_colour != "none":
-            phrases.append(
-                self._noun_phrase([self.say("colour", person.scarf_colour)[0], Piece("scarf")], "a")
-            )
+            phrases.append(self._noun_phrase([*self._colour(person.scarf_colour), Piece("scarf")], "a"))
         return self._list(phrases)
 
     def belongings(self) -> list[Piece]:
@@ -154,7 +152,11 @@ class Speaker:
 
     def _thing(self, slot: str, value: str, colour: str) -> list[Piece]:
         noun, said = self.say(slot, value)
-        return self._noun_phrase([self.say("colour", colour)[0], noun], None if said in PLURAL else "a")
+        return self._noun_phrase([*self._colour(colour), noun], None if said in PLURAL else "a")
+
+    def _colour(self, colour: str) -> list[Piece]:
+        """The colour's word; none from an annotator who sees no colours."""
+        return [self.say("colour", colour)[0]] if self.annotator.sees_colours else []
 
     def _list(self, phrases: list[list[Piece]]) -> list[Piece]:
         joined: list[Piece] = []

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from tpr.data.drawn.brush import Brush
-from tpr.data.drawn.figure import draw_figure
+from tpr.data.drawn.figure import colours_of, draw_figure, tones_of
 from tpr.data.drawn.people import Person
 from tpr.data.drawn.scenes import paint_scene
 from tpr.data.drawn.skeleton import build_skeleton
@@ -18,16 +18,17 @@ from tpr.data.drawn.views import View
 CANVAS_HEIGHTS = (256, 448)
 """Smallest and largest canvas; between them the figure is drawn half as large again as it is needed."""
 NOISE_SIDE = 1024
+FORMATS = {".jpg": "JPEG", ".bmp": "BMP"}
 
 
-def draw_picture(person: Person, view: View) -> bytes:
-    """One JPEG; the same person and view give the same bytes."""
+def draw_picture(person: Person, view: View, suffix: str = ".jpg") -> bytes:
+    """One file of the kind that the suffix names; the same person and view give the same bytes."""
     height, width = view.size
     source = random.Random(view.seed)
     canvas = draw_canvas(person, view, source)
     image = finish(canvas.resize((width, height), Image.Resampling.HAMMING), view, source)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=view.quality)
+    image.save(buffer, FORMATS[suffix], quality=view.quality)
     return buffer.getvalue()
 
 
@@ -43,7 +44,7 @@ def draw_canvas(person: Person, view: View, source: random.Random) -> Image.Imag
     ground = canvas_height * (0.985 + view.shift[1])
     skeleton = build_skeleton(person, view)
     brush = Brush(size, (size[0] * (0.5 + view.shift[0]), ground + skeleton.lift * scale), scale)
-    draw_figure(brush, person, skeleton)
+    draw_figure(brush, person, skeleton, tones_of(person) if view.infrared else colours_of(person))
     _draw_shadow(image, brush, view)
     _round_off(brush, view)
     image.paste(brush.image, (0, 0), brush.image)
@@ -118,7 +119,7 @@ def _draw_occluder(image: Image.Image, kind: str, source: random.Random) -> None
 
 
 def finish(image: Image.Image, view: View, source: random.Random) -> Image.Image:
-    """What the visible-light camera makes of the scene: colour cast, light, blur, noise."""
+    """What the camera makes of the scene: colour cast, or none in infrared light, and light, blur, noise."""
     if view.blur > 0.05:
         image = image.filter(ImageFilter.GaussianBlur(view.blur * image.height / 128))
     grey = (0.299, 0.587, 0.114)

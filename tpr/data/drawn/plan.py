@@ -1,10 +1,13 @@
 """What is to be drawn: pictures with their people and views, and annotation files. Planning draws nothing."""
 
+import io
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from tpr.data.drawn.annotators import Annotator
 from tpr.data.drawn.cameras import Camera
@@ -32,15 +35,24 @@ class Plan:
     folder: str
     shots: Sequence[Shot]
     files: Mapping[str, Any]
-    """Path below the folder -> what its JSON says."""
+    """Path below the folder -> what its JSON says; an array for .npy, lines for .txt."""
     captions: int
     identities: int | None
     """People, None where the set has no labels."""
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """Picture path -> a caption, for a sheet; empty where the files tell."""
 
-    def encoded_files(self) -> Iterator[tuple[str, str]]:
-        """Each annotation file's path and text."""
+    def encoded_files(self) -> Iterator[tuple[str, bytes]]:
+        """Each annotation file's path and content."""
         for path, value in self.files.items():
-            yield path, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            if path.endswith(".npy"):
+                buffer = io.BytesIO()
+                np.save(buffer, value, allow_pickle=False)
+                yield path, buffer.getvalue()
+            elif path.endswith(".txt"):
+                yield path, "".join(f"{line}\n" for line in value).encode()
+            else:
+                yield path, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,8 @@ def _samples(plan: Plan, count: int) -> Iterator[tuple[Shot, str]]:
 
 def captions_of(plan: Plan) -> dict[str, str]:
     """Picture path -> one of its captions, whatever the set's layout."""
+    if plan.examples:
+        return dict(plan.examples)
     found: dict[str, str] = {}
     for value in plan.files.values():
         for path, text in value.items() if isinstance(value, dict) else map(_path_and_text, value):

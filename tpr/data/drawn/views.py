@@ -37,6 +37,8 @@ class View:
     occluder: str
     seed: int
     """Seed of the surroundings and the noise."""
+    infrared: bool = False
+    """Seen by an infrared camera."""
 
     @property
     def facing(self) -> str:
@@ -63,8 +65,8 @@ def draw_view(camera: Camera, source: random.Random) -> View:
         shift=(source.gauss(0, 0.025), source.gauss(0, 0.012)),
         zoom=source.uniform(0.86, 0.97),
         light_side=source.choice((-1.0, 1.0)) * source.uniform(0.4, 1.0),
-        gains=(red, green, blue),
-        saturation=source.uniform(*camera.saturation),
+        gains=(green, green, green) if camera.infrared else (red, green, blue),
+        saturation=source.uniform(*camera.saturation) * (not camera.infrared),
         gamma=source.uniform(*camera.gamma),
         blur=source.uniform(*camera.blur),
         noise=camera.noise,
@@ -72,4 +74,5 @@ def draw_view(camera: Camera, source: random.Random) -> View:
         scene=source.choice(tuple(camera.scenes)),
         occluder=source.choice(OCCLUDERS),
         seed=source.randrange(2**31),
+        infrared=camera.infrared,
     )

@@ -161,14 +161,15 @@ def write_plan(plan: Plan, folder: Path, workers: int) -> None:
     with _pool(workers) as run:
         for _ in run(partial(write_shot, folder), plan.shots):
             pass
-    for path, text in plan.encoded_files():
+    for path, content in plan.encoded_files():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, "utf-8")
+        (folder / path).write_bytes(content)
 
 
 def write_shot(folder: Path, shot: Shot) -> None:
     """Draw one picture into its file."""
-    (folder / shot.path).write_bytes(draw_picture(shot.person, shot.view))
+    path = folder / shot.path
+    path.write_bytes(draw_picture(shot.person, shot.view, path.suffix))
 
 
 @contextmanager
