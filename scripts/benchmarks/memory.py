@@ -17,13 +17,8 @@ from benchmarks.process_memory import release_free_memory, resident_bytes
 from benchmarks.project import build_irra, open_training, write_cuhk_pedes
 from benchmarks.reference.towers import Architecture
 from benchmarks.report import Report
-from tpr.config.schema import (
-    Choice,
-    EvaluationOptions,
-    Experiment,
-    RuntimeOptions,
-    ScheduleOptions,
-)
+from tpr.config.evaluation import EvaluationOptions
+from tpr.config.schema import Choice, Experiment, RuntimeOptions, ScheduleOptions
 from tpr.data.loader import TrainLoader
 from tpr.data.views import Views
 from tpr.engine.precision import Precision

@@ -7,7 +7,8 @@ from typing import Any
 from benchmarks.inputs import draw_captions, draw_jpegs
 from benchmarks.reference.dataset import Row
 from benchmarks.reference.towers import Architecture
-from tpr.config.schema import Choice, DataOptions, EvaluationOptions
+from tpr.config.evaluation import EvaluationOptions
+from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
 from tpr.data.corpora import load_corpora
 from tpr.data.corpus import Corpus

@@ -14,7 +14,7 @@ from tests.data.small_sets import (
     write_json,
     write_jsonl,
 )
-from tpr.config.schema import EvaluationOptions
+from tpr.config.evaluation import EvaluationOptions
 from tpr.data.corpora import Corpora, choose_held_out, load_corpora
 from tpr.errors import DataError
 

@@ -12,7 +12,7 @@ from tests.data.small_sets import (
     write_jsonl,
     write_picture,
 )
-from tpr.config.schema import EvaluationOptions
+from tpr.config.evaluation import EvaluationOptions
 from tpr.data.corpora import load_corpora
 from tpr.data.pack import pack_set
 from tpr.data.pictures import read_bytes

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.evaluation.toy_world import CPU, ProductSystem, TableSystem, make_corpus, make_evaluator
+from tests.evaluation.toy_world import ProductSystem, TableSystem, make_corpus, make_evaluator
 from tpr.config.schema import Choice
 from tpr.data.corpus import Corpus
 from tpr.errors import DataError
 from tpr.evaluation import retrieval_metrics
-from tpr.evaluation.embed import embed
 from tpr.evaluation.results import SELECTED_ON_TEST
 
 
@@ -30,9 +29,9 @@ def make_tables(corpus: Corpus, seed: int = 0) -> TableSystem:
 @pytest.mark.parametrize("batch", [1, 4, 100])
 def test_embedding_keeps_order_for_any_batch(corpus: Corpus, tmp_path: Path, batch: int) -> None:
     system = make_tables(corpus)
-    data = make_evaluator(tmp_path, corpus).experiment.data
+    embedder = make_evaluator(tmp_path, corpus, batch=batch).make_embedder(system, corpus)
     for side in ("image", "text"):
-        features = embed(system, corpus, data, side, batch=batch, device=CPU, autocast=torch.no_grad)  # type: ignore[arg-type]
+        features = embedder.embed(side)
         assert features.dtype == torch.float32
         assert torch.equal(features, system.tables[side])
 

@@ -10,14 +10,14 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from tests.evaluation.toy_world import ProductSystem, make_corpus, make_evaluator
-from tpr.evaluation import evaluator as evaluator_module
+from tpr.evaluation import shards
 
 BATCHES = (3, 8, 100)  # many chunks each, one chunk each, and a second process without any
 
 
 def measure(folder: Path) -> dict[str, Any]:
     """Features of both sides for every batch size, and the results of all sets."""
-    evaluator_module.SHARD_QUERIES = 4
+    shards.SHARD_QUERIES = 4
     corpora = make_corpus(folder, "a"), make_corpus(folder, "bb", images=10, identities=3)
     found: dict[str, Any] = {}
     for batch in BATCHES:
@@ -41,7 +41,7 @@ def measure_on_rank(rank: int, folder: Path) -> None:
 
 @pytest.mark.ddp
 def test_two_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluator_module, "SHARD_QUERIES", 4)
+    monkeypatch.setattr(shards, "SHARD_QUERIES", 4)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     alone = measure(tmp_path)

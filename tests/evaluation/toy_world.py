@@ -1,18 +1,23 @@
-"""A toy corpus of plain pictures, and two systems that need no training, for tests of the evaluation."""
+"""Toy corpora of plain pictures, and systems that need no training, for tests of the evaluation."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
-from tpr.config.schema import Choice, DataOptions, EvaluationOptions, Experiment, RuntimeOptions
+from tpr.config.evaluation import EvaluationOptions
+from tpr.config.schema import Choice, DataOptions, Experiment, RuntimeOptions
 from tpr.data.batch import Batch
 from tpr.data.corpora import Corpora
 from tpr.data.corpus import Corpus, offsets_of
+from tpr.data.sample import Protocol
 from tpr.engine.precision import Precision
 from tpr.evaluation.evaluator import Evaluator
 from tpr.systems.base import Setting, Side, System
@@ -37,6 +42,35 @@ def make_corpus(folder: Path, name: str = "toy", images: int = 13, identities: i
     table = pa.table({"image": [f"{name}/{number}.png" for number in range(images)], "captions": captions})
     offsets = offsets_of(table.column("captions"))
     return Corpus(name, "test", folder, table, identity, offsets, True, f"{name}-{images}-{identities}")
+
+
+def make_pairs(
+    folder: Path, protocol: Protocol = "sysu", *, name: str = "pairs", people: int = 5, captions: bool = True
+) -> Corpus:
+    """People on two visible pictures of each of four cameras, and two infrared ones of each of two."""
+    rng = np.random.RandomState(len(name))
+    columns: dict[str, list[Any]] = {
+        key: [] for key in ("image", "camera", "infrared", "captions", "identity")
+    }
+    infrared_cameras = (1, 4) if protocol == "llcm" else (3, 6)
+    for person in range(people):
+        for camera, infrared in [*((c, False) for c in (1, 2, 4, 5)), *((c, True) for c in infrared_cameras)]:
+            for number in range(2):
+                kind = "ir" if infrared else "rgb"
+                image = f"{name}/{kind}{camera}/{person:04d}/{number:04d}.png"
+                blocks = rng.randint(0, 255, (4, 2, 3), dtype=np.uint8)
+                if not (folder / image).exists():  # another process may be reading it
+                    (folder / image).parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(blocks).resize((8, 16)).save(folder / image)
+                words = " ".join(rng.choice(WORDS, rng.randint(2, 9)))
+                row = (image, camera, infrared, [words] if captions else [], person + 10)
+                for column, value in zip(columns.values(), row, strict=True):
+                    column.append(value)
+    identity = np.array(columns.pop("identity"), dtype=np.int64)
+    table = pa.table(columns | {"captions": pa.array(columns["captions"], pa.list_(pa.string()))})
+    offsets = offsets_of(table.column("captions"))
+    marks = f"{name}-{people}-{captions}"
+    return Corpus(name, "test", folder, table, identity, offsets, True, marks, protocol=protocol)
 
 
 def make_evaluator(folder: Path, *corpora: Corpus, val: bool = False, **options: object) -> Evaluator:
@@ -79,6 +113,39 @@ class ProductSystem(System):
 
     def encode(self, batch: Batch, side: Side) -> Tensor:
         if side == "image":
-            return batch["images"].flatten(1) @ self.pixels
+            return batch["images"].flatten(1).to(self.pixels.dtype) @ self.pixels
         hidden: Tensor = self.words[batch["tokens"]].mean(1)
         return hidden @ self.pixels[:24]
+
+
+class PairSystem(ProductSystem):
+    """Encodes these sides of visible and infrared pictures and texts; notes which pictures it saw."""
+
+    def __init__(self, sides: tuple[Side, ...] = get_args(Side)) -> None:
+        super().__init__()
+        self.able = sides
+        self.seen: list[int] = []
+        self.asked: list[tuple[Side, ...]] = []
+
+    def sides(self) -> tuple[Side, ...]:
+        return self.able
+
+    def encode_queries(self, batch: Batch, sides: Sequence[Side]) -> dict[Side, Tensor]:
+        self.asked.append(tuple(sides))
+        for name in ("image_index", "infrared_index"):
+            self.seen += batch[name].tolist() if name in batch else []  # type: ignore[literal-required]
+        return super().encode_queries(batch, sides)
+
+    def encode(self, batch: Batch, side: Side) -> Tensor:
+        if side in ("image", "text"):
+            return functional.normalize(super().encode(batch, side), dim=1)
+        infrared = super().encode(Batch(images=batch["infrared_images"]), "image")
+        if side == "infrared":
+            return functional.normalize(infrared, dim=1)
+        fused = infrared + super().encode(batch, "text")
+        if "infrared_tokens" in batch:
+            fused = fused - super().encode(Batch(tokens=batch["infrared_tokens"]), "text")
+        fused = functional.normalize(fused, dim=1)
+        if side == "fused":
+            return fused
+        return fused + functional.normalize(infrared, dim=1) + self.encode(batch, "text")

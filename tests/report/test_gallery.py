@@ -8,7 +8,7 @@ from PIL import Image
 
 from tpr.data.corpus import Corpus
 from tpr.errors import TrainingError
-from tpr.evaluation.evaluator import Ranking
+from tpr.evaluation.rankings import Ranking
 from tpr.report.gallery import (
     EMPTY,
     HIT,

@@ -18,7 +18,7 @@ from tpr.systems import TABLES
 EXAMPLES = """examples:
   tpr options
   tpr options system=irra"""
-NARROWEST_SENTENCE = 40
+NARROWEST_SENTENCE = 38
 WIDEST_TYPE = 36
 WIDEST_DEFAULT = 24
 WIDTH_OF_A_PIPE = 160

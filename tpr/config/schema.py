@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tpr.config.augment import AugmentOptions
+from tpr.config.evaluation import EvaluationOptions
 from tpr.config.noise import NoiseOptions
+from tpr.config.visible_infrared import check_splits
 from tpr.errors import ConfigError
 
 
@@ -177,36 +179,6 @@ class InitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
-    """When and how retrieval is measured, and which epoch is kept."""
-
-    every_epochs: int = 1
-    """Epochs between two evaluations during training; the last epoch is always evaluated."""
-    batch: int = 512
-    """Pictures or captions embedded at once; results do not depend on it beyond rounding."""
-    directions: tuple[Literal["text_to_image", "image_to_text"], ...] = ("text_to_image",)
-    """Directions that get a table row."""
-    select_on: Literal["val", "test", "last"] = "val"
-    """What picks best.pt: validation, the test sets (as published, marked in tables), or the last epoch."""
-    held_out: float = 0.1
-    """Share of training identities held out for validation where a set has no validation split."""
-    before: bool = False
-    """Evaluate once before the first step: the direct-transfer row beside a fine-tuned one."""
-    intervals: bool = False
-    """Add 95 % bootstrap intervals over query identities."""
-
-    def __post_init__(self) -> None:
-        if self.every_epochs < 1 or self.batch < 1:
-            raise ConfigError(
-                f"every_epochs and batch must be at least 1, got {self.every_epochs} and {self.batch}"
-            )
-        if not self.directions or len(set(self.directions)) != len(self.directions):
-            raise ConfigError(f"directions must name each direction once, got {list(self.directions)}")
-        if not 0 < self.held_out < 1:
-            raise ConfigError(f"held_out must lie between 0 and 1, got {self.held_out}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
     """The machine, not the science: left out when two configs are compared."""
 
@@ -301,3 +273,4 @@ class Experiment:
                 f"data.batch={self.data.batch} is no multiple of "
                 f"data.pictures_per_identity={self.data.pictures_per_identity}, as the identity sampler needs"
             )
+        check_splits(self.data.train, self.data.test)

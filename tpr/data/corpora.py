@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from tpr.config.schema import Choice, DataOptions, EvaluationOptions
+from tpr.config.evaluation import EvaluationOptions
+from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS, Adapter
 from tpr.data.cache import Entry, open_entry
 from tpr.data.columns import read_identity

@@ -4,8 +4,9 @@ Chunk i goes to rank i modulo the number of ranks. The chunks are those of a sin
 comes out of the very same product and no number depends on how many processes took part.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,45 +19,102 @@ from tpr.config.schema import DataOptions
 from tpr.data.batch import Batch
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.loader import iterate_captions, iterate_images
+from tpr.data.sender import Sender
+from tpr.data.token_cache import corpus_tokens
+from tpr.data.views import Arrays
+from tpr.evaluation.protocols import Texts
 from tpr.systems.base import Side, System
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 
-def embed(
-    system: System,
-    corpus: Corpus,
-    data: DataOptions,
-    side: Side,
-    *,
-    batch: int,
-    device: torch.device,
-    autocast: Autocast,
-    workers: int = 0,
-    indices: IndexArray | None = None,
-) -> Tensor:
-    """(N, D) float32 on `device`, the same on every rank: each picture, or each caption, of the corpus.
+@dataclass(frozen=True, eq=False)
+class Embedder:
+    """Features of one corpus by one system, the same on every rank. All ranks must call it together."""
 
-    batch: rows per chunk. indices: only these pictures (rows) or captions (running numbers), in this order.
-    autocast: makes the context of the run's arithmetic. All ranks must call it together.
-    """
-    total = len(corpus) if side == "image" else corpus.caption_count
-    wanted = np.arange(total, dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
-    chunks = assign_chunks(len(wanted), batch, distributed.world_size())
-    own = wanted[chunks[distributed.rank()]]
-    batches: Iterable[Batch] = ()
-    if len(own) and side == "image":
-        batches = iterate_images(corpus, data, batch=batch, workers=workers, device=device, indices=own)
-    elif len(own):
-        batches = iterate_captions(corpus, data, batch=batch, device=device, indices=own)
-    with hold_in_evaluation(system), torch.inference_mode():
-        parts = []
-        for piece in batches:
-            with autocast():
-                features = system.encode(piece, side)
-            parts.append(features.float())
-        local = torch.cat(parts) if parts else torch.zeros((0, 0), device=device)
-        return gather_chunks(local, chunks)
+    system: System
+    corpus: Corpus
+    data: DataOptions
+    batch: int
+    """Rows per chunk."""
+    device: torch.device
+    autocast: Autocast
+    """Makes the context of the run's arithmetic."""
+    workers: int = 0
+
+    def embed(self, side: Side, indices: IndexArray | None = None) -> Tensor:
+        """(N, D) float32 on the device: each picture, or each caption, of the corpus.
+
+        indices: only these pictures (rows) or captions (running numbers), in this order.
+        """
+        total = len(self.corpus) if side == "image" else self.corpus.caption_count
+        wanted = np.arange(total, dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
+
+        def read(places: IndexArray) -> Iterator[Batch]:
+            if side == "image":
+                return self._read_pictures(wanted[places])
+            return iterate_captions(
+                self.corpus, self.data, batch=self.batch, device=self.device, indices=wanted[places]
+            )
+
+        return self._encode(len(wanted), (side,), read)[side]
+
+    def embed_infrared(
+        self, rows: IndexArray, texts: Texts | None, sides: Sequence[Side]
+    ) -> dict[Side, Tensor]:
+        """(N, D) float32 for each side of these infrared pictures; one pass serves all sides.
+
+        texts: the pictures' captions, None where no side reads any.
+        """
+        tokens = None if texts is None else corpus_tokens(self.corpus, self.data)
+        sender, length = Sender(self.device), self.data.text_length
+
+        def read(places: IndexArray) -> Iterator[Batch]:
+            for number, picture in enumerate(self._read_pictures(rows[places])):
+                entries: Arrays = {}
+                if texts is not None and tokens is not None:
+                    here = places[number * self.batch : (number + 1) * self.batch]
+                    entries["tokens"] = tokens.rows(texts.given[here], length)
+                    entries["longest_caption"] = tokens.find_longest(texts.given[here], length)
+                    if texts.own is not None:
+                        entries["infrared_tokens"] = tokens.rows(texts.own[here], length)
+                        entries["longest_infrared_caption"] = tokens.find_longest(texts.own[here], length)
+                found = sender.send(entries)
+                found["infrared_images"], found["identity"] = picture["images"], picture["identity"]
+                found["infrared_index"] = picture["image_index"]
+                yield found
+
+        return self._encode(len(rows), sides, read)
+
+    def _read_pictures(self, rows: IndexArray) -> Iterator[Batch]:
+        return iterate_images(
+            self.corpus,
+            self.data,
+            batch=self.batch,
+            workers=self.workers,
+            device=self.device,
+            indices=rows,
+            statistics=self.system.views().statistics,
+        )
+
+    def _encode(
+        self, total: int, sides: Sequence[Side], read: Callable[[IndexArray], Iterator[Batch]]
+    ) -> dict[Side, Tensor]:
+        """Features of items 0..total-1; read: those at these places, `batch` at a time."""
+        chunks = assign_chunks(total, self.batch, distributed.world_size())
+        own = chunks[distributed.rank()]
+        parts: dict[Side, list[Tensor]] = {side: [] for side in sides}
+        with hold_in_evaluation(self.system), torch.inference_mode():
+            for piece in read(own) if len(own) else ():
+                with self.autocast():
+                    encoded = self.system.encode_queries(piece, sides)
+                for side in sides:
+                    parts[side].append(encoded[side].float())
+            empty = torch.zeros((0, 0), device=self.device)
+            return {
+                side: gather_chunks(torch.cat(found) if found else empty, chunks)
+                for side, found in parts.items()
+            }
 
 
 def assign_chunks(total: int, batch: int, ranks: int) -> list[IndexArray]:

@@ -2,46 +2,27 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from tpr import distributed
 from tpr.config.schema import Experiment
 from tpr.data.corpora import Corpora
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.engine.precision import Precision
 from tpr.errors import DataError
-from tpr.evaluation.embed import embed
+from tpr.evaluation.cross_modality import measure_modalities, rank_examples
+from tpr.evaluation.embed import Embedder
 from tpr.evaluation.intervals import bootstrap_intervals
 from tpr.evaluation.metrics import QueryResults, concatenate, rank_queries, summarise
+from tpr.evaluation.rankings import Ranking, spread_queries
 from tpr.evaluation.results import SELECTED_ON_TEST, Direction, Results, Row
+from tpr.evaluation.shards import cut_queries, share_parts
 from tpr.systems.base import Side, System
 
 logger = logging.getLogger(__name__)
-
-SHARD_QUERIES = 1024
-"""Queries that one process ranks before the next shard; fixed, so that no product depends on the ranks."""
-
-
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """One query's best pictures, for looking at."""
-
-    caption: str
-    identity: int
-    """Identity of the person the caption describes."""
-    rows: IndexArray
-    """(K,) gallery rows, best first."""
-    scores: npt.NDArray[np.float32]
-    """(K,) cosines."""
-    hits: npt.NDArray[np.bool_]
-    """(K,) True where the picture shows the person."""
 
 
 class Evaluator:
@@ -62,6 +43,10 @@ class Evaluator:
         """
         rows = []
         for name, corpus in self.get_sets(which).items():
+            if corpus.protocol != "text":
+                options = self.experiment.evaluation.visible_infrared
+                rows += measure_modalities(self.make_embedder(system, corpus), options)
+                continue
             if not corpus.caption_count:
                 raise DataError(f"{name}: no picture of the {which} split has a caption to search with")
             features = {side: self.embed(system, corpus, side) for side in ("image", "text")}
@@ -80,12 +65,12 @@ class Evaluator:
         return Row(name, direction, metrics, intervals)
 
     def score(self, results: Results) -> float:
-        """The number that selects the best epoch: R@1 from text to image, averaged over sets.
+        """The number that selects the best epoch: R@1 of the rows that decide, averaged over sets.
 
         Sets that are trained on decide where there are any, as in the published fine-tuning tables, which
         add others to look at transfer.
         """
-        chosen = [row for row in results.rows if row.direction == "text_to_image"] or list(results.rows)
+        chosen = results.list_deciding()
         trained = {choice.name for choice in self.experiment.data.train}
         chosen = [row for row in chosen if row.name in trained] or chosen
         return sum(row.metrics.r1 for row in chosen) / len(chosen)
@@ -94,10 +79,14 @@ class Evaluator:
         """The best pictures of a test set for captions spread evenly over it, the first of each picture.
 
         Not the best or worst queries: what a reader sees is a fair sample. Every rank must call it.
+        Visible-infrared sets are searched as by their last kind of query.
         """
         corpus = self.get_sets("test")[name]
+        if corpus.protocol != "text":
+            options = self.experiment.evaluation.visible_infrared
+            return rank_examples(self.make_embedder(system, corpus), options, queries, top)
         described = np.flatnonzero(np.diff(corpus.caption_offsets))
-        chosen = described[np.unique(np.linspace(0, len(described) - 1, queries).round().astype(np.int64))]
+        chosen = described[spread_queries(len(described), queries)]
         images = self.embed(system, corpus, "image")
         captions = corpus.caption_offsets[chosen]
         texts = self.embed(system, corpus, "text", indices=captions)
@@ -125,16 +114,18 @@ class Evaluator:
         indices: IndexArray | None = None,
     ) -> Tensor:
         """Features of one side of a corpus with this run's options."""
-        return embed(
+        return self.make_embedder(system, corpus).embed(side, indices)
+
+    def make_embedder(self, system: System, corpus: Corpus) -> Embedder:
+        """What embeds a corpus with this run's options."""
+        return Embedder(
             system,
             corpus,
             self.experiment.data,
-            side,
             batch=self.experiment.evaluation.batch,
             device=self.device,
             autocast=self.precision.autocast,
             workers=self.experiment.runtime.workers,
-            indices=indices,
         )
 
     def get_sets(self, which: Literal["val", "test"]) -> Mapping[str, Corpus]:
@@ -152,19 +143,10 @@ def rank_in_shards(
     queries: Tensor, gallery: Tensor, query_identity: IndexArray, gallery_identity: IndexArray
 ) -> QueryResults:
     """`rank_queries` with shards of queries in turn on every rank; all rows, in order, on each."""
-    starts = range(0, max(1, len(queries)), SHARD_QUERIES)
-    own = {
-        number: rank_queries(
-            queries[start : start + SHARD_QUERIES],
-            gallery,
-            query_identity[start : start + SHARD_QUERIES],
-            gallery_identity,
-        )
-        for number, start in enumerate(starts)
-        if number % distributed.world_size() == distributed.rank()
-    }
-    if distributed.world_size() > 1:
-        gathered: list[dict[int, QueryResults]] = [{} for _ in range(distributed.world_size())]
-        dist.all_gather_object(gathered, own)
-        own = {number: part for parts in gathered for number, part in parts.items()}
-    return concatenate([own[number] for number in sorted(own)])
+    shards = cut_queries(len(queries))
+
+    def measure(number: int) -> QueryResults:
+        shard = shards[number]
+        return rank_queries(queries[shard], gallery, query_identity[shard], gallery_identity)
+
+    return concatenate(share_parts(len(shards), measure))

@@ -46,9 +46,11 @@ class Metrics:
     """Queries averaged over."""
     unmatched: int = 0
     """Queries left out because the gallery holds no match."""
+    r20: float | None = None
+    """Share with a match among the first twenty; on visible-infrared sets alone."""
 
     def __post_init__(self) -> None:
-        for name in MEASURES:
+        for name in (*MEASURES, *(["r20"] if self.r20 is not None else [])):
             value = getattr(self, name)
             if not (math.isfinite(value) and -1e-9 <= value <= 100 + 1e-9):
                 raise ValueError(f"{name} must lie in [0, 100], got {value}")
@@ -154,16 +156,23 @@ def summarise(results: QueryResults, label: str = "") -> Metrics:
 
     label: what is measured, in front of these messages.
     """
-    place = f"{label}: " if label else ""
+    metrics = average_queries(results, label)
+    if metrics.unmatched:
+        place, total = f"{label}: " if label else "", len(results.first)
+        lost = metrics.unmatched
+        logger.warning("%s%d of %d queries have no match in the gallery and are left out", place, lost, total)
+    return metrics
+
+
+def average_queries(results: QueryResults, label: str = "") -> Metrics:
+    """`summarise` without the warning."""
     total, matched = len(results.first), int((results.first > 0).sum())
     if not matched:
+        place = f"{label}: " if label else ""
         raise DataError(
             f"{place}none of {total} queries has a match in the gallery: nothing can be measured; "
             "check that queries and gallery come from the same split and share identities"
         )
-    if matched < total:
-        lost = total - matched
-        logger.warning("%s%d of %d queries have no match in the gallery and are left out", place, lost, total)
     means = results.measures().mean(axis=0)
     values = dict(zip(MEASURES, means.tolist(), strict=True))
     return Metrics(**values, queries=matched, unmatched=total - matched)

@@ -1,21 +1,65 @@
-"""What an evaluation found: a row per set and direction, their mean, and the table to print."""
+"""What an evaluation found: a row per set and direction, their mean, and the table to print.
+
+A row of a visible-infrared set also says who searched (its `Probe`); the note on where its texts came from
+follows from that, so that no number can lose it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from math import hypot
 from typing import Any, Literal
 
 from prettytable import PrettyTable
 
+from tpr.config.visible_infrared import CrossDirection, Query
 from tpr.evaluation.intervals import Interval
 from tpr.evaluation.metrics import MEASURES, Metrics
+from tpr.evaluation.visible_infrared import CROSS_MEASURES
 
-Direction = Literal["text_to_image", "image_to_text"]
-MEASURE_TITLES = ("R@1", "R@5", "R@10", "mAP", "mINP")
+Direction = Literal["text_to_image", "image_to_text"] | CrossDirection
+MAIN_DIRECTIONS = ("text_to_image", "infrared_to_visible")
+"""What papers print."""
+TITLES = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "r20": "R@20", "map": "mAP", "minp": "mINP"}
 MEAN = "mean"
 """Name of the row that averages over sets."""
+ABSENT = "-"
+"""Stands for what was not measured."""
+SPREAD = " ± "
+"""Stands between a mean and its deviation."""
 SELECTED_ON_TEST = "the best epoch was selected on the test sets, as published"
 """Mark of a table whose numbers are optimistic."""
+TEXT_NOTES = {
+    "own": "own text: every infrared picture has its own caption, made from that picture alone",
+    "oracle": "ORACLE text: every infrared picture has a caption of the true person's visible pictures, of "
+    "galleries too, as published; not to be compared with numbers of pictures alone",
+}
+"""Where the texts of visible-infrared sets came from; stands under every table with such a row."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Who searched in a row of a visible-infrared set."""
+
+    query: Query
+    """What stands for an infrared picture."""
+    search: str = ""
+    """Which of the set's searches; empty where it has one."""
+    text: Literal["own", "oracle"] | None = None
+    """Where its texts came from; None where pictures search alone."""
+    trials: int = 1
+    """Galleries that the metrics are the mean over."""
+    deviations: Mapping[str, float] | None = None
+    """Sample deviation over the trials of each measure, where there are several."""
+
+    def __post_init__(self) -> None:
+        if (self.text is None) != (self.query == "infrared"):
+            raise ValueError(f"a query of kind {self.query} with {self.text} text")
+
+    @property
+    def title(self) -> str:
+        """The kind of query, with an oracle text named."""
+        return f"{self.query} (ORACLE)" if self.text == "oracle" else self.query
 
 
 @dataclass(frozen=True)
@@ -30,6 +74,26 @@ class Row:
     """95 % interval of each measure, where asked for."""
     model: str = ""
     """What was measured, such as direct transfer or fine-tuned; empty where there is only one."""
+    probe: Probe | None = None
+    """Who searched, on a visible-infrared set."""
+
+    @property
+    def title(self) -> str:
+        """The set, with its search where it has several."""
+        return f"{self.name} {self.probe.search}" if self.probe and self.probe.search else self.name
+
+    @property
+    def query(self) -> str:
+        """The kind of query on a visible-infrared set, else empty."""
+        return self.probe.title if self.probe else ""
+
+    @property
+    def curve(self) -> str:
+        """Name of the row's curves."""
+        if self.probe is None:
+            return f"{self.name}/{self.direction}"
+        text = [self.probe.text] if self.probe.text else []
+        return f"{self.title.replace(' ', '_')}/{self.direction}/{'_'.join([self.probe.query, *text])}"
 
     def __post_init__(self) -> None:
         for measure, (low, high) in (self.intervals or {}).items():
@@ -46,7 +110,7 @@ class Results:
     """A sentence under the table, empty where there is nothing to beware of."""
 
     def __post_init__(self) -> None:
-        keys = [(row.model, row.name, row.direction) for row in self.rows]
+        keys = [(row.model, row.title, row.direction, row.query) for row in self.rows]
         if len(set(keys)) < len(keys):
             raise ValueError(f"two rows measure the same: {keys}")
 
@@ -60,11 +124,30 @@ class Results:
         return Results(self.rows + other.rows, "; ".join(marks))
 
     def list_means(self) -> list[Row]:
-        """A mean row per model and direction that has more than one set."""
+        """A mean row per model and direction that has more than one set of captions."""
         groups: dict[tuple[str, Direction], list[Row]] = {}
-        for row in self.rows:
+        for row in (row for row in self.rows if row.probe is None):
             groups.setdefault((row.model, row.direction), []).append(row)
         return [average(rows) for rows in groups.values() if len(rows) > 1]
+
+    def list_marks(self) -> list[str]:
+        """What to beware of: the mark, and where texts came from."""
+        texts = [row.probe.text for row in self.rows if row.probe and row.probe.text]
+        return [*([self.mark] if self.mark else []), *(TEXT_NOTES[text] for text in dict.fromkeys(texts))]
+
+    def list_deciding(self) -> list[Row]:
+        """The rows that stand for all of them: text to image of every set of captions, where there is any.
+
+        Of a visible-infrared set the last kind of query in its first search, which sees most.
+        """
+        plain = [row for row in self.rows if row.probe is None]
+        chosen = [row for row in plain if row.direction == "text_to_image"] or plain
+        crossed = [row for row in self.rows if row.probe is not None]
+        for _, group in groupby(crossed, key=lambda row: (row.model, row.name)):
+            rows = list(group)
+            first = (rows[0].title, rows[0].direction)
+            chosen.append([row for row in rows if (row.title, row.direction) == first][-1])
+        return chosen
 
     def list_models(self) -> list[str]:
         """What was measured, in order of first appearance."""
@@ -75,8 +158,7 @@ class Results:
         table = build_table(self)
         if title:
             table.title = title
-        text = str(table.get_string())
-        return f"{text}\n({self.mark})" if self.mark else text
+        return "\n".join([str(table.get_string()), *(f"({mark})" for mark in self.list_marks())])
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries and numbers; `from_json` reads them back."""
@@ -85,7 +167,8 @@ class Results:
                 "set": row.name,
                 "direction": row.direction,
                 **({"model": row.model} if row.model else {}),
-                **asdict(row.metrics),
+                **{name: value for name, value in asdict(row.metrics).items() if value is not None},
+                **({"probe": asdict(row.probe)} if row.probe else {}),
                 **({"intervals": {k: list(v) for k, v in row.intervals.items()}} if row.intervals else {}),
             }
             for row in self.rows
@@ -97,11 +180,12 @@ class Results:
         """The results that `to_json` described."""
         rows = []
         for entry in tree["rows"]:
-            metrics = Metrics(**{name: entry[name] for name in (*MEASURES, "queries", "unmatched")})
+            values = {name: entry[name] for name in (*MEASURES, "queries", "unmatched")}
+            metrics = Metrics(**values, r20=entry.get("r20"))
             intervals = {name: (low, high) for name, (low, high) in entry.get("intervals", {}).items()}
-            rows.append(
-                Row(entry["set"], entry["direction"], metrics, intervals or None, entry.get("model", ""))
-            )
+            probe = Probe(**entry["probe"]) if "probe" in entry else None
+            model = entry.get("model", "")
+            rows.append(Row(entry["set"], entry["direction"], metrics, intervals or None, model, probe))
         return cls(tuple(rows), tree.get("mark", ""))
 
 
@@ -136,11 +220,14 @@ def average_intervals(rows: Sequence[Row]) -> Mapping[str, Interval] | None:
 
 
 def build_table(results: Results) -> PrettyTable:
-    """Columns: set, [model], [direction], five measures; optional ones where they differ between rows."""
+    """Columns: set, [model], [direction], [query], the measures; optional ones where they tell rows apart."""
     means = results.list_means()
     models, directions = results.list_models(), {row.direction for row in results.rows}
-    titles = ["set", *(["model"] if any(models) else []), *(["direction"] if len(directions) > 1 else [])]
-    table = PrettyTable([*titles, *MEASURE_TITLES])
+    is_crossed = any(row.probe for row in results.rows)
+    measures = CROSS_MEASURES if is_crossed else MEASURES
+    optional = {"model": any(models), "direction": len(directions) > 1, "query": is_crossed}
+    titles = ["set", *(title for title, is_shown in optional.items() if is_shown)]
+    table = PrettyTable([*titles, *(TITLES[name] for name in measures)])
     table.align = "r"
     for title in titles:
         table.align[title] = "l"
@@ -148,8 +235,9 @@ def build_table(results: Results) -> PrettyTable:
         rows = [row for row in results.rows if row.model == model]
         rows += [row for row in means if row.model == model]
         for row in rows:
-            shown = {"set": row.name, "model": row.model, "direction": row.direction.replace("_", " ")}
-            cells = [shown[title] for title in titles] + format_measures(row)
+            direction = row.direction.replace("_", " ")
+            shown = {"set": row.title, "model": row.model, "direction": direction, "query": row.query}
+            cells = [shown[title] for title in titles] + format_measures(row, measures)
             # Rules stand above the mean rows and between models.
             following = rows[rows.index(row) + 1 : rows.index(row) + 2]
             is_last_set = row.name != MEAN and bool(following) and following[0].name == MEAN
@@ -157,13 +245,16 @@ def build_table(results: Results) -> PrettyTable:
     return table
 
 
-def format_measures(row: Row) -> list[str]:
-    """Percent with two decimals, with the interval behind where there is one."""
+def format_measures(row: Row, measures: Sequence[str] = MEASURES) -> list[str]:
+    """Percent with two decimals, with the interval or the deviation behind where there is one."""
     cells = []
-    for name in MEASURES:
-        text = f"{getattr(row.metrics, name):.2f}"
-        if row.intervals:
+    for name in measures:
+        value = getattr(row.metrics, name)
+        text = ABSENT if value is None else f"{value:.2f}"
+        if row.intervals and name in row.intervals:
             low, high = row.intervals[name]
             text += f" [{low:.1f}, {high:.1f}]"
+        if row.probe and row.probe.deviations:
+            text += f"{SPREAD}{row.probe.deviations[name]:.2f}"
         cells.append(text)
     return cells

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tpr.data.corpus import Corpus
 from tpr.data.pictures import decode, read_bytes
 from tpr.errors import DataError, TrainingError
-from tpr.evaluation.evaluator import Ranking
+from tpr.evaluation.rankings import Ranking
 from tpr.whole_files import write_whole
 
 HIT = (34, 139, 74)
@@ -51,7 +51,7 @@ def draw_rankings(path: Path, sections: Mapping[str, Section], *, max_pixels: in
 def render_rankings(
     sections: Mapping[str, Section], *, max_pixels: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8: under each set's title a row per query, its caption on the left.
+    """(H, W, 3) uint8: under each set's title a row per query, its picture or caption or both on the left.
 
     max_pixels: pictures with more are shown as an empty box, as those that cannot be read.
     """
@@ -90,9 +90,12 @@ def _draw_row(sheet: Image.Image, top: int, corpus: Corpus, ranking: Ranking, ma
     drawing = ImageDraw.Draw(sheet)
     drawing.line((MARGIN, top - GAP // 2, sheet.width - MARGIN, top - GAP // 2), EMPTY)
     font = load_font(14)
-    lines = wrap_text(ranking.caption, font, CAPTION_WIDTH - 2 * GAP, (TILE[1] - 6) // 19)
+    indent = 0 if ranking.query is None else TILE[0] + GAP
+    if ranking.query is not None:
+        sheet.paste(load_tile(corpus, ranking.query, max_pixels), (MARGIN, top + FRAME))
+    lines = wrap_text(ranking.caption, font, CAPTION_WIDTH - 2 * GAP - indent, (TILE[1] - 6) // 19)
     for number, line in enumerate(lines):
-        drawing.text((MARGIN, top + 4 + 19 * number), line, INK, font)
+        drawing.text((MARGIN + indent, top + 4 + 19 * number), line, INK, font)
     found = int(ranking.hits.sum())
     summary = f"{found} of the first {len(ranking.hits)} show the person"
     drawing.text((MARGIN, top + TILE[1] + 2 * FRAME + 3), summary, FAINT, load_font(11))

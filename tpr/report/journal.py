@@ -21,6 +21,7 @@ from tpr import distributed
 from tpr.errors import TrainingError
 from tpr.evaluation.metrics import MEASURES
 from tpr.evaluation.results import Results
+from tpr.evaluation.visible_infrared import CROSS_MEASURES
 from tpr.report.board import Board
 from tpr.whole_files import write_whole
 
@@ -74,8 +75,8 @@ class Journal:
         self.current_step = step
         curves = {}
         for row in (*results.rows, *results.list_means()):
-            for name in MEASURES:
-                curves[f"{split}/{row.name}/{row.direction}/{name}"] = getattr(row.metrics, name)
+            for name in CROSS_MEASURES if row.probe else MEASURES:
+                curves[f"{split}/{row.curve}/{name}"] = getattr(row.metrics, name)
         self._write("evaluation", split, {"epoch": epoch, "split": split} | results.to_json(), curves)
 
     def event(self, kind: str, **fields: Any) -> None:

@@ -19,7 +19,7 @@ from tpr.engine.run_folder import CONFIG_FILE, RESULTS_FILE, read_fingerprint
 from tpr.errors import ConfigError, DataError
 from tpr.evaluation.results import Results
 from tpr.report.journal import JOURNAL_FILE, read_journal
-from tpr.report.tables import choose_rows, compare_runs, join_before_and_after
+from tpr.report.tables import compare_runs, join_before_and_after
 
 CLOSING = "best"
 """The split under which a journal keeps the closing evaluation of the test sets."""
@@ -162,7 +162,7 @@ def read_history(path: Path) -> History:
                 loss = float(event["losses"]["loss"])
                 losses.append(LossPoint(int(event["epoch"]), int(event["step"]), loss))
             elif event["kind"] == "evaluation":
-                r1 = fmean(row.metrics.r1 for row in choose_rows(Results.from_json(event)))
+                r1 = fmean(row.metrics.r1 for row in Results.from_json(event).list_deciding())
                 scores.append(ScorePoint(int(event["epoch"]), int(event["step"]), str(event["split"]), r1))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(

@@ -1,19 +1,19 @@
 """Tables over several results: direct transfer beside fine-tuned, and runs side by side as in the papers."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from statistics import fmean, stdev
 
 from prettytable import PrettyTable
 
 from tpr.evaluation.metrics import MEASURES, Metrics
-from tpr.evaluation.results import MEAN, MEASURE_TITLES, Results, Row, average
+from tpr.evaluation.results import ABSENT, MAIN_DIRECTIONS, MEAN, SPREAD, TITLES, Results, Row, average
 
 DIRECT = "direct transfer"
 FINETUNED = "fine-tuned"
-SHOWN, SHOWN_TITLES = MEASURES[:4], MEASURE_TITLES[:4]
+SHOWN = MEASURES[:4]
+SHOWN_TITLES = tuple(TITLES[name] for name in SHOWN)
 """R@1, R@5, R@10 and mAP: what the papers print per set."""
-ABSENT = "-"
-SPREAD = " ± "
 
 
 def join_before_and_after(before: Results, after: Results) -> Results:
@@ -24,21 +24,24 @@ def join_before_and_after(before: Results, after: Results) -> Results:
 def compare_runs(
     runs: Mapping[str, Sequence[Results]], *, notes: Sequence[str] = (), markdown: bool = False
 ) -> str:
-    """As in the papers: a row per label (and model), a group of columns per set, text to image.
+    """As in the papers: a row per label (and model, and kind of query), a group of columns per set.
 
     runs: label -> results of the same run under several seeds, shown as mean ± sample deviation; of one
     run; or of none yet, shown as dashes. Behind the sets stands their mean, for runs that measured all of
     them. A dash is what was not measured. `notes` and the marks of the results stand below.
     """
-    every = [results for found in runs.values() for results in found]
-    sets = list(dict.fromkeys(row.name for results in every for row in choose_rows(results)))
-    groups = [*(sets or ["test sets"]), *([MEAN] if len(sets) > 1 else [])]
-    names = ["run", *(["model"] if any(row.model for results in every for row in results.rows) else [])]
+    rows = [row for found in runs.values() for results in found for row in choose_rows(results)]
+    sets = list(dict.fromkeys(name_group(row) for row in rows))
+    averaged = list(dict.fromkeys(row.name for row in rows if row.probe is None))
+    groups = [*(sets or ["test sets"]), *([MEAN] if len(averaged) > 1 else [])]
+    optional = {"model": any(row.model for row in rows), "query": any(row.query for row in rows)}
+    names = ["run", *(name for name, is_shown in optional.items() if is_shown)]
     lines = []
     for label, found in runs.items():
-        for model in dict.fromkeys(row.model for results in found for row in results.rows) or [""]:
-            cells = [cell for group in groups for cell in format_group(found, model, group, sets)]
-            lines.append([*[label, model][: len(names)], *cells])
+        for own in dict.fromkeys(map(name_line, chain(*map(choose_rows, found)))) or [("", "")]:
+            heads = dict(zip(("run", "model", "query"), (label, *own), strict=True))
+            cells = [cell for group in groups for cell in format_group(found, own, group, averaged)]
+            lines.append([*(heads[name] for name in names), *cells])
     below = [*list_marks(runs), *notes]
     if markdown:
         titles = [f"{group} {title}" for group in groups for title in SHOWN_TITLES]
@@ -46,20 +49,35 @@ def compare_runs(
     return "\n".join([format_text(names, groups, lines), *(f"({note})" for note in below)])
 
 
-def format_group(found: Sequence[Results], model: str, group: str, sets: Sequence[str]) -> list[str]:
-    """The cells of a model on one set, or of its mean; dashes unless all of its runs measured it."""
-    measured = [find_metrics(results, model, group, sets) for results in found]
+def name_group(row: Row) -> str:
+    """The group of columns that a row stands in: its set, with its search and a rare direction."""
+    is_rare = row.probe is not None and row.direction not in MAIN_DIRECTIONS
+    return f"{row.title}, {row.direction.replace('_', ' ')}" if is_rare else row.title
+
+
+def name_line(row: Row) -> tuple[str, str]:
+    """The line of a run that a row stands in: its model and its kind of query."""
+    return row.model, row.query
+
+
+def format_group(
+    found: Sequence[Results], line: tuple[str, str], group: str, averaged: Sequence[str]
+) -> list[str]:
+    """The cells of a line on one set, or of its mean; dashes unless all of its runs measured it."""
+    measured = [find_metrics(results, line, group, averaged) for results in found]
     if not all(measured):
         return [ABSENT] * len(SHOWN)
     return [format_seeds([getattr(metrics, name) for metrics in measured]) for name in SHOWN]
 
 
-def find_metrics(results: Results, model: str, group: str, sets: Sequence[str]) -> Metrics | None:
-    """The metrics of a model on one set, or their mean if it measured all sets; None where there are none."""
-    rows = {row.name: row for row in choose_rows(results) if row.model == model}
+def find_metrics(
+    results: Results, line: tuple[str, str], group: str, averaged: Sequence[str]
+) -> Metrics | None:
+    """The metrics of a line on one set, or their mean if it measured all sets; None where there are none."""
+    rows = {name_group(row): row for row in choose_rows(results) if name_line(row) == line}
     if group in rows:
         return rows[group].metrics
-    is_whole = group == MEAN and rows.keys() == set(sets)
+    is_whole = group == MEAN and rows.keys() == set(averaged)
     return average(list(rows.values())).metrics if is_whole else None
 
 
@@ -84,9 +102,9 @@ def list_marks(runs: Mapping[str, Sequence[Results]]) -> list[str]:
 
 
 def list_own_marks(results: Results) -> list[str]:
-    """The mark of one run, and a word where its numbers are not from text to image."""
-    marks = [results.mark] if results.mark else []
-    if any(row.direction != "text_to_image" for row in choose_rows(results)):
+    """The marks of one run, and a word where its numbers are not from text to image."""
+    marks = results.list_marks()
+    if any(row.direction == "image_to_text" for row in choose_rows(results)):
         marks.append("from image to text, no other direction was measured")
     return marks
 
@@ -123,6 +141,6 @@ def format_markdown(names: Sequence[str], titles: Sequence[str], lines: Sequence
 
 
 def choose_rows(results: Results) -> list[Row]:
-    """Text to image rows, the direction that papers print; all rows where there is none."""
-    chosen = [row for row in results.rows if row.direction == "text_to_image"]
-    return chosen or list(results.rows)
+    """The rows of each set in the direction that papers print; all of its rows where there is none."""
+    usual = {row.name for row in results.rows if row.direction in MAIN_DIRECTIONS}
+    return [row for row in results.rows if row.direction in MAIN_DIRECTIONS or row.name not in usual]

@@ -1,0 +1,56 @@
+"""Options of visible-infrared retrieval: which searches are measured, by which queries and texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tpr.errors import ConfigError
+
+Query = Literal["infrared", "text", "fused", "ensemble"]
+CrossDirection = Literal["infrared_to_visible", "visible_to_infrared", "sampled_infrared_to_visible"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisibleInfraredOptions:
+    """How sets of visible and infrared pictures are measured; sets of captions do not read this."""
+
+    queries: tuple[Query, ...] = ()
+    """What stands for an infrared picture: itself, its text, both fused, their sum; empty: all of them."""
+    text: Literal["own", "oracle"] = "own"
+    """An infrared picture's own caption, or one of the true person's visible pictures (as published)."""
+    text_seed: int = 1
+    """Seed of the draw of oracle texts."""
+    sysu: tuple[Literal["all", "indoor"], ...] = ("all", "indoor")
+    """Searches of SYSU-MM01: visible pictures of all cameras, or of the indoor ones, 1 and 2."""
+    shots: Literal["single", "multi"] = "single"
+    """Gallery pictures of each person and camera in SYSU-MM01: one, or up to ten."""
+    trials: int = 10
+    """Galleries that are drawn, by the seeds 0, 1, ...; a set that takes every picture has one."""
+    directions: tuple[CrossDirection, ...] = ("infrared_to_visible",)
+    """Who searches whom; sampled: the drawn infrared pictures search all visible ones, an LLCM variant."""
+
+    def __post_init__(self) -> None:
+        for name in ("queries", "sysu", "directions"):
+            chosen = getattr(self, name)
+            if len(set(chosen)) != len(chosen) or (not chosen and name != "queries"):
+                raise ConfigError(f"{name} must name each choice once, got {list(chosen)}")
+        if not 0 <= self.text_seed < 2**32:
+            raise ConfigError(f"text_seed must lie in [0, 2^32), got {self.text_seed}")
+        if self.trials < 1:
+            raise ConfigError(f"trials must be at least 1, got {self.trials}")
+
+
+def check_splits(train: Sequence[Any], test: Sequence[Any]) -> None:
+    """Refuse to test on another numbered split of a set than it is trained on, which shares people.
+
+    train, test: the choices of data sets. Raises ConfigError.
+    """
+    for number, tested in enumerate(test):
+        split = getattr(tested.options, "split", None)
+        for trained in (choice for choice in train if choice.name == tested.name):
+            own = getattr(trained.options, "split", None)
+            if isinstance(split, int) and own != split:
+                raise ConfigError(
+                    f"data.test[{number}] '{tested.name}' is split {split}, but split {own} is trained on, "
+                    f"which holds people of the other; test on split {own}"
+                )

@@ -1,0 +1,192 @@
+"""Visible-infrared sets measured: every kind of query in every search that the options ask for.
+
+Each picture is embedded once, whatever the number of drawn galleries, and an infrared picture once for all
+kinds of query.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tpr.config.visible_infrared import Query, VisibleInfraredOptions
+from tpr.data.corpus import Corpus, IndexArray
+from tpr.errors import ConfigError
+from tpr.evaluation.embed import Embedder
+from tpr.evaluation.metrics import QueryResults, concatenate
+from tpr.evaluation.protocols import (
+    Pictures,
+    Search,
+    Texts,
+    Trial,
+    choose_texts,
+    find_excluded,
+    list_pictures,
+    list_searches,
+)
+from tpr.evaluation.rankings import Ranking, spread_queries
+from tpr.evaluation.results import Probe, Row
+from tpr.evaluation.shards import cut_queries, share_parts
+from tpr.evaluation.visible_infrared import rank_by_protocol, summarise_trials
+from tpr.systems.base import System
+
+QUERIES: tuple[Query, ...] = ("infrared", "text", "fused", "ensemble")
+"""Every kind, in the order of the table's rows; the last one that is measured selects the best epoch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features by corpus row; rows that no search needs have none."""
+
+    place: IndexArray
+    """(corpus rows,) place of each row's features on its side."""
+    images: Tensor
+    """(V, D) visible pictures."""
+    infrared: Mapping[Query, Tensor]
+    """(N, D) infrared pictures, as each kind of query."""
+    texts: Texts | None = None
+    """The infrared pictures' captions, where they brought some."""
+
+
+def measure_modalities(embedder: Embedder, options: VisibleInfraredOptions) -> list[Row]:
+    """A row per search and kind of query. Every rank must call it and gets the same.
+
+    Raises ConfigError for queries that the system cannot encode, DataError for pictures or texts that are
+    missing.
+    """
+    corpus = embedder.corpus
+    kinds = choose_queries(embedder.system, options)
+    searches = list_searches(corpus, options)
+    features = embed_modalities(embedder, options, kinds, searches)
+    rows = []
+    for search in searches:
+        for kind in kinds:
+            results = rank_trials(corpus, search, features, kind)
+            label = f"{corpus.name} {search.name}".strip()
+            metrics, deviations = summarise_trials(results, f"{label}, {search.direction.replace('_', ' ')}")
+            text = None if kind == "infrared" else options.text
+            probe = Probe(kind, search.name, text, len(search.trials), deviations or None)
+            rows.append(Row(corpus.name, search.direction, metrics, probe=probe))
+    return rows
+
+
+def choose_queries(system: System, options: VisibleInfraredOptions) -> tuple[Query, ...]:
+    """The kinds of query to measure. Raises ConfigError for one that the system cannot encode."""
+    able = tuple(kind for kind in QUERIES if kind in system.sides())
+    unable = [kind for kind in options.queries if kind not in able]
+    if unable:
+        raise ConfigError(
+            f"evaluation.visible_infrared.queries: the system cannot encode '{unable[0]}'; it can encode "
+            f"{', '.join(able)}"
+        )
+    return tuple(kind for kind in able if kind in (options.queries or able))
+
+
+def embed_modalities(
+    embedder: Embedder,
+    options: VisibleInfraredOptions,
+    kinds: tuple[Query, ...],
+    searches: list[Search],
+) -> Features:
+    """Features of every picture that a search needs."""
+    corpus = embedder.corpus
+    needed = np.zeros(len(corpus), dtype=bool)
+    for trial in (trial for search in searches for trial in search.trials):
+        needed[trial.queries] = needed[trial.gallery] = True
+    infrared = list_pictures(corpus, infrared=True)
+    texts = None
+    if kinds != ("infrared",):
+        # Drawn for every picture, so that a picture's text does not depend on the searches.
+        needs_own = bool({"fused", "ensemble"} & set(kinds))
+        texts = choose_texts(corpus, infrared, options, needs_own=needs_own).take(needed[infrared])
+    infrared = infrared[needed[infrared]]
+    visible = np.flatnonzero(needed & ~corpus.infrared())
+    place = np.full(len(corpus), -1, dtype=np.int64)
+    place[visible], place[infrared] = np.arange(len(visible)), np.arange(len(infrared))
+    images = embedder.embed("image", visible)
+    return Features(place, images, embed_queries(embedder, infrared, texts, kinds), texts)
+
+
+def embed_queries(
+    embedder: Embedder, infrared: IndexArray, texts: Texts | None, kinds: tuple[Query, ...]
+) -> dict[Query, Tensor]:
+    """(N, D) of each kind; texts alone need no picture, and each caption only once."""
+    if kinds == ("text",):
+        assert texts is not None
+        captions, place = np.unique(texts.given, return_inverse=True)
+        features = embedder.embed("text", captions)
+        return {"text": features[torch.from_numpy(place.reshape(-1)).to(features.device)]}
+    encoded = embedder.embed_infrared(infrared, texts, kinds)
+    return {kind: encoded[kind] for kind in kinds}
+
+
+def rank_trials(corpus: Corpus, search: Search, features: Features, kind: Query) -> list[QueryResults]:
+    """The results of each trial, with shards of queries in turn on every rank."""
+    parts = [
+        (number, shard)
+        for number, trial in enumerate(search.trials)
+        for shard in cut_queries(len(trial.queries))
+    ]
+    pictures = Pictures(corpus.identity, corpus.cameras())
+
+    def measure(part: int) -> QueryResults:
+        number, shard = parts[part]
+        queries, gallery = search.trials[number].queries[shard], search.trials[number].gallery
+        distance = measure_distances(corpus, features, kind, Trial(queries, gallery))
+        return rank_by_protocol(distance, pictures.take(queries), pictures.take(gallery), corpus.protocol)
+
+    results = zip(parts, share_parts(len(parts), measure), strict=True)
+    return [
+        concatenate([part for _, part in group]) for _, group in groupby(results, key=lambda pair: pair[0][0])
+    ]
+
+
+def measure_distances(
+    corpus: Corpus, features: Features, kind: Query, trial: Trial
+) -> npt.NDArray[np.float64]:
+    """(Q, G) negative inner products in float64."""
+    is_infrared = corpus.infrared()
+    sides = []
+    for rows in (trial.queries, trial.gallery):
+        table = features.infrared[kind] if is_infrared[rows[0]] else features.images
+        sides.append(table[torch.from_numpy(features.place[rows]).to(table.device)].double())
+    products: npt.NDArray[np.float64] = (-sides[0] @ sides[1].T).cpu().numpy()
+    return products
+
+
+def rank_examples(
+    embedder: Embedder, options: VisibleInfraredOptions, queries: int, top: int
+) -> list[Ranking]:
+    """The best pictures of the first gallery for queries spread evenly, of the last kind and first search."""
+    corpus = embedder.corpus
+    kind, search = choose_queries(embedder.system, options)[-1], list_searches(corpus, options)[0]
+    gallery = search.trials[0].gallery
+    chosen = search.trials[0].queries[spread_queries(len(search.trials[0].queries), queries)]
+    trial = Trial(chosen, gallery)
+    features = embed_modalities(embedder, options, (kind,), [replace(search, trials=(trial,))])
+    distance = measure_distances(corpus, features, kind, trial)
+    pictures = Pictures(corpus.identity, corpus.cameras())
+    for excluded in find_excluded(corpus.protocol, pictures.take(chosen), pictures.take(gallery)):
+        distance[excluded] = np.inf
+    rankings = []
+    for row, own in zip(chosen.tolist(), distance, strict=True):
+        best = np.argsort(own, kind="stable")[: min(top, int(np.isfinite(own).sum()))]
+        hits = corpus.identity[gallery[best]] == corpus.identity[row]
+        caption = read_text(corpus, features, row) if search.direction == "infrared_to_visible" else ""
+        scores = -own[best].astype(np.float32)
+        rankings.append(Ranking(caption, int(corpus.identity[row]), gallery[best], scores, hits, row))
+    return rankings
+
+
+def read_text(corpus: Corpus, features: Features, row: int) -> str:
+    """The text that an infrared picture searches with, with a word on where it is from; empty for none."""
+    if features.texts is None:
+        return ""
+    number = int(features.texts.given[features.place[row]])
+    owner = int(np.searchsorted(corpus.caption_offsets, number, side="right")) - 1
+    caption = corpus.captions(owner)[number - int(corpus.caption_offsets[owner])]
+    return caption if owner == row else f"ORACLE: {caption}"

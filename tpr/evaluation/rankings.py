@@ -1,0 +1,31 @@
+"""The best pictures of single queries, for looking at."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tpr.data.corpus import Flags, IndexArray
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """One query's best pictures."""
+
+    caption: str
+    """The text that searched; empty where a picture did alone."""
+    identity: int
+    """Identity of the person who is looked for."""
+    rows: IndexArray
+    """(K,) gallery rows, best first."""
+    scores: npt.NDArray[np.float32]
+    """(K,) first-stage scores."""
+    hits: Flags
+    """(K,) True where the picture shows the person."""
+    query: int | None = None
+    """Row of the picture that searched; None where a text did alone."""
+
+
+def spread_queries(count: int, queries: int) -> IndexArray:
+    """At most so many of 0..count-1, evenly from the first to the last: not the best, not the worst."""
+    return np.unique(np.linspace(0, count - 1, queries).round().astype(np.int64))

@@ -1,0 +1,188 @@
+"""R@k, mAP and mINP of visible-infrared protocols from distances, identities and cameras, exactly.
+
+Whole blocks of queries are ranked at once, without a gallery order: a match's rank is one more than the
+number of pictures that are nearer. SYSU-MM01 and LLCM count persons for R@k (the pictures of a person before
+the first match are one) and pictures for mAP and mINP; RegDB counts pictures throughout. This file knows
+nothing of models or data sets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tpr.data.corpus import Flags, IndexArray
+from tpr.data.sample import Protocol
+from tpr.errors import TrainingError
+from tpr.evaluation.metrics import Array, Metrics, QueryResults, average_queries
+from tpr.evaluation.protocols import Pictures, find_excluded
+from tpr.evaluation.ranks import TIE, count_by_comparing
+
+CROSS_MEASURES = ("r1", "r5", "r10", "r20", "map", "minp")
+NO_RANK = 2**62
+"""Stands for the rank of what does not count."""
+BLOCK_BYTES = 2**20
+"""Size of one block of distances, which several passes should find in a cache."""
+
+Scores = npt.NDArray[np.floating[Any]]
+
+
+def visible_infrared_metrics(
+    distance: Array,
+    query_identity: Array,
+    gallery_identity: Array,
+    query_camera: Array,
+    gallery_camera: Array,
+    protocol: Protocol,
+) -> Metrics:
+    """Ranks the gallery by distance for every query, by the rules of one set, and averages over queries.
+
+    distance: (Q, G), smaller is nearer, numpy or torch. Identities and cameras: (Q,) and (G,) integers.
+    Equal distances keep gallery order. A query whose matches the rules all drop is left out and counted.
+    Raises TrainingError for distances that are not finite and DataError where no query has a match.
+    Source: TVI-LFM, official `tools/eval_metrics.py`. Differs: stable order, float64 sums, and LLCM's rule
+    for every kind of query; a query without a match is left out of R@k, where it added nothing as well.
+    """
+    matrix = distance.detach().cpu().numpy() if isinstance(distance, Tensor) else np.asarray(distance)
+    matrix = matrix if matrix.dtype == np.float32 else matrix.astype(np.float64, copy=False)
+    queries = Pictures(_to_numbers(query_identity), _to_numbers(query_camera))
+    gallery = Pictures(_to_numbers(gallery_identity), _to_numbers(gallery_camera))
+    sizes = (len(queries.identity), len(gallery.identity))
+    if matrix.shape != sizes or sizes != (len(queries.camera), len(gallery.camera)):
+        raise ValueError(f"distances {matrix.shape} do not fit identities {sizes} or their cameras")
+    return summarise_trials([rank_by_protocol(matrix, queries, gallery, protocol)])[0]
+
+
+def rank_by_protocol(
+    distance: Scores, queries: Pictures, gallery: Pictures, protocol: Protocol
+) -> QueryResults:
+    """One row per query. distance: (Q, G), float32 or float64.
+
+    `first` is the place of the first match among persons (SYSU-MM01, LLCM) or pictures (RegDB).
+    """
+    if not np.isfinite(distance.sum()):
+        raise TrainingError(
+            "distances between queries and gallery are not finite; the weights have diverged or the "
+            "arithmetic overflowed: lower optim.lr, or set runtime.precision=float32"
+        )
+    people, matches = group_people(gallery.identity)
+    person = np.minimum(np.searchsorted(people, queries.identity), len(people) - 1)
+    is_known = people[person] == queries.identity
+    first = np.zeros(len(person), dtype=np.int64)
+    average_precision, inverse_penalty = np.zeros(len(person)), np.zeros(len(person))
+    step = max(1, BLOCK_BYTES // max(1, distance.shape[1] * distance.itemsize))
+    for start in range(0, len(person), step):
+        rows = slice(start, start + step)
+        block = -distance[rows]
+        for excluded in find_excluded(protocol, queries.take(rows), gallery):
+            block[excluded] = -np.inf
+        own = matches[person[rows]]
+        ranks, places = rank_block(block, own, None if protocol == "regdb" else matches)
+        ranks[:, ~is_known[rows]] = NO_RANK
+        first[rows] = np.where(ranks.min(0) < NO_RANK, places, 0)
+        average_precision[rows], inverse_penalty[rows] = _average_ranks(ranks)
+    return QueryResults(first, average_precision, inverse_penalty, queries.identity)
+
+
+def group_people(identity: IndexArray) -> tuple[IndexArray, IndexArray]:
+    """(I,) people, ascending, and (I, P) the columns of each, ascending; shorter rows repeat their last."""
+    order = np.argsort(identity, kind="stable")
+    people, start, count = np.unique(identity[order], return_index=True, return_counts=True)
+    slots = np.minimum(np.arange(count.max()), count[:, None] - 1)
+    return people, order[start[:, None] + slots]
+
+
+def rank_block(scores: Scores, own: IndexArray, matches: IndexArray | None) -> tuple[IndexArray, IndexArray]:
+    """(P, R) ranks of the own columns, from 1, and (R,) the place of the first of them.
+
+    scores: (R, G), higher is nearer, minus infinity where a picture does not count: its rank is `NO_RANK`, as
+    is that of a repeated column. own: (R, P). matches: (I, P) columns of every person, where places are among
+    persons.
+    """
+    values = np.take_along_axis(scores, own, axis=1)
+    low, high = torch.from_numpy(values - TIE), torch.from_numpy(values + TIE)
+    above, near = (counted.numpy() for counted in count_by_comparing(torch.from_numpy(scores), low, high))
+    # Matches first: numpy reduces many short rows ten times as slowly as a few long ones.
+    own, values, above, near = (np.ascontiguousarray(part.T) for part in (own, values, above, near))
+    is_rank = np.isfinite(values)
+    is_rank[1:] &= np.diff(own, axis=0) != 0
+    ranks = np.where(is_rank, above + 1, NO_RANK)
+    places, tied = ranks.min(0), ((near > 1) & is_rank).any(0)
+    if matches is not None:
+        nearest, best = find_nearest(scores, matches), values.max(0)[:, None]
+        places = (nearest > best + TIE).sum(1) + 1
+        tied |= (nearest >= best - TIE).sum(1) > places
+    if tied.any():
+        ranks[:, tied], places[tied] = settle_ties(scores[tied], own[:, tied], is_rank[:, tied], matches)
+    return ranks, places
+
+
+def find_nearest(scores: Scores, matches: IndexArray) -> Scores:
+    """(R, I) score of the nearest picture of every person; matches: (I, P) columns."""
+    nearest = scores.take(matches[:, 0], axis=1)
+    following = np.empty_like(nearest)
+    for column in matches.T[1:]:
+        np.maximum(nearest, scores.take(column, axis=1, out=following, mode="clip"), out=nearest)
+    return nearest
+
+
+def settle_ties(
+    scores: Scores, own: IndexArray, is_rank: Flags, matches: IndexArray | None
+) -> tuple[IndexArray, IndexArray]:
+    """`rank_block` for rows with equal scores: what stands earlier in the gallery comes first."""
+    ranks = np.stack([find_before(scores, column).sum(1) + 1 for column in own])
+    ranks[~is_rank] = NO_RANK
+    if matches is None:
+        return ranks, ranks.min(0)
+    first = np.take_along_axis(own, ranks.argmin(0)[None], axis=0)[0]
+    return ranks, find_before(scores, first)[:, matches].any(2).sum(1) + 1
+
+
+def find_before(scores: Scores, column: IndexArray) -> Flags:
+    """(R, G) True for pictures that come before the one in `column` ((R,)) of their row."""
+    value = np.take_along_axis(scores, column[:, None], axis=1)
+    is_tied = (scores >= value - TIE) & (np.arange(scores.shape[1]) < column[:, None])
+    before: Flags = (scores > value + TIE) | is_tied
+    return before
+
+
+def summarise_trials(trials: Sequence[QueryResults], label: str = "") -> tuple[Metrics, dict[str, float]]:
+    """Means over trials in percent, and the sample deviation of each of `CROSS_MEASURES` over them.
+
+    The deviations are empty where there is a single trial. Raises DataError where no query has a match.
+    """
+    found = [_average_trial(trial, label) for trial in trials]
+    values = {name: [getattr(metrics, name) for metrics in found] for name in CROSS_MEASURES}
+    metrics = Metrics(
+        **{name: fmean(column) for name, column in values.items()},
+        queries=min(metrics.queries for metrics in found),
+        unmatched=max(metrics.unmatched for metrics in found),
+    )
+    return metrics, {name: stdev(column) for name, column in values.items() if len(trials) > 1}
+
+
+def _average_trial(trial: QueryResults, label: str) -> Metrics:
+    matched = trial.first[trial.first > 0]
+    metrics = average_queries(trial, label)
+    return replace(metrics, r20=100 * float((matched <= 20).mean()))
+
+
+def _average_ranks(ranks: IndexArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """(R,) average precision and (R,) inverse penalty from ranks ((P, R)), `NO_RANK` where there is none."""
+    is_match = ranks < NO_RANK
+    count = np.maximum(is_match.sum(0), 1)
+    found = np.stack([(ranks <= rank).sum(0) for rank in ranks])
+    # From the first to the last, so that padding, which depends on the gallery, cannot change the bits.
+    precision = np.cumsum(np.where(is_match, found / ranks, 0.0), axis=0)[-1] / count
+    last = np.where(is_match, ranks, 0).max(0)
+    return precision, np.where(last > 0, count / np.maximum(last, 1), 0.0)
+
+
+def _to_numbers(values: Array) -> IndexArray:
+    numbers = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return numbers.astype(np.int64)
