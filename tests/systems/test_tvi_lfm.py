@@ -172,7 +172,7 @@ def test_each_tower_runs_once_for_all_sides(monkeypatch):
     assert sorted(calls) == ["text", "visual"]
 
 
-def test_own_text_has_nothing_to_subtract_and_oracle_text_has():
+def test_own_text_is_halved_with_the_picture_and_oracle_text_loses_what_the_picture_shows():
     system = make_tvi_lfm().eval()
     batch = make_slots()
     own = {key: batch[key] for key in ("infrared_images", "tokens")}
@@ -181,12 +181,13 @@ def test_own_text_has_nothing_to_subtract_and_oracle_text_has():
         text, infrared_text = (
             system.text.encode_text(batch[key]).pooled for key in ("tokens", "infrared_tokens")
         )
-        torch.testing.assert_close(system.encode(own, "fused"), system.compare(pooled + text))
+        torch.testing.assert_close(system.encode(own, "fused"), system.compare((pooled + text) / 2))
         torch.testing.assert_close(
             system.encode(batch, "fused"), system.compare(pooled + text - infrared_text)
         )
         unfiltered = make_tvi_lfm(TviLfmOptions(feature_filter=False)).eval()
         assert torch.equal(unfiltered.encode(batch, "fused"), unfiltered.encode(own, "fused"))
+        torch.testing.assert_close(unfiltered.encode(own, "fused"), unfiltered.compare(pooled + text))
 
 
 def test_pictures_are_read_with_the_statistics_of_imagenet():

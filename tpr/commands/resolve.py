@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from tpr.models.weights import read_checkpoint
 from tpr.systems import TABLES, read_experiment_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+DRAWN_MODEL = "clip"
+"""Towers that the drawn recipe of fine-tuning has."""
 SHARED_BY_STAGES = re.compile(r"(model|data|runtime|report)[.=]")
 """Words of a command line that hold for a run that is trained first as well."""
 
@@ -92,10 +94,19 @@ def choose_finetune_config(finetune: Path | None) -> tuple[Path, list[str]]:
         raise ConfigError(f"no CONFIG given; name one of {name_configs('*/*')}, or --finetune CHECKPOINT")
     config = read_checkpoint(finetune).config
     if config is None or not str(config.get("name", "")).startswith("drawn-"):
-        raise ConfigError(
-            f"--finetune {finetune}: this checkpoint is not of the drawn world, so a CONFIG must say what to "
-            f"fine-tune on; choose one of {name_configs('*/finetune*')}, {name_configs('irra/*')}"
-        )
+        found = "is not of the drawn world"
+    elif config["model"]["name"] != DRAWN_MODEL:
+        found = f"has towers '{config['model']['name']}', which the drawn recipe does not take"
+    else:
+        return CONFIGS / "drawn" / "finetune.yaml", copy_architecture(config)
+    raise ConfigError(
+        f"--finetune {finetune}: this checkpoint {found}, so a CONFIG must say what to "
+        f"fine-tune on; choose one of {name_configs('*/finetune*')}, {name_configs('irra/*')}"
+    )
+
+
+def copy_architecture(config: Mapping[str, Any]) -> list[str]:
+    """A checkpoint's towers, input and data folder as overrides."""
     data: dict[str, Any] = config["data"]
     architecture = {
         "model": config["model"] | {"weights": None},
@@ -103,8 +114,7 @@ def choose_finetune_config(finetune: Path | None) -> tuple[Path, list[str]]:
         "data.image_size": data["image_size"],
         "data.text_length": data["text_length"],
     }
-    overrides = [f"{key}={json.dumps(value)}" for key, value in architecture.items()]
-    return CONFIGS / "drawn" / "finetune.yaml", overrides
+    return [f"{key}={json.dumps(value)}" for key, value in architecture.items()]
 
 
 def name_configs(pattern: str) -> str:

@@ -12,7 +12,12 @@ from tpr.systems.rde import Rde
 from tpr.systems.tvi_lfm import TviLfm
 
 # An official checkpoint is of the first system that knows it; IRRA's layout, which others contain, is last.
-SYSTEMS: dict[str, type[System]] = {"tvi_lfm": TviLfm, "rde": Rde, "mllm4text": Mllm4Text, "irra": Irra}
+SYSTEMS: dict[str, type[System]] = {
+    "tvi_lfm": TviLfm,
+    "rde": Rde,
+    "mllm4text": Mllm4Text,
+    "irra": Irra,
+}
 MODELS: dict[str, type[Any]] = {"clip": ClipOptions, "two_stream": TwoStreamOptions}
 TABLES: dict[str, dict[str, type[Any]]] = {
     "system": {name: system.Options for name, system in SYSTEMS.items()},

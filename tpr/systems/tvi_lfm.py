@@ -242,7 +242,7 @@ class TviLfm(System):
         """As `encode` for each side, with each tower run once.
 
         batch: `images` for image, `infrared_images` for infrared, `tokens` for text, both of these for fused
-        and ensemble. Without `infrared_tokens` there is nothing to subtract from a fused feature.
+        and ensemble, and `infrared_tokens` where the text says more than the infrared picture's own.
         """
         wanted, found, pooled = set(sides), dict[Side, Tensor](), torch.empty(0)
         if "image" in wanted:
@@ -257,9 +257,18 @@ class TviLfm(System):
             text, added = self.read_texts(batch, subtract=subtract)
             found["text"] = self.compare(text)
             if wanted & {"fused", "ensemble"}:
-                found["fused"] = self.compare(pooled + added)
+                found["fused"] = self.compare(self.fuse(pooled, added, subtracted=subtract))
                 found["ensemble"] = found["fused"] + self.compare(pooled) + found["text"]
         return {side: found[side] for side in sides}
+
+    def fuse(self, infrared: Tensor, added: Tensor, *, subtracted: bool) -> Tensor:
+        """(N, D) fused features of queries.
+
+        A neck that was trained on infrared + text - infrared text meets one feature's size. Own text leaves
+        nothing to subtract, so the sum is halved: twice the size would drown in the neck's running mean.
+        """
+        is_double = self.options.feature_filter and not subtracted
+        return (infrared + added) / 2 if is_double else infrared + added
 
     @property
     def has_base(self) -> bool:
