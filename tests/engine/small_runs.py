@@ -23,6 +23,7 @@ from tpr.engine.precision import Precision
 from tpr.engine.trainer import Trainer
 from tpr.models.architecture import ClipArchitecture, ImageArchitecture, TextArchitecture
 from tpr.models.clip import ClipOptions
+from tpr.models.two_stream import TwoStreamOptions
 from tpr.systems import SYSTEMS, build_system
 from tpr.systems.base import Setting
 from tpr.systems.irra import Losses
@@ -73,19 +74,27 @@ def make_corpus(folder: Path, images: int = 13, captions: int = 2, identities: i
 
 
 def make_experiment(folder: Path, system: dict[str, float] | Choice, **data: object) -> Experiment:
-    """A run of the tiny CLIP with these loss weights of IRRA, or with another system."""
+    """A run of the tiny CLIP with these loss weights of IRRA, or with another system on its tiny towers."""
+    model = Choice("clip", ClipOptions(architecture=SMALL))
+    if system_needs_streams(system):
+        model = Choice("two_stream", TwoStreamOptions(layers=(1, 1, 1, 1), width=2, text=SMALL.text))
     if not isinstance(system, Choice):
         weights = Losses(**({"sdm": 0.0, "id": 0.0, "mlm": 0.0} | system))
         system = Choice("irra", SYSTEMS["irra"].Options(losses=weights, temperature=0.1))
     return Experiment(
         name="toy",
         system=system,
-        model=Choice("clip", ClipOptions(architecture=SMALL)),
+        model=model,
         data=replace(DataOptions(root=folder, cache=folder / "cache", batch=8, image_size=(32, 16)), **data),
         optim=OptimOptions(lr=1e-3, eps=1e-3),
         schedule=ScheduleOptions(epochs=4, warmup_epochs=1, per="step"),
         runtime=RuntimeOptions(output=folder / "runs", workers=0, log_every_steps=2, device="cpu"),
     )
+
+
+def system_needs_streams(system: dict[str, float] | Choice) -> bool:
+    """True for a system that reads infrared pictures as well."""
+    return isinstance(system, Choice) and SYSTEMS[system.name].ModelOptions is TwoStreamOptions
 
 
 class Silence:

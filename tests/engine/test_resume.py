@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.data.small_slots import make_slots
 from tests.engine.small_runs import make_corpus, make_experiment, make_trainer
 from tpr.config.noise import NoiseOptions as NoisyCaptions
 from tpr.config.schema import Choice
@@ -12,6 +13,7 @@ from tpr.objectives.consensus import DivisionOptions
 from tpr.systems.base import Progress
 from tpr.systems.mllm4text import Mllm4TextOptions, NoiseOptions
 from tpr.systems.rde import RdeOptions
+from tpr.systems.tvi_lfm_options import TviLfmOptions
 
 LOSSES = {"sdm": 1.0, "id": 1.0, "mlm": 1.0}
 SLOW_CUTS = [(1, 0), (4, 0), (6, 0), (1, 2), (3, 2), (4, 2)]
@@ -140,6 +142,25 @@ def test_the_division_into_clean_and_noisy_pairs_survives_a_cut(tmp_path, cut, r
         assert torch.equal(table.save(), second.system.tables()[name].save()), name
     noisy = whole.system.division.marks.save() == 127
     assert 0 < noisy.sum() < len(noisy)
+
+
+# Two steps make an epoch; the head of the base training is kept before the first one.
+@pytest.mark.parametrize("cut", [1, 3])
+def test_a_cut_leaves_slots_norms_and_the_kept_head_as_they_were(tmp_path, cut):
+    corpus = make_slots(tmp_path)
+    experiment = make_experiment(tmp_path, Choice("tvi_lfm", TviLfmOptions(visual="drifting")))
+    whole = make_trainer(experiment, corpus, tmp_path / "whole")
+    expected = run_steps(whole, 6)
+
+    run_steps(make_trainer(experiment, corpus, tmp_path / "cut"), cut)
+    second = make_trainer(experiment, corpus, tmp_path / "cut")
+    assert second.resume()
+    assert second.system.has_base
+    found = run_steps(second, 6)
+
+    assert all(torch.equal(one, two) for one, two in zip(expected[cut:], found, strict=True))
+    assert states_are_equal(whole.system.state_dict(), second.system.state_dict())
+    assert states_are_equal(whole.optimizer.state_dict(), second.optimizer.state_dict())
 
 
 def count_calls(function, calls):

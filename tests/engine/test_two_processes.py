@@ -8,7 +8,9 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from tests.data.small_slots import make_slots
 from tests.engine.small_runs import make_corpus, make_experiment, make_trainer
 from tpr import distributed
 from tpr.config.noise import NoiseOptions as NoisyCaptions
@@ -19,6 +21,8 @@ from tpr.systems.irra import Losses as IrraLosses
 from tpr.systems.mllm4text import Losses as MatchingLosses
 from tpr.systems.mllm4text import Mllm4TextOptions, NoiseOptions
 from tpr.systems.rde import RdeOptions
+from tpr.systems.tvi_lfm_options import Losses as InfraredLosses
+from tpr.systems.tvi_lfm_options import TviLfmOptions
 
 STEPS = 10
 NOISE_AWARE = Choice(
@@ -51,6 +55,11 @@ def rde(loss: str = "tal", **division: object) -> Choice:
     return Choice("rde", options)
 
 
+def infrared(**options: object) -> tuple[Choice, dict[str, object]]:
+    """Pictures of two kinds; their norms are held, since statistics of a batch are those of its process."""
+    return Choice("tvi_lfm", TviLfmOptions(**options)), {"slots": True, "pictures_per_identity": 4}
+
+
 CASES = {
     "sdm": ({"sdm": 1.0}, {}),
     "itc": ({"itc": 1.0}, {}),
@@ -77,8 +86,16 @@ CASES = {
     "rde_after_warmup": (rde("infonce", warmup_epochs=1), {}),
     "rde_images": (rde("sdm"), {"unit": "image", "captions_per_image": 2}),
     "rde_empty_rank": (rde("infonce"), {"odd": True}),
+    "infrared_base": infrared(rows=("visible", "infrared"), visual="trained"),
+    # A tenth of the triplet: its gradient in the text tower is large enough to show float32's rounding.
+    "infrared_text": infrared(text_lr=1e-3, losses=InfraredLosses(triplet=0.1)),
+    "infrared_every_loss": infrared(
+        visual="trained",
+        triplet="published",
+        losses=InfraredLosses(orthogonality=1.0, text_alignment=1.0, infrared_alignment=1.0),
+    ),
 }
-IN_THE_QUICK_TESTS = {"all", "empty_rank", "noise_aware", "rde_tal"}
+IN_THE_QUICK_TESTS = {"all", "empty_rank", "noise_aware", "rde_tal", "infrared_text"}
 GROUPS = {
     "quick": [case for case in CASES if case in IN_THE_QUICK_TESTS],
     "slow": [case for case in CASES if case not in IN_THE_QUICK_TESTS],
@@ -96,20 +113,26 @@ def train(folder: Path, case: str, double: bool) -> dict[str, object]:
     losses, data = CASES[case]
     data = dict(data)
     shape = {"images": 25, "captions": 1} if data.pop("odd", False) else {}
-    corpus = make_corpus(folder, **shape)
+    has_slots = data.pop("slots", False)
+    corpus = make_slots(folder / "slots") if has_slots else make_corpus(folder, **shape)
     trainer = make_trainer(make_experiment(folder, losses, **data), corpus, folder / case, double=double)
     result: dict[str, object] = {"losses": [], "gradients": {}}
     steps = STEPS if double else 1
     while trainer.steps_done < steps:
         trainer.system.before_epoch(trainer.describe_epoch())
         trainer.system.train()
+        for module in trainer.system.modules() if has_slots else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
         for batch in trainer.loader.epoch(trainer.epoch):
             output = trainer.step(batch)
             stacked = torch.stack([value.detach() for value in output.losses.values()])
             result["losses"].append(distributed.sum_over_ranks(stacked))
             if trainer.steps_done == 1:
                 result["gradients"] = {
-                    name: parameter.grad.clone() for name, parameter in trainer.system.named_parameters()
+                    name: parameter.grad.clone()
+                    for name, parameter in trainer.system.named_parameters()
+                    if parameter.requires_grad
                 }
             if trainer.steps_done == steps:
                 break
@@ -141,6 +164,8 @@ def train_together(tmp_path_factory):
         folder = tmp_path_factory.mktemp("ranks")
         make_corpus(folder / "data")
         make_corpus(folder / "data", images=25, captions=1)
+        (folder / "data" / "slots").mkdir()
+        make_slots(folder / "data" / "slots")
         mp.spawn(train_rank, args=(folder, group, double), nprocs=2)
         return folder
 

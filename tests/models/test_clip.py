@@ -10,7 +10,7 @@ from tests.systems.small_systems import CAPTIONS, SMALL
 from tpr.data.tokens import tokenize
 from tpr.errors import ConfigError
 from tpr.models import ClipArchitecture, ClipOptions, ClipTowers, ImageArchitecture, TextArchitecture
-from tpr.models.clip import find_text_length, round_length
+from tpr.models.text_tower import find_text_length, round_length
 
 FULL_TEXT = ClipArchitecture(
     embed_dim=32,

@@ -5,7 +5,7 @@ import pytest
 from tests.systems.small_systems import SMALL
 from tpr.errors import CheckpointError, ConfigError
 from tpr.models import ClipOptions, download
-from tpr.models.download import find_weights
+from tpr.models.download import find_imagenet, find_weights
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +54,37 @@ def test_sizes_given_inline_have_no_tags():
 def test_weights_of_the_other_activation_are_refused():
     with pytest.raises(ConfigError, match="with QuickGELU; set model.architecture=ViT-B-16-quickgelu"):
         find_weights(ClipOptions(architecture="ViT-B-16", weights="openai"))
+
+
+def test_the_option_that_named_the_weights_is_named():
+    with pytest.raises(
+        CheckpointError, match="^model.text_weights=opnai: no such file, and RN50-quickgelu has"
+    ):
+        find_weights(ClipOptions(architecture="RN50-quickgelu", weights="opnai"), "model.text_weights")
+
+
+def test_imagenet_is_fetched_by_torchvision_s_address(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(
+        "torch.hub.load_state_dict_from_url",
+        lambda url, *given, **named: asked.append((url, named["check_hash"])),
+    )
+    assert find_imagenet("imagenet") == tmp_path / "cache" / "resnet50-0676ba61.pth"
+    assert asked == [("https://download.pytorch.org/models/resnet50-0676ba61.pth", True)]
+    (tmp_path / "own.pth").write_bytes(b"x")
+    assert find_imagenet(str(tmp_path / "own.pth")) == tmp_path / "own.pth"
+
+
+def test_imagenet_without_a_network_says_what_to_fetch(monkeypatch):
+    def fail(*given, **named):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", fail)
+    with pytest.raises(
+        CheckpointError, match="^model.weights=imagenet: cannot be fetched .no route.*0676ba61"
+    ):
+        find_imagenet("imagenet")
+    with pytest.raises(
+        CheckpointError, match="model.weights=imagnet: no such file, and no such tag; tags: imagenet"
+    ):
+        find_imagenet("imagnet")

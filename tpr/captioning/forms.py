@@ -215,12 +215,12 @@ def claim(merge: Merge, names: list[str]) -> dict[str, Path]:
     return paths
 
 
-FORMS: dict[str, Callable[[Merge], dict[str, int]]] = {
-    "luperson_mllm": write_luperson_mllm,
-    "ham_pedes": write_ham_pedes,
-    "tvi_lfm": write_tvi_lfm,
-    "parquet": write_parquet,
-}
+FORMS: dict[str, Callable[[Merge], dict[str, int]]] = dict(
+    luperson_mllm=write_luperson_mllm,
+    ham_pedes=write_ham_pedes,
+    tvi_lfm=write_tvi_lfm,
+    parquet=write_parquet,
+)
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def write_corpus(merge: Merge, form: str) -> Merged:
     merge.out.mkdir(parents=True, exist_ok=True)
     files = FORMS[form](merge)
     wanted = sum(marker.captions for markers in merge.markers for marker in markers.values())
-    if form != "tvi_lfm" and sum(files.values()) != wanted:
+    if FORMS[form] is not write_tvi_lfm and sum(files.values()) != wanted:
         raise DataError(
             f"{merge.out}: {sum(files.values()):,} captions were written, {wanted:,} were finished"
         )

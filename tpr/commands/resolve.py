@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tpr.config.reader import read_stored_tree, read_tree
+from tpr.config.reader import COMMAND_LINE, read_stored_tree, read_tree
 from tpr.config.resolved import dump_yaml
 from tpr.config.schema import Experiment
 from tpr.config.typed import build_experiment
@@ -16,6 +16,10 @@ from tpr.models.weights import read_checkpoint
 from tpr.systems import TABLES, read_experiment_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+DRAWN_MODEL = "clip"
+"""Towers that the drawn recipe of fine-tuning has."""
+SHARED_BY_STAGES = re.compile(r"(model|data|runtime|report)[.=]")
+"""Words of a command line that hold for a run that is trained first as well."""
 
 
 def resolve_experiment(arguments: Sequence[str], finetune: Path | None = None) -> Experiment:
@@ -26,8 +30,32 @@ def resolve_experiment(arguments: Sequence[str], finetune: Path | None = None) -
     if config is None:
         config, architecture = choose_finetune_config(finetune)
         overrides = [*architecture, *overrides]
-    experiment = build_experiment(read_tree(config, overrides), TABLES)
+    tree = read_tree(config, overrides)
+    experiment = build_experiment(tree, TABLES)
+    first = experiment.init.config
+    if first is not None and tree.origins.get("init.config") != COMMAND_LINE:
+        experiment = replace(experiment, init=replace(experiment.init, config=config.parent / first))
     return replace(experiment, name=experiment.name or f"{config.resolve().parent.name}-{config.stem}")
+
+
+def resolve_first(experiment: Experiment, arguments: Sequence[str]) -> Experiment | None:
+    """The run that `init.config` wants trained before this one; None: this run starts by itself.
+
+    What the command line says of model, data, runtime and report holds for it as well, and so does the
+    seed. A checkpoint that is named, as by `--finetune`, makes it superfluous.
+    Raises ConfigError where that run in turn wants another one first.
+    """
+    config = experiment.init.config
+    if config is None or experiment.init.checkpoint is not None:
+        return None
+    shared = [word for word in split_arguments(arguments)[1] if SHARED_BY_STAGES.match(word)]
+    first = resolve_experiment([str(config), *shared, f"seed={experiment.seed}"])
+    if first.init.config is not None:
+        raise ConfigError(
+            f"init.config={config}: a run that is trained first must start by itself, but this one names "
+            f"init.config={first.init.config}; train it and name its best.pt with init.checkpoint"
+        )
+    return first
 
 
 def spread_over_seeds(experiment: Experiment, seeds: str, arguments: Sequence[str]) -> list[Experiment]:
@@ -66,10 +94,19 @@ def choose_finetune_config(finetune: Path | None) -> tuple[Path, list[str]]:
         raise ConfigError(f"no CONFIG given; name one of {name_configs('*/*')}, or --finetune CHECKPOINT")
     config = read_checkpoint(finetune).config
     if config is None or not str(config.get("name", "")).startswith("drawn-"):
-        raise ConfigError(
-            f"--finetune {finetune}: this checkpoint is not of the drawn world, so a CONFIG must say what to "
-            f"fine-tune on; choose one of {name_configs('*/finetune*')}, {name_configs('irra/*')}"
-        )
+        found = "is not of the drawn world"
+    elif config["model"]["name"] != DRAWN_MODEL:
+        found = f"has towers '{config['model']['name']}', which the drawn recipe does not take"
+    else:
+        return CONFIGS / "drawn" / "finetune.yaml", copy_architecture(config)
+    raise ConfigError(
+        f"--finetune {finetune}: this checkpoint {found}, so a CONFIG must say what to "
+        f"fine-tune on; choose one of {name_configs('*/finetune*')}, {name_configs('irra/*')}"
+    )
+
+
+def copy_architecture(config: Mapping[str, Any]) -> list[str]:
+    """A checkpoint's towers, input and data folder as overrides."""
     data: dict[str, Any] = config["data"]
     architecture = {
         "model": config["model"] | {"weights": None},
@@ -77,8 +114,7 @@ def choose_finetune_config(finetune: Path | None) -> tuple[Path, list[str]]:
         "data.image_size": data["image_size"],
         "data.text_length": data["text_length"],
     }
-    overrides = [f"{key}={json.dumps(value)}" for key, value in architecture.items()]
-    return CONFIGS / "drawn" / "finetune.yaml", overrides
+    return [f"{key}={json.dumps(value)}" for key, value in architecture.items()]
 
 
 def name_configs(pattern: str) -> str:

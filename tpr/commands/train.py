@@ -7,14 +7,14 @@ import argparse
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from tpr import distributed
-from tpr.commands.resolve import resolve_experiment, spread_over_seeds
+from tpr.commands.resolve import resolve_experiment, resolve_first, spread_over_seeds
 from tpr.config.resolved import to_tree
 from tpr.config.schema import Experiment
 from tpr.data.corpora import Corpora, load_corpora
@@ -72,14 +72,14 @@ def run(namespace: argparse.Namespace) -> int:
     device = choose_device(experiment.runtime)
     distributed.start(device, experiment.runtime.timeout_seconds)
     if seeds is None:
-        train(experiment, device)
+        train_stages(experiment, namespace.arguments, device)
     else:
-        train_seeds(runs, device)
+        train_seeds(runs, namespace.arguments, device)
     distributed.stop()
     return 0
 
 
-def train_seeds(experiments: Sequence[Experiment], device: torch.device) -> None:
+def train_seeds(experiments: Sequence[Experiment], arguments: Sequence[str], device: torch.device) -> None:
     """The runs in turn, each in its own folder, then one table over them.
 
     All in one process group: a second one would meet in the store that still holds the addresses of the
@@ -90,10 +90,24 @@ def train_seeds(experiments: Sequence[Experiment], device: torch.device) -> None
         # Each run has its own log file: the last one's ends here.
         configure_logging()
         logger.info("seed %d, run %d of %d", experiment.seed, number, len(experiments))
-        folders.append(train(experiment, device))
+        folders.append(train_stages(experiment, arguments, device))
     configure_logging()
     if distributed.is_main_rank():
         say_comparison(folders)
+
+
+def train_stages(experiment: Experiment, arguments: Sequence[str], device: torch.device) -> Path:
+    """One run, and before it the one that it starts from, where `init.config` names it; returns its folder.
+
+    arguments: the words of the command line.
+    """
+    first = resolve_first(experiment, arguments)
+    init = experiment.init
+    if first is not None:
+        folder = train_stages(first, arguments, device)
+        configure_logging()
+        init = replace(init, checkpoint=folder / "best.pt")
+    return train(replace(experiment, init=replace(init, config=None)), device)
 
 
 def train(experiment: Experiment, device: torch.device) -> Path:

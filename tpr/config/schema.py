@@ -168,6 +168,8 @@ class InitOptions:
 
     checkpoint: Path | None = None
     """Checkpoint to start from, ours or an official file; `--finetune` sets it."""
+    config: Path | None = None
+    """Config of a run to train first, relative to the file that says so: its best.pt is the checkpoint."""
     minimum_share: float = 0.9
     """Least share of values that must fit, of the smaller of checkpoint and model."""
 

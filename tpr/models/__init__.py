@@ -1,7 +1,8 @@
 """Towers, heads and the weights that go into them."""
 
 from tpr.models.architecture import ClipArchitecture, ImageArchitecture, TextArchitecture
-from tpr.models.clip import ClipOptions, ClipTowers, Encoded
+from tpr.models.clip import ClipOptions, ClipTowers
+from tpr.models.text_tower import Encoded
 from tpr.models.weights import Checkpoint, LoadReport, fit_state, read_checkpoint
 
 __all__ = [

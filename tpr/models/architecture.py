@@ -112,8 +112,7 @@ def read_architecture(state: Mapping[str, Tensor], *, quick_gelu: bool) -> ClipA
     try:
         image_width, _, _, patch = state["visual.conv1.weight"].shape
         hidden = state["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0]
-        vocabulary, text_width = state["token_embedding.weight"].shape
-        context = state["positional_embedding"].shape[0]
+        text = read_text_architecture(state)
         embed_dim = state["text_projection"].shape[1]
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"no CLIP with a vision transformer: {error} is missing") from None
@@ -126,13 +125,7 @@ def read_architecture(state: Mapping[str, Tensor], *, quick_gelu: bool) -> ClipA
             patch=patch,
             mlp_ratio=hidden / image_width,
         ),
-        text=TextArchitecture(
-            width=text_width,
-            layers=_count_blocks(state, "transformer.resblocks."),
-            heads=count_heads(text_width),
-            context=context,
-            vocabulary=vocabulary,
-        ),
+        text=text,
         quick_gelu=quick_gelu,
     )
     for name in list_architectures():
@@ -140,6 +133,18 @@ def read_architecture(state: Mapping[str, Tensor], *, quick_gelu: bool) -> ClipA
         if _list_shapes(known) == _list_shapes(found):
             return replace(known, quick_gelu=quick_gelu)
     return found
+
+
+def read_text_architecture(state: Mapping[str, Tensor]) -> TextArchitecture:
+    """The sizes of the text tower whose weights `state` holds under OpenAI's names; heads are 64 wide."""
+    vocabulary, width = state["token_embedding.weight"].shape
+    return TextArchitecture(
+        width=width,
+        layers=_count_blocks(state, "transformer.resblocks."),
+        heads=count_heads(width),
+        context=len(state["positional_embedding"]),
+        vocabulary=vocabulary,
+    )
 
 
 def count_heads(width: int) -> int:

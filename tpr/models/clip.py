@@ -4,9 +4,7 @@ Parameter names are OpenAI's (`visual.*`, `transformer.*`, ...), so published fi
 logit scale is not built: every objective here takes its scale as an argument.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import open_clip.model
 import torch
@@ -16,8 +14,7 @@ from tpr.errors import ConfigError
 from tpr.models.architecture import ClipArchitecture, find_architecture
 from tpr.models.attention import run_blocks
 from tpr.models.positions import resize_grid, resize_sequence
-
-LENGTH_STEP = 8
+from tpr.models.text_tower import Encoded, TextReader, project_early
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,20 +33,7 @@ class ClipOptions:
             raise ConfigError(f"stride must be at least 1, got {self.stride}")
 
 
-class Encoded(NamedTuple):
-    """One side's features in the joint space, none of them normalised."""
-
-    pooled: Tensor
-    """(B, D) class token, or end token of a caption."""
-    tokens: Tensor | None
-    """(B, N, D) all projected tokens, where they were asked for."""
-    early: Tensor | None
-    """(B, N, D) the same after an earlier block, without gradient, where it was asked for."""
-    attention: Tensor | None
-    """(B, N) attention of the class or end token in the last block, mean over heads, where asked for."""
-
-
-class ClipTowers(nn.Module):
+class ClipTowers(TextReader):
     """Image and text tower with a joint space."""
 
     def __init__(self, options: ClipOptions, *, image_size: tuple[int, int], text_length: int) -> None:
@@ -66,11 +50,7 @@ class ClipTowers(nn.Module):
         if stride != patch:
             rows = torch.randn(self.grid[0] * self.grid[1] + 1, sizes.image.width)
             self.visual.positional_embedding = nn.Parameter(rows * sizes.image.width**-0.5)
-        self.transformer = clip.transformer
-        self.token_embedding = clip.token_embedding
-        self.positional_embedding = clip.positional_embedding
-        self.ln_final = clip.ln_final
-        self.text_projection = clip.text_projection
+        self.adopt_text(clip)
 
     def encode_image(
         self,
@@ -102,43 +82,6 @@ class ClipTowers(nn.Module):
         pooled = self._project_image(states.tokens[:, 0]) if every is None else every[:, 0]
         return Encoded(pooled, every, project_early(self._project_image, states.kept), states.attention)
 
-    def encode_text(
-        self,
-        tokens: Tensor,
-        *,
-        length: int | None = None,
-        every_token: bool = False,
-        early: int | None = None,
-        attention: bool = False,
-    ) -> Encoded:
-        """Features of (B, L) token ids; the feature is that of the highest id, the end token.
-
-        length: positions to compute, at least the longest caption's. The tower is causal, so what follows
-            a caption's end never changes its feature. Absent: all L for `every_token`, else as few as the
-            captions need on a CPU, and all L elsewhere (finding out would wait for the device).
-        every_token, early, attention: as for images; the end token takes the class token's place.
-        """
-        end = tokens.argmax(dim=1)
-        if length is None:
-            length = tokens.shape[1] if every_token or early or attention else find_text_length(tokens)
-        states = run_blocks(
-            self.transformer.resblocks,
-            self._embed_words(tokens[:, :length]),
-            causal=True,
-            keep=early,
-            attention_of=end if attention else None,
-        )
-        rows = torch.arange(len(tokens), device=tokens.device)
-        every = self._project_text(states.tokens) if every_token else None
-        pooled = self._project_text(states.tokens[rows, end]) if every is None else every[rows, end]
-        return Encoded(pooled, every, project_early(self._project_text, states.kept), states.attention)
-
-    @torch.no_grad()
-    def encode_text_early(self, tokens: Tensor, blocks: int, *, length: int | None = None) -> Tensor:
-        """(B, L, D) projected tokens of (B, L) ids after the first `blocks` blocks alone; no gradient."""
-        states = self._embed_words(tokens[:, : length or tokens.shape[1]])
-        return self._project_text(run_blocks(self.transformer.resblocks[:blocks], states, causal=True).tokens)
-
     def fit_weight(self, name: str, value: Tensor, grid: tuple[int, int] | None) -> tuple[Tensor, str] | None:
         """A stored position embedding brought to this model's positions, and how; None: nothing to bring.
 
@@ -150,37 +93,13 @@ class ClipTowers(nn.Module):
             return resize_sequence(value, len(self.positional_embedding))
         return None
 
-    def _embed_words(self, tokens: Tensor) -> Tensor:
-        return self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]  # type: ignore[no-any-return]
-
     def _project_image(self, tokens: Tensor) -> Tensor:
         return self.visual.ln_post(tokens) @ self.visual.proj  # type: ignore[no-any-return]
-
-    def _project_text(self, tokens: Tensor) -> Tensor:
-        return self.ln_final(tokens) @ self.text_projection  # type: ignore[no-any-return]
-
-
-@torch.no_grad()
-def project_early(project: Callable[[Tensor], Tensor], kept: Tensor | None) -> Tensor | None:
-    """Tokens of an earlier block in the joint space: they are looked at, never trained."""
-    return None if kept is None else project(kept)
 
 
 def count_patches(image_size: tuple[int, int], patch: int, stride: int) -> tuple[int, int]:
     """Rows and columns of patches."""
     return (image_size[0] - patch) // stride + 1, (image_size[1] - patch) // stride + 1
-
-
-def find_text_length(tokens: Tensor) -> int:
-    """Positions that (B, L) captions need, rounded up to few values; all L where asking would wait."""
-    if tokens.device.type != "cpu" or not len(tokens):
-        return tokens.shape[1]
-    return round_length(int(tokens.argmax(dim=1).max()) + 1, tokens.shape[1])
-
-
-def round_length(longest: int, positions: int) -> int:
-    """The next multiple of eight, within the positions there are: kernels then see few different shapes."""
-    return min(positions, -(-longest // LENGTH_STEP) * LENGTH_STEP)
 
 
 def _build_clip(sizes: ClipArchitecture, image_size: tuple[int, int], context: int) -> open_clip.model.CLIP:

@@ -1,12 +1,14 @@
-"""Weights by tag: open_clip fetches them once, when a config asks for it; a path is taken as it is."""
+"""Weights by tag, fetched once when a config asks for it; a path is taken as it is."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from torchvision.models import ResNet50_Weights
 
 from tpr.errors import CheckpointError, ConfigError
 from tpr.models.clip import ClipOptions
@@ -14,26 +16,45 @@ from tpr.models.clip import ClipOptions
 CACHE = Path("~/.cache/clip").expanduser()
 
 
-def find_weights(options: ClipOptions) -> Path:
-    """The file behind `model.weights`: the path itself, or that of a tag, fetched if it is not here yet.
+def find_weights(options: ClipOptions, option: str = "model.weights") -> Path:
+    """The file behind a CLIP's weights: the path itself, or that of a tag, fetched if it is not here yet.
 
-    Raises ConfigError for a tag that does not fit the architecture, CheckpointError where the file can be
-    neither found nor fetched.
+    option: its name in messages. Raises ConfigError for a tag that does not fit the architecture,
+    CheckpointError where the file can be neither found nor fetched.
     """
     weights = options.weights or ""
     if Path(weights).exists():
         return Path(weights)
     if not isinstance(options.architecture, str):
-        raise CheckpointError(f"model.weights={weights}: no such file; sizes given inline have no tags")
+        raise CheckpointError(f"{option}={weights}: no such file; sizes given inline have no tags")
     tags = list_pretrained_tags_by_model(options.architecture)
     if weights not in tags:
         raise CheckpointError(
-            f"model.weights={weights}: no such file, and {options.architecture} has no such tag; "
+            f"{option}={weights}: no such file, and {options.architecture} has no such tag; "
             f"tags: {', '.join(tags) or 'none'}"
         )
     published = get_pretrained_cfg(options.architecture, weights)
     _check_activation(options.architecture, weights, published)
-    return _fetch(weights, published)
+    source = published.get("url") or f"https://huggingface.co/{published.get('hf_hub', '').rstrip('/')}"
+    return _fetch(f"{option}={weights}", source, lambda: Path(download_pretrained(published)))
+
+
+def find_imagenet(weights: str) -> Path:
+    """The file of a ResNet-50 for ImageNet: the path itself, or that of the tag imagenet, fetched if need be.
+
+    Raises CheckpointError where the file can be neither found nor fetched.
+    """
+    if Path(weights).exists():
+        return Path(weights)
+    if weights != "imagenet":
+        raise CheckpointError(f"model.weights={weights}: no such file, and no such tag; tags: imagenet")
+    url = ResNet50_Weights.IMAGENET1K_V1.url
+
+    def download() -> Path:
+        torch.hub.load_state_dict_from_url(url, str(CACHE), "cpu", check_hash=True, weights_only=True)
+        return CACHE / Path(url).name
+
+    return _fetch(f"model.weights={weights}", url, download)
 
 
 def _check_activation(architecture: str, tag: str, published: dict[str, Any]) -> None:
@@ -44,17 +65,16 @@ def _check_activation(architecture: str, tag: str, published: dict[str, Any]) ->
         )
 
 
-def _fetch(tag: str, published: dict[str, Any]) -> Path:
+def _fetch(asked: str, source: str, download: Callable[[], Path]) -> Path:
     try:
         with _one_at_a_time():
-            return Path(download_pretrained(published))
+            return download()
     except Exception as error:
         # Every transport has errors of its own; whichever it was, the way out is the same.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        source = published.get("url") or f"https://huggingface.co/{published.get('hf_hub', '').rstrip('/')}"
         raise CheckpointError(
-            f"model.weights={tag}: cannot be fetched ({reason}); fetch {source} on a machine with a network, "
-            "copy it here and set model.weights=PATH"
+            f"{asked}: cannot be fetched ({reason}); fetch {source} on a machine with a network, "
+            f"copy it here and set {asked.partition('=')[0]}=PATH"
         ) from None
 
 

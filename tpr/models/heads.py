@@ -19,6 +19,23 @@ def build_classifier(width: int, identities: int) -> nn.Linear:
     return classifier
 
 
+class NeckHead(nn.Module):
+    """A norm whose output is what retrieval compares, and a classifier without bias behind it."""
+
+    def __init__(self, width: int, identities: int | None) -> None:
+        """identities: absent where none are classified."""
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+        if identities is not None:
+            self.classifier = nn.Linear(width, identities, bias=False)
+            nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C) logits of (N, D) features."""
+        logits: Tensor = self.classifier(self.norm(features))
+        return logits
+
+
 def build_cross_attention(width: int, depth: int) -> nn.MultiheadAttention:
     """Words asking image tokens; `depth`, of the transformer behind it, sets the initial scale."""
     attention = nn.MultiheadAttention(width, count_heads(width), batch_first=True)

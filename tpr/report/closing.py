@@ -88,8 +88,9 @@ def say_comparison(folders: Sequence[Path]) -> None:
 
 
 def suggest_command(folder: Path, experiment: Experiment) -> str:
-    """Fine-tuning after pre-training, a closer look after fine-tuning."""
-    if experiment.init.checkpoint is None and str(experiment.name).startswith("drawn-"):
+    """Fine-tuning after pre-training on the drawn world, a closer look after any other run."""
+    is_drawn = str(experiment.name).startswith("drawn-") and experiment.model.name == "clip"
+    if experiment.init.checkpoint is None and is_drawn:
         return f"sh finetune.sh --finetune {folder / 'best.pt'}"
     return f"{find_program()} evaluate {folder / 'best.pt'} --intervals"
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tpr.config.schema import OptimOptions
+from tpr.config.schema import Choice, DataOptions, InitOptions, OptimOptions
 from tpr.data.batch import Batch
 from tpr.data.corpus import Corpus
 from tpr.data.pictures import load_picture
@@ -103,6 +103,8 @@ class System(nn.Module):
 
     Options: ClassVar[type[Any]]
     """Frozen dataclass of the system's settings."""
+    ModelOptions: ClassVar[type[Any]] = object
+    """Settings of the towers that it is built on."""
 
     def __init__(self, setting: Setting) -> None:
         """A system takes (options, model_options, setting) and passes the setting on to here."""
@@ -113,6 +115,9 @@ class System(nn.Module):
     def needs_identities(cls, options: Any) -> bool:
         """True when a loss of these options needs person labels; checked before anything is built."""
         return False
+
+    def load_published(self, init: InitOptions) -> None:
+        """Takes over weights that the model's options name; `init.checkpoint` is read after them."""
 
     def views(self) -> Views:
         """Which tensors a sample becomes."""
@@ -204,6 +209,11 @@ class System(nn.Module):
     @classmethod
     def read_options(cls, state: Mapping[str, Tensor]) -> Any | None:
         """Options behind an official checkpoint in our names; None where it is not of this system."""
+        return None
+
+    @classmethod
+    def read_model(cls, state: Mapping[str, Tensor]) -> tuple[Choice, DataOptions] | None:
+        """Towers and input behind an official checkpoint in our names; None: CLIP's, as shapes tell."""
         return None
 
     def parameter_groups(self, optim: OptimOptions) -> list[GroupRule]:

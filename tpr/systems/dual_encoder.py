@@ -6,15 +6,18 @@ HAM gave them in their checkpoints.
 
 import logging
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from tpr import distributed
+from tpr.config.schema import InitOptions
 from tpr.data.batch import Batch
 from tpr.data.patches import draw_patches
-from tpr.models.clip import ClipOptions, ClipTowers, round_length
+from tpr.models.clip import ClipOptions, ClipTowers
 from tpr.models.download import find_weights
+from tpr.models.text_tower import round_length
 from tpr.models.weights import LoadReport, fit_state, read_checkpoint
 from tpr.objectives.contrastive import Gathered, normalise, widen
 from tpr.systems.base import Progress, Setting, Side, System
@@ -28,12 +31,19 @@ NOT_WEIGHTS = {"logit_scale", "logit_bias", "input_resolution", "context_length"
 class DualEncoder(System):
     """An image tower and a text tower with a joint space; scores are cosines of pooled features."""
 
+    ModelOptions: ClassVar[type[Any]] = ClipOptions
+
     def __init__(self, model_options: ClipOptions, setting: Setting) -> None:
         super().__init__(setting)
         self.model_options = model_options
         self.base_model = ClipTowers(
             model_options, image_size=setting.image_size, text_length=setting.text_length
         )
+
+    def load_published(self, init: InitOptions) -> None:
+        """The towers' weights, unless those of a checkpoint replace them."""
+        if self.model_options.weights is not None and init.checkpoint is None:
+            self.load_towers(init.minimum_share)
 
     def load_towers(self, minimum_share: float) -> LoadReport:
         """Takes the towers' weights from what `model.weights` names; logs and returns the report."""

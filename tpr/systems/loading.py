@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from tpr.models.clip import ClipOptions, count_patches
 from tpr.models.positions import guess_grid
 from tpr.models.weights import Checkpoint, LoadReport, fit_state, read_checkpoint
 from tpr.systems.base import Setting, System
-from tpr.systems.dual_encoder import TOWERS, DualEncoder, take_towers
+from tpr.systems.dual_encoder import TOWERS, take_towers
 
 logger = logging.getLogger(__name__)
 
 OFFICIAL_SIZE = (384, 128)
 """Input of every published system that shares IRRA's layout."""
+CLASSIFIER = re.compile(r"(module\.)?classifier\.(classifier\.)?weight")
+"""The classifier of an official file, a row per identity."""
 OPENAI_NAMES = {"input_resolution", "context_length", "vocab_size"}
 """Entries of OpenAI's own files beside the weights."""
 
@@ -31,13 +34,11 @@ OPENAI_NAMES = {"input_resolution", "context_length", "vocab_size"}
 def build_system(experiment: Experiment, setting: Setting) -> System:
     """The system of a configuration, on the CPU, with the weights that `model.weights` names.
 
-    With `init.checkpoint` the model's own weights are not read, since those replace them (`load_weights`).
+    With `init.checkpoint` those that it replaces are not read (`load_weights`).
     Fresh weights follow torch's global seed.
     """
     system = _build(experiment, setting)
-    options = experiment.model.options
-    if options.weights is not None and experiment.init.checkpoint is None and isinstance(system, DualEncoder):
-        system.load_towers(experiment.init.minimum_share)
+    system.load_published(experiment.init)
     return system
 
 
@@ -78,7 +79,11 @@ def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
             return build_experiment(checkpoint.config, systems.TABLES)
         except ConfigError as error:
             raise _unreadable(checkpoint, error) from None
-    name, options, towers = recognise_official(checkpoint)
+    name, options, state = recognise_official(checkpoint)
+    found = systems.SYSTEMS[name].read_model(state)
+    if found is not None:
+        return Experiment(system=Choice(name, options), model=found[0], data=found[1])
+    towers = take_towers(state)
     try:
         sizes = read_architecture(towers, quick_gelu=True)
     except CheckpointError as error:
@@ -94,11 +99,11 @@ def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
 
 
 def recognise_official(checkpoint: Checkpoint) -> tuple[str, Any, dict[str, Tensor]]:
-    """Name and options of the system that an official file is of, and its towers under CLIP's names."""
+    """Name and options of the system that an official file is of, and its weights in our names."""
     for name, system in systems.SYSTEMS.items():
         state = system.from_official(checkpoint.state)
         if (options := system.read_options(state)) is not None:
-            return name, options, take_towers(state)
+            return name, options, state
     raise CheckpointError(f"{checkpoint.path}: of no system here; known: {', '.join(systems.SYSTEMS)}")
 
 
@@ -118,9 +123,15 @@ def find_input(patches: int, patch: int) -> tuple[tuple[int, int], int | None]:
 
 
 def _build(experiment: Experiment, setting: Setting) -> System:
-    system = systems.SYSTEMS[experiment.system.name]
+    system, model = systems.SYSTEMS[experiment.system.name], experiment.model
+    if not isinstance(model.options, system.ModelOptions):
+        fitting = [name for name, kind in systems.MODELS.items() if issubclass(kind, system.ModelOptions)]
+        raise ConfigError(
+            f"model.name={model.name} does not fit system.name={experiment.system.name}; "
+            f"set model.name={' or '.join(fitting)}"
+        )
     setting = replace(setting, captions_per_image=experiment.data.captions_per_image)
-    return system(experiment.system.options, experiment.model.options, setting)  # type: ignore[call-arg]
+    return system(experiment.system.options, model.options, setting)  # type: ignore[call-arg]
 
 
 def _fit(system: System, checkpoint: Checkpoint, minimum_share: float) -> LoadReport:
@@ -153,8 +164,8 @@ def _unreadable(checkpoint: Checkpoint, error: ConfigError) -> CheckpointError:
 
 def _read_setting(checkpoint: Checkpoint, experiment: Experiment) -> Setting:
     stored = checkpoint.setting or {}
-    classifier = checkpoint.state.get("classifier.weight", checkpoint.state.get("module.classifier.weight"))
-    identities = None if classifier is None else len(classifier)
+    classifiers = {name: value for name, value in checkpoint.state.items() if CLASSIFIER.fullmatch(name)}
+    identities = next((len(weight) for weight in classifiers.values()), None)
     return Setting(
         image_size=experiment.data.image_size,
         text_length=experiment.data.text_length,

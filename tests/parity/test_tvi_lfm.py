@@ -1,0 +1,517 @@
+"""A small TVI-LFM gives the published features, losses, gradients, statistics and groups (tvi_lfm.json)."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.parity.weights import random_state_dict
+from tpr.config.reader import read_tree
+from tpr.config.schema import OptimOptions, ScheduleOptions
+from tpr.config.typed import build_options
+from tpr.data.batch import Batch
+from tpr.data.tokens import tokenize
+from tpr.engine.optim import build_optimizer, group_parameters
+from tpr.engine.schedule import rate_factor
+from tpr.models import fit_state
+from tpr.models.architecture import TextArchitecture
+from tpr.models.resnet import GeneralisedMean
+from tpr.models.text_tower import TextTower, stretch_columns
+from tpr.models.two_stream import TwoStreamOptions
+from tpr.objectives.contrastive import normalise
+from tpr.objectives.triplet import weighted_triplet
+from tpr.systems import TABLES, load_system
+from tpr.systems.base import Progress, Setting
+from tpr.systems.tvi_lfm import TviLfm
+from tpr.systems.tvi_lfm_options import Losses, TviLfmOptions
+
+FOLDER = Path(__file__).parent
+CONFIGS = FOLDER.parents[1] / "configs" / "tvi_lfm"
+CASE = json.loads((FOLDER / "tvi_lfm.json").read_text())
+FIRST = Progress(seed=1, epoch=1, step=0)
+SIZES = TextArchitecture(width=CASE["text_width"], layers=CASE["text_layers"], heads=1)
+IDENTITIES, SIZE = CASE["identities"], (CASE["height"], CASE["width"])
+REAL = CASE["real"]
+BASE = {"rows": ("visible", "infrared"), "visual": "trained", "triplet": "published"}
+INCREMENTAL = {"visual": "drifting", "triplet": "published"}
+RECIPES = {
+    "base sysu and llcm": ["sysu_mm01_base", "llcm_base"],
+    "base regdb": ["regdb_base"],
+    "incremental sysu and llcm": ["sysu_mm01", "llcm"],
+    "incremental regdb": ["regdb"],
+}
+
+
+def close(found, wanted, relative=1e-4, floor=1e-5):
+    wanted = torch.as_tensor(wanted, dtype=torch.float64)
+    torch.testing.assert_close(torch.as_tensor(found).detach().double(), wanted, rtol=relative, atol=floor)
+
+
+@cache
+def official_state(*, backup=True):
+    state = random_state_dict(CASE["shapes"], CASE["seed"], fan_in=True)
+    for name in CASE["quarter"]:
+        state[name] *= 0.25
+    second = random_state_dict(CASE["backup_shapes"], CASE["seed"] + 1, fan_in=True)
+    return state | second if backup else state
+
+
+def bare(options, *, sizes=SIZES, identities=IDENTITIES, size=SIZE):
+    """The system with weights of its own."""
+    setting = Setting(image_size=size, text_length=77, identities=identities, captions=8)
+    return TviLfm(options, TwoStreamOptions(text=sizes), setting)
+
+
+def build(*, double=False, **options):
+    """The system with the published weights."""
+    options = TviLfmOptions(**options)
+    system = bare(options)
+    state = TviLfm.from_official(official_state(backup=options.keeps_base))
+    report = fit_state(system, state, minimum_share=1.0)
+    assert (report.missing, report.reinitialised, report.resized) == ([], {}, {})
+    assert all(name.startswith("text.") for name in report.left_over)
+    assert not (options.reads_text and report.left_over)
+    return system.double() if double else system
+
+
+def pad(texts):
+    tokens = torch.zeros(len(texts), 77, dtype=torch.int64)
+    for row, ids in zip(tokens, texts, strict=True):
+        row[: len(ids)] = torch.tensor(ids)
+    return tokens
+
+
+def make_batch(*, double=False):
+    rng = np.random.RandomState(CASE["seed"] + 2)
+    first, second, infrared = (
+        torch.from_numpy(rng.standard_normal((CASE["batch"], 3, *SIZE)).astype("float32")) for _ in range(3)
+    )
+    if double:
+        first, second, infrared = first.double(), second.double(), infrared.double()
+    return Batch(
+        images=first,
+        second_images=second,
+        infrared_images=infrared,
+        tokens=pad(CASE["text_visible"]),
+        infrared_tokens=pad(CASE["text_infrared"]),
+        identity=torch.tensor(CASE["labels"]),
+        global_size=CASE["batch"],
+    )
+
+
+def official_rows(features):
+    """The rows of a step, group after group as published."""
+    return features.rows.transpose(0, 1).flatten(0, 1)
+
+
+@pytest.fixture(scope="module")
+def evaluated():
+    return build().eval(), make_batch()
+
+
+def watch_maps(system, visible, infrared):
+    """Maps behind the stem and each stage."""
+    found = []
+    stem = system.visual.visible if infrared is None else system.visual.infrared
+    hooks = [
+        part.register_forward_hook(lambda *given: found.append(given[2]))
+        for part in (stem, *system.visual.stages)
+    ]
+    last = system.visual(visible, infrared)
+    for hook in hooks:
+        hook.remove()
+    return found, last
+
+
+@pytest.mark.parametrize("kind", ["visible", "infrared"])
+def test_maps_and_pooled_features_of_both_modalities(evaluated, kind):
+    system, batch = evaluated
+    wanted = CASE["eval"][kind]
+    pictures = (batch["images"], None) if kind == "visible" else (None, batch["infrared_images"])
+    with torch.no_grad():
+        found, last = watch_maps(system, *pictures)
+        for maps, stage in zip(found, wanted["stages"].values(), strict=True):
+            assert list(maps.shape) == stage["shape"]
+            close(maps.sum(dim=(1, 2, 3)), stage["sum"], floor=0.1)
+            close(maps.abs().sum(dim=(1, 2, 3)), stage["abs_sum"])
+        pooled = system.pool(last)
+        check_rows(pooled, wanted["gem"])
+        check_rows(normalise(system.head.norm(pooled)), wanted["neck"])
+        check_rows(normalise(system.base_head.norm(system.base_pool(last))), CASE["eval"]["backup"][kind])
+
+
+def check_rows(found, wanted, relative=1e-4, floor=1e-5):
+    close(found[:, :16], wanted["first"], relative, floor)
+    close(found.abs().sum(dim=1), wanted["abs_sum"], relative)
+
+
+@pytest.mark.parametrize(("kind", "key"), [("text_visible", "tokens"), ("text_infrared", "infrared_tokens")])
+def test_text_features(evaluated, kind, key):
+    system, batch = evaluated
+    wanted = CASE["eval"][kind]
+    with torch.no_grad():
+        read = system.text.encode_text(batch[key], every_token=True)
+        close(read.tokens.abs().sum(dim=(1, 2)), wanted["positions_abs_sum"])
+        check_rows(read.pooled, wanted["end_token"])
+        # Cut behind the last end token: the same to rounding (P16).
+        short = system.text.encode_text(batch[key], length=int(batch[key].argmax(dim=1).max()) + 1)
+        torch.testing.assert_close(short.pooled, read.pooled, rtol=0, atol=2e-6)
+        check_rows(normalise(system.head.norm(read.pooled)), wanted["neck"])
+
+
+@pytest.mark.parametrize("filtered", [True, False])
+def test_fused_features(evaluated, filtered):
+    system, batch = evaluated
+    wanted = CASE["eval"]["fusion" if filtered else "fusion_without_filter"]
+    with torch.no_grad():
+        added = system.read_texts(batch, subtract=filtered)[1]
+        fused = system.pool(system.visual(None, batch["infrared_images"])) + added
+        check_rows(fused, wanted["raw"])
+        check_rows(normalise(system.head.norm(fused)), wanted["neck"])
+
+
+def test_scores_of_every_query_kind(evaluated):
+    system, batch = evaluated
+    wanted = CASE["eval"]["similarity"]
+    query = {key: batch[key] for key in ("infrared_images", "tokens", "infrared_tokens")}
+    with torch.no_grad():
+        gallery = system.encode(Batch(images=batch["images"]), "image")
+        found = system.encode_queries(Batch(**query), system.sides()[1:])
+        for side, name in (
+            ("infrared", "infrared_backup"),
+            ("text", "text"),
+            ("fused", "fusion"),
+            ("ensemble", "ensemble"),
+        ):
+            close(found[side] @ gallery.T, wanted[name])
+            assert torch.equal(system.encode(Batch(**query), side), found[side])
+        plain = build(**INCREMENTAL, feature_filter=False).eval()
+        close(plain.encode(Batch(**query), "fused") @ gallery.T, wanted["fusion_without_filter"])
+
+
+def test_without_a_kept_head_infrared_queries_go_through_the_one_head(evaluated):
+    batch = evaluated[1]
+    system = build(**BASE).eval()
+    with torch.no_grad():
+        infrared, gallery = system.encode(batch, "infrared"), system.encode(batch, "image")
+    close(infrared @ gallery.T, CASE["eval"]["similarity"]["infrared"])
+
+
+STAGES = {"base": (BASE, "id_loss", "wrt_loss"), "incremental": (INCREMENTAL, "uni_id_loss", "uni_wrt_loss")}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_losses_and_rows_of_a_training_step(stage):
+    options, identity, triplet = STAGES[stage]
+    wanted = CASE[stage]
+    system, batch = build(**options).train(), make_batch()
+    features = system.features(batch, FIRST)
+    rows = official_rows(features)
+    check_rows(rows, wanted["rows"], 1e-3, 1e-4)
+    close(torch.cdist(rows[:1], rows)[0], wanted["distance_of_first_row"], 1e-3, 1e-3)
+    output = system.losses(features, batch, FIRST)
+    close(output.losses["identity"], wanted["losses"][identity])
+    close(output.losses["triplet"], wanted["losses"][triplet])
+    close(output.metrics["accuracy"], wanted["losses"]["accuracy"])
+    labels = batch["identity"].repeat(len(rows) // CASE["batch"])
+    close(weighted_triplet(rows, labels), wanted["wrt_exact"])
+    close(weighted_triplet(normalise(rows), labels, "published"), wanted["wrt_of_unit_rows"])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_gradients_and_statistics_of_a_training_step(stage):
+    wanted = CASE[stage]
+    system, batch = build(**STAGES[stage][0], double=True).train(), make_batch(double=True)
+    sum(system(batch, FIRST).losses.values()).backward()
+    norms = {
+        name: float(value.grad.norm()) for name, value in system.named_parameters() if value.grad is not None
+    }
+    renamed = {rename(name): norm for name, norm in wanted["gradient_norms"].items()}
+    assert norms.keys() == renamed.keys() == {n for n, p in system.named_parameters() if p.requires_grad}
+    for name, norm in renamed.items():
+        assert norms[name] == pytest.approx(norm, rel=1e-6, abs=1e-12), name
+    state = system.state_dict()
+    for official, (mean, variance) in wanted["buffers"].items():
+        name = rename(official)
+        close(state[name].abs().sum(), mean)
+        close(state[name.replace("running_mean", "running_var")].abs().sum(), variance)
+
+
+def rename(official):
+    return next(iter(TviLfm.from_official({official: torch.empty(0)})))
+
+
+def test_frozen_norms_of_the_visual_tower_neither_move_nor_read_the_batch():
+    wanted = CASE["incremental"]["frozen_norm"]
+    system, batch = build(triplet="published").train(), make_batch()
+    before = {name: value.clone() for name, value in system.state_dict().items()}
+    output = system(batch, FIRST)
+    close(output.losses["identity"], wanted["uni_id_loss"])
+    close(output.losses["triplet"], wanted["uni_wrt_loss"])
+    close(sum(output.losses.values()), wanted["total"])
+    close(output.metrics["accuracy"], wanted["accuracy"])
+    after = system.state_dict()
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved == {f"head.norm.{part}" for part in ("running_mean", "running_var", "num_batches_tracked")}
+
+
+OPTIONAL = Losses(orthogonality=1, text_alignment=1, infrared_alignment=1)
+OTHER_MODES = {
+    "uni without filter": (
+        {**INCREMENTAL, "feature_filter": False},
+        {"identity": "uni_id_loss", "triplet": "uni_wrt_loss"},
+    ),
+    "ir_crossfusion without filter": (
+        {**INCREMENTAL, "rows": ("visible", "fused"), "feature_filter": False},
+        {"identity": "id_loss", "triplet": "wrt_loss"},
+    ),
+    "ir_crossfusion with filter": (
+        {**INCREMENTAL, "rows": ("visible", "fused")},
+        {"identity": "id_loss", "triplet": "wrt_loss"},
+    ),
+    "RGB_Text": (
+        {**INCREMENTAL, "rows": ("visible", "text")},
+        {"identity": "id_loss", "triplet": "wrt_loss"},
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", OTHER_MODES)
+def test_other_choices_of_rows(mode):
+    options, names = OTHER_MODES[mode]
+    output = build(**options).train()(make_batch(), FIRST)
+    for ours, official in names.items():
+        close(output.losses[ours], CASE["other_modes"][mode][official])
+    close(output.metrics["accuracy"], CASE["other_modes"][mode]["accuracy"])
+
+
+def test_optional_losses():
+    wanted = CASE["other_modes"]["uni, optional losses"]
+    system = build(**INCREMENTAL, losses=OPTIONAL, alignment_scale=CASE["scale"]).train()
+    found = system(make_batch(), FIRST).losses
+    close(found["orthogonality"], wanted["uni_orth_loss"])
+    close(found["orthogonality"] * CASE["batch"] ** 2, wanted["uni_orth2_loss"])
+    close(found["text_alignment"], wanted["T2I_Regular_loss"])
+    close(found["infrared_alignment"], wanted["I2T_Regular_loss"])
+    rows = ("visible", "fused", "text")
+    without = build(**INCREMENTAL, rows=rows).train()(make_batch(), FIRST).losses
+    close(without["identity"], wanted["uni_id_woir_loss"])
+    close(without["triplet"], wanted["uni_wrt_woir_loss"])
+
+
+def read_recipe(name):
+    """Options of system, optimiser and schedule of a published recipe."""
+    values = read_tree(CONFIGS / f"{name}.yaml").values
+    system = {key: value for key, value in values["system"].items() if key != "name"}
+    groups = {TviLfmOptions: ("system", system), OptimOptions: ("optim", values["optim"])}
+    groups[ScheduleOptions] = ("schedule", values["schedule"])
+    return [build_options(kind, given, TABLES, where) for kind, (where, given) in groups.items()]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_parameter_groups_and_adam_of_the_recipes(recipe):
+    wanted = CASE["param_groups"][recipe]
+    rates = dict(zip(CASE["parameters"], zip(wanted["lr"], wanted["weight_decay"], strict=True), strict=True))
+    rates = {rename(name): list(pair) for name, pair in rates.items() if name != "logit_scale"}
+    for name in RECIPES[recipe]:
+        options, optim, _ = read_recipe(name)
+        system = bare(options)
+        groups = group_parameters(system, optim)
+        found = {name: [group["lr"], group["weight_decay"]] for group in groups for name in group["names"]}
+        assert found.keys() == {name for name, value in system.named_parameters() if value.requires_grad}
+        for parameter, pair in found.items():
+            assert pair == pytest.approx(rates[parameter]), parameter
+        adam = build_optimizer(system, optim)
+        assert isinstance(adam, torch.optim.Adam)
+        assert [list(adam.defaults["betas"]), adam.defaults["eps"]] == [wanted["betas"], wanted["eps"]]
+
+
+def test_a_base_recipe_gives_every_part_its_published_rate():
+    """The published base run also lists the text tower, at its own rate, though it learns nothing there."""
+    wanted = CASE["param_groups"]["base regdb"]
+    system = bare(TviLfmOptions(visual="trained"))
+    groups = group_parameters(system, OptimOptions(lr=2e-3, weight_decay=5e-4))
+    found = {name: [group["lr"], group["weight_decay"]] for group in groups for name in group["names"]}
+    names = [name for name in CASE["parameters"] if name != "logit_scale" and "backup" not in name]
+    assert found.keys() == {rename(name) for name in names}
+    for name, *pair in zip(CASE["parameters"], wanted["lr"], wanted["weight_decay"], strict=True):
+        if name in names:
+            assert found[rename(name)] == pytest.approx(pair), name
+
+
+@pytest.mark.parametrize("name", [name for names in RECIPES.values() for name in names])
+def test_the_learning_rate_by_epoch(name):
+    schedule = read_recipe(name)[2]
+    assert schedule.epochs == len(CASE["lr_factor_by_epoch"])
+    found = [rate_factor(schedule, epoch) for epoch in range(1, schedule.epochs + 1)]
+    assert found == pytest.approx(CASE["lr_factor_by_epoch"], rel=1e-6)
+
+
+@pytest.mark.parametrize("case", CASE["gem"]["cases"], ids=lambda case: f"p={case['p']}")
+def test_generalised_mean(case):
+    drawn = np.random.RandomState(CASE["gem"]["seed"]).uniform(-1, 3, (2, 3, 4, 2)).astype("float32")
+    maps, pool = torch.from_numpy(drawn).requires_grad_(), GeneralisedMean(case["p"])
+    output = pool(maps)
+    close(output, case["output"])
+    output.sum().backward()
+    close(pool.p.grad[0], case["gradient_p"])
+    close(maps.grad.norm(), case["gradient_input_norm"])
+
+
+@pytest.mark.parametrize("form", ["published", "exact"])
+@pytest.mark.parametrize("case", CASE["wrt"], ids=lambda case: f"seed {case['seed']}")
+def test_weighted_triplet(case, form):
+    rng = np.random.RandomState(case["seed"])
+    identity = np.arange(case["rows"]) % case["identities"]
+    centres = rng.standard_normal((case["identities"], case["dim"]))
+    noise = rng.standard_normal((case["rows"], case["dim"]))
+    drawn = (case["scale"] * (noise + centres[identity])).astype("float32")
+    rows = torch.from_numpy(drawn).requires_grad_()
+    loss = weighted_triplet(rows, torch.from_numpy(identity), form)
+    loss.backward()
+    close(loss, case[form]["loss"])
+    close(rows.grad.norm(), case[form]["gradient_norm"])
+
+
+@pytest.mark.parametrize("case", CASE["stretch"], ids=lambda case: f"{case['columns']} to {case['to']}")
+def test_stretched_columns(case):
+    shape = (case["rows"], case["columns"])
+    drawn = np.random.RandomState(case["seed"]).standard_normal(shape).astype("float32")
+    close(stretch_columns(torch.from_numpy(drawn), case["to"]), case["output"])
+
+
+def test_the_text_projection_of_clip_is_stretched_while_it_is_loaded():
+    case = CASE["text_projection_from_clip"]
+    tower = TextTower(SIZES, output=2048, text_length=77, quick_gelu=True)
+    columns = case["shapes"]["text_projection"][1]
+    report = fit_state(tower, random_state_dict(case["shapes"], case["seed"]), minimum_share=1.0)
+    assert report.resized == {"text_projection": f"{columns} -> 2048 columns"}
+    assert (columns, tower.text_projection.shape[1]) == (case["shape"][1], 2048)
+    close(tower.text_projection[0, :16], case["first_row"])
+    close(tower.text_projection.abs().sum(), case["abs_sum"])
+
+
+def build_full_size(options):
+    with torch.device("meta"):
+        return bare(options, sizes=TextArchitecture(), identities=REAL["identities"], size=(288, 144))
+
+
+@pytest.fixture(scope="module")
+def full_size():
+    return build_full_size(read_recipe("sysu_mm01")[0])
+
+
+def test_keys_and_shapes_of_the_real_checkpoints(full_size):
+    real = CASE["real"]
+    official = {
+        name: torch.empty(shape, device="meta")
+        for name, shape in (real["base"] | real["trained_adds"]).items()
+    }
+    wanted = {name: list(value.shape) for name, value in TviLfm.from_official(official).items()}
+    assert {name: list(value.shape) for name, value in full_size.state_dict().items()} == wanted
+    without = TviLfm.from_official({name: value for name, value in official.items() if name in REAL["base"]})
+    absent = full_size.state_dict().keys() - without.keys()
+    assert {name.split(".")[0] for name in absent} == {"base_pool", "base_head", "base_is_kept"}
+
+
+def test_numbers_of_parameters_at_full_size(full_size):
+    names = [*REAL["base"], *REAL["trained_adds"]]
+    parameters = dict(full_size.named_parameters())
+    for prefix, count in REAL["parameter_counts"].items():
+        ours = [rename(name) for name in names if name.startswith(prefix) and name != "logit_scale"]
+        found = sum(parameters[name].numel() for name in ours if name in parameters)
+        assert found == (0 if prefix == "logit_scale" else count), prefix
+
+
+def test_values_by_rate_of_the_sysu_recipe(full_size):
+    """The published optimiser lists frozen weights too, which never get a gradient; ours leaves them out."""
+    found = {
+        rate: [1, 1] if rate == "0.00035" else [0, 0] for rate in REAL["values_by_lr_sysu"]
+    }  # logit scale
+    groups = group_parameters(full_size, read_recipe("sysu_mm01")[1])
+    rate_of = {name: f"{group['lr']:.3g}" for group in groups for name in group["names"]}
+    assert {name.split(".")[0] for name in rate_of} == {"text", "head"}
+    for name, value in full_size.named_parameters():
+        of_frozen = "0.0007" if name.startswith("base_head.") else "0.00035"
+        counted = found[rate_of.get(name, of_frozen)]
+        counted[0] += 1
+        counted[1] += value.numel()
+    assert found == REAL["values_by_lr_sysu"]
+
+
+def test_the_last_stage_keeps_its_resolution(full_size):
+    with torch.device("meta"):
+        maps = full_size.visual(torch.empty(1, 3, 288, 144), None)
+    assert maps.shape == (1, 2048, 18, 9)
+
+
+@pytest.mark.parametrize("backup", [True, False])
+def test_an_official_checkpoint_is_loaded_by_its_content(tmp_path, backup):
+    path = tmp_path / "vi.pth"
+    torch.save({f"module.{name}": value for name, value in official_state(backup=backup).items()}, path)
+    system = load_system(path)
+    assert isinstance(system, TviLfm)
+    assert system.setting.image_size == (288, 144) and system.setting.identities == IDENTITIES
+    assert system.has_base == backup
+    batch = make_batch()
+    with torch.no_grad():
+        found = system.encode(batch, "infrared") @ system.encode(batch, "image").T
+    close(found, CASE["eval"]["similarity"]["infrared_backup" if backup else "infrared"])
+
+
+SPEC_POINTS = torch.tensor([[0, 0], [1, 0], [0, 2], [3, 0], [3, 1], [4, 4]], dtype=torch.float64)
+SPEC_PEOPLE = torch.tensor([0, 0, 0, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("scale", "published", "exact"),
+    [
+        (1, 0.6176891476428216, 0.617675),
+        (5, 8.685025, 2.751237),
+        (10, 29.751736, 5.464485),
+        (20, 59.595079, 10.946028),
+    ],
+)
+def test_the_spec_s_six_points(scale, published, exact):
+    assert float(weighted_triplet(SPEC_POINTS * scale, SPEC_PEOPLE, "published")) == pytest.approx(
+        published, rel=1e-6
+    )
+    assert float(weighted_triplet(SPEC_POINTS * scale, SPEC_PEOPLE)) == pytest.approx(exact, rel=1e-5)
+
+
+def test_the_spec_s_sines():
+    places = torch.arange(12, dtype=torch.float64)
+    rows = torch.sin(4 * places[:, None] + torch.arange(4) + 1)
+    people = torch.arange(12) % 3
+    assert float(weighted_triplet(rows, people, "published")) == pytest.approx(0.5972846937372832, rel=1e-9)
+    unit = normalise(rows)
+    assert float(weighted_triplet(unit, people, "published")) == pytest.approx(0.5257018560012294, rel=1e-9)
+
+
+def test_the_spec_s_pooled_channels():
+    maps = torch.tensor([[[[0.0, 1], [2, 3]], [[-1, 0.5], [0, 4]]]])
+    close(GeneralisedMean()(maps), [[2.080083823, 2.521481555]], 1e-6)
+
+
+def test_the_spec_s_stretched_row():
+    row = torch.tensor([[1.0, 2, 4, 8]])
+    assert stretch_columns(row, 8).tolist() == [[1, 1.25, 1.75, 2.5, 3.5, 5, 7, 8]]
+
+
+def test_the_spec_s_ensemble():
+    infrared, text, infrared_text, gallery = (
+        torch.tensor([values]) for values in ([1.0, 2, -1], [0.5, 0, 1], [0.5, -1, 0], [0.6, 0.8, 0])
+    )
+    fused = infrared + text - infrared_text
+    assert fused.tolist() == [[1, 3, 0]]
+    cosines = [float(normalise(side) @ gallery.T) for side in (fused, infrared, text)]
+    assert cosines == pytest.approx([0.948683, 0.898146, 0.268328], abs=1e-6)
+    assert sum(cosines) == pytest.approx(2.115157, abs=1e-6)
+
+
+def test_the_tokenizer_on_a_published_caption():
+    wanted = [49406, 320, 786, 593, 320, 1449, 339, 268, 2523, 269, 49407]
+    assert tokenize(["a man with a black t - shirt."])[0, : len(wanted)].tolist() == wanted

@@ -1,0 +1,106 @@
+"""A ResNet with two entrances: a stem for visible and one for infrared pictures, and a trunk they share."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tpr.errors import ConfigError
+from tpr.models.architecture import TextArchitecture, read_text_architecture
+from tpr.models.clip import ClipOptions
+from tpr.models.download import find_imagenet, find_weights
+from tpr.models.resnet import EXPANSION, Stem, build_stages, draw_convolutions, rename_resnet
+from tpr.models.text_tower import TextTower
+from tpr.models.weights import fit_state, read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+STEMS = ("visible", "infrared")
+TEXT_SOURCE = "RN50-quickgelu"
+"""The CLIP whose text tower it is, by open_clip's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoStreamOptions:
+    """A two-stream ResNet and the text tower beside it; the defaults are ResNet-50 and CLIP RN50's tower."""
+
+    layers: tuple[int, int, int, int] = (3, 4, 6, 3)
+    """Bottleneck blocks of the four stages."""
+    width: int = 64
+    """Columns behind the stems; pictures have 32 times as many features."""
+    stem_relu: bool = False
+    """ReLU behind the stems' norms, as in AGW and CAJ; TVI-LFM has none."""
+    weights: str | None = None
+    """The tag imagenet (torchvision's V1), or a file in torchvision's names; absent: random weights."""
+    text: TextArchitecture = field(default_factory=TextArchitecture)
+    """Sizes of the text tower; its output is as wide as a picture's features."""
+    quick_gelu: bool = True
+    """The text tower has OpenAI's x * sigmoid(1.702 x) in place of the exact GELU."""
+    text_weights: str | None = None
+    """A tag of open_clip's RN50 such as openai, or a CLIP file, stretched to fit; absent: random weights."""
+
+    def __post_init__(self) -> None:
+        if min(self.layers) < 1:
+            raise ConfigError(f"layers must be at least 1 each, got {list(self.layers)}")
+        if self.width < 1:
+            raise ConfigError(f"width must be at least 1, got {self.width}")
+
+
+class TwoStream(nn.Module):
+    """The visual tower; what leaves it is not pooled."""
+
+    def __init__(self, options: TwoStreamOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.visible = Stem(options.width, relu=options.stem_relu)
+        self.infrared = Stem(options.width, relu=options.stem_relu)
+        self.stages = build_stages(options.width, options.layers)
+        self.output = 2 ** (len(options.layers) - 1) * EXPANSION * options.width
+        draw_convolutions(self)
+        if options.width % 8 == 0:
+            # A third less time for a step on a CPU, and what tensor cores read; at width 2 torch crashes.
+            self.to(memory_format=torch.channels_last)
+
+    def forward(self, visible: Tensor | None, infrared: Tensor | None) -> Tensor:
+        """(V + I, D, h, w) maps of (V, 3, H, W) visible and (I, 3, H, W) infrared pictures, in this order.
+
+        In training the shared norms take their statistics over both modalities.
+        """
+        entered = []
+        if visible is not None:
+            entered.append(self.visible(visible))
+        if infrared is not None:
+            entered.append(self.infrared(infrared))
+        maps: Tensor = self.stages(torch.cat(entered))
+        return maps
+
+
+def load_imagenet(tower: TwoStream, weights: str, minimum_share: float) -> None:
+    """Takes the weights of an image classifier, both stems the same; says what fitted."""
+    path = find_imagenet(weights)
+    state = rename_resnet(read_checkpoint(path).state, STEMS)
+    report = fit_state(tower, state, minimum_share=minimum_share, source=str(path))
+    logger.info("%s: %s", path, report.render())
+
+
+def load_text(tower: TextTower, weights: str, minimum_share: float) -> None:
+    """Takes the text half of a CLIP, its projection stretched; says what fitted."""
+    path = find_weights(ClipOptions(architecture=TEXT_SOURCE, weights=weights), "model.text_weights")
+    own = tower.state_dict()
+    state = {name: value for name, value in read_checkpoint(path).state.items() if name in own}
+    report = fit_state(tower, state, minimum_share=minimum_share, source=str(path))
+    logger.info("%s: %s", path, report.render())
+
+
+def read_two_stream(visual: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> TwoStreamOptions:
+    """The sizes behind the weights of a visual tower and of a text tower; text: may be empty."""
+    blocks = {tuple(map(int, name.split(".")[1:3])) for name in visual if name.startswith("stages.")}
+    stages = [stage for stage, _ in blocks]
+    first, second, third, fourth = (stages.count(stage) for stage in range(4))
+    return TwoStreamOptions(
+        layers=(first, second, third, fourth),
+        width=len(visual["visible.conv.weight"]),
+        text=read_text_architecture(text) if text else TextArchitecture(),
+    )

@@ -1,0 +1,305 @@
+"""TVI-LFM (NeurIPS 2024): infrared pictures, helped by a description, find visible pictures of the person.
+
+A two-stream ResNet learns visible and infrared pictures (rows visible and infrared). Then it stands still,
+and CLIP's text tower learns to add to an infrared picture what its text says and the infrared one cannot
+show. All features share one neck, whose output is compared.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from tpr import distributed
+from tpr.config.schema import Choice, DataOptions, InitOptions, OptimOptions
+from tpr.data.batch import Batch
+from tpr.data.corpus import Corpus
+from tpr.data.views import Views
+from tpr.models.heads import NeckHead
+from tpr.models.resnet import GeneralisedMean
+from tpr.models.text_tower import TextTower, round_length
+from tpr.models.two_stream import TwoStream, TwoStreamOptions, load_imagenet, load_text, read_two_stream
+from tpr.objectives.contrastive import normalise, widen
+from tpr.objectives.fusion import follow_scores, orthogonality
+from tpr.objectives.identity import count_right, identity_loss
+from tpr.objectives.triplet import weighted_triplet
+from tpr.systems.base import EpochContext, GroupRule, Progress, Setting, Side, StepOutput, System
+from tpr.systems.tvi_lfm_options import Row, TviLfmOptions
+
+OFFICIAL_NAMES = {
+    r"^base_model\.visual\.rgb_model\.resnet_conv\.0\.": "visual.visible.conv.",
+    r"^base_model\.visual\.rgb_model\.resnet_conv\.1\.": "visual.visible.norm.",
+    r"^base_model\.visual\.ir_model\.resnet_conv\.0\.": "visual.infrared.conv.",
+    r"^base_model\.visual\.ir_model\.resnet_conv\.1\.": "visual.infrared.norm.",
+    r"^base_model\.visual\.shared_model\.resnet_conv\.": "visual.stages.",
+    r"^base_model\.visual\.GEM\.": "pool.",
+    r"^base_model\.": "text.",
+    r"^classifier\.BN\.": "head.norm.",
+    r"^classifier\.classifier\.": "head.classifier.",
+    r"^backup_pool\.": "base_pool.",
+    r"^backup_classifier\.BN\.": "base_head.norm.",
+    r"^backup_classifier\.classifier\.": "base_head.classifier.",
+}
+OFFICIAL_SIZE = (288, 144)
+
+
+class Features(NamedTuple):
+    """What the towers give for one step, none normalised."""
+
+    rows: Tensor
+    """(B, G, D) the features of each slot that are trained on."""
+    parts: Mapping[Row, Tensor]
+    """(B, D) of each kind of row but visible ones, where the rows need it."""
+    added: Tensor | None
+    """(B, D) what a fused feature has beyond its infrared one, where there is a text tower."""
+
+
+class TviLfm(System):
+    """Two-stream ResNet, text tower and one neck; scores are cosines behind the neck."""
+
+    Options: ClassVar[type[Any]] = TviLfmOptions
+    ModelOptions: ClassVar[type[Any]] = TwoStreamOptions
+    base_is_kept: Tensor
+    """True once the head that the base training left has been kept."""
+
+    def __init__(self, options: TviLfmOptions, model_options: TwoStreamOptions, setting: Setting) -> None:
+        super().__init__(setting)
+        self.options = options
+        self.model_options = model_options
+        self.visual = TwoStream(model_options)
+        self.pool = GeneralisedMean()
+        width = self.visual.output
+        if options.reads_text:
+            self.text = TextTower(
+                model_options.text,
+                output=width,
+                text_length=setting.text_length,
+                quick_gelu=model_options.quick_gelu,
+            )
+        self.head = NeckHead(width, setting.identities)
+        if options.keeps_base:
+            self.base_pool = GeneralisedMean().requires_grad_(False)
+            self.base_head = NeckHead(width, setting.identities).requires_grad_(False)
+            self.register_buffer("base_is_kept", torch.tensor(False))
+        if options.visual != "trained":
+            self.visual.requires_grad_(False)
+            self.pool.requires_grad_(False)
+
+    @classmethod
+    def needs_identities(cls, options: TviLfmOptions) -> bool:
+        """Every row names its person."""
+        return True
+
+    def load_published(self, init: InitOptions) -> None:
+        """ImageNet's weights unless a checkpoint replaces them, and CLIP's text, which one may lack."""
+        model = self.model_options
+        if model.weights is not None and init.checkpoint is None:
+            load_imagenet(self.visual, model.weights, init.minimum_share)
+        if model.text_weights is not None and self.options.reads_text:
+            load_text(self.text, model.text_weights, init.minimum_share)
+
+    @classmethod
+    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Official names -> ours; the logit scale, which no published recipe trains, is left behind."""
+        names = {name.removeprefix("module."): value for name, value in state.items()}
+        names.pop("logit_scale", None)
+        for official, ours in OFFICIAL_NAMES.items():
+            names = {re.sub(official, ours, name): value for name, value in names.items()}
+        if "base_pool.p" in names:
+            names["base_is_kept"] = torch.tensor(True)
+        return names
+
+    @classmethod
+    def read_options(cls, state: Mapping[str, Tensor]) -> TviLfmOptions | None:
+        """Options that hold all parts of a checkpoint; released files lack the base training's head."""
+        if "visual.infrared.conv.weight" not in state:
+            return None
+        if "text.text_projection" not in state:
+            return TviLfmOptions(rows=("visible", "infrared"), visual="trained")
+        return TviLfmOptions(visual="frozen" if "base_pool.p" in state else "trained")
+
+    @classmethod
+    def read_model(cls, state: Mapping[str, Tensor]) -> tuple[Choice, DataOptions] | None:
+        """Towers of the sizes that the weights have, at the published input size."""
+        parts = [
+            {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
+            for part in ("visual.", "text.")
+        ]
+        model = read_two_stream(*parts)
+        data = DataOptions(image_size=OFFICIAL_SIZE, text_length=model.text.context)
+        return Choice("two_stream", model), data
+
+    def views(self) -> Views:
+        """Slots of a visible and an infrared picture, with both captions where there is a text tower."""
+        return Views(tokens=self.options.reads_text, infrared=True, statistics="imagenet")
+
+    def sampler(self, corpus: Corpus) -> Literal["shuffled", "identity", "cross_modality"]:
+        """Equal identities and pictures of both modalities."""
+        return "cross_modality"
+
+    def sides(self) -> tuple[Side, ...]:
+        """Pictures of both modalities, and all that comes with text."""
+        if not self.options.reads_text:
+            return ("image", "infrared")
+        return ("image", "infrared", "text", "fused", "ensemble")
+
+    def train(self, mode: bool = True) -> Self:
+        """As every module, but what is frozen or kept stays in evaluation mode."""
+        super().train(mode)
+        if self.options.visual == "frozen":
+            self.visual.eval()
+        if self.options.keeps_base:
+            self.base_head.eval()
+        return self
+
+    def before_epoch(self, context: EpochContext) -> None:
+        """Before anything of it moves, keep the head that the base training left."""
+        if self.options.keeps_base and not self.base_is_kept:
+            self.base_pool.load_state_dict(self.pool.state_dict())
+            self.base_head.load_state_dict(self.head.state_dict())
+            self.base_is_kept.fill_(True)
+
+    def features(self, batch: Batch, progress: Progress) -> Features:
+        """Both views of the visible pictures and whatever else the rows need."""
+        options, slots = self.options, len(batch["images"])
+        visible = torch.cat([batch["images"], batch["second_images"]])
+        maps = self.visual(visible, batch["infrared_images"] if options.reads_infrared else None)
+        first, second, *others = torch.split(self.pool(maps), slots)
+        found: dict[Row, Tensor] = dict(zip(("infrared",), others, strict=False))
+        added = None
+        if options.reads_text:
+            found["text"], added = self.read_texts(batch, subtract=options.subtracts_text)
+        if "fused" in options.rows and added is not None:
+            found["fused"] = found["infrared"] + added
+        rows = [first, second, *(found[row] for row in options.rows if row != "visible")]
+        return Features(torch.stack(rows, dim=1), found, added)
+
+    def read_texts(self, batch: Batch, *, subtract: bool) -> tuple[Tensor, Tensor]:
+        """(B, D) of the captions, and the same less that of the infrared captions where asked for."""
+        tokens, longest = [batch["tokens"]], [batch.get("longest_caption")]
+        if subtract:
+            tokens.append(batch["infrared_tokens"])
+            longest.append(batch.get("longest_infrared_caption"))
+        known = [count for count in longest if count is not None]
+        length = round_length(max(known), tokens[0].shape[1]) if len(known) == len(longest) else None
+        read = widen(self.text.encode_text(torch.cat(tokens), length=length).pooled)
+        text, *taken = torch.split(read, len(batch["tokens"]))
+        return text, text - taken[0] if subtract else text
+
+    def losses(self, features: Features, batch: Batch, progress: Progress) -> StepOutput:
+        """Weighted losses over all rows and the share of rows classified rightly, as shares of this rank."""
+        options, slots = self.options, batch["global_size"]
+        groups = features.rows.shape[1]
+        rows, total = features.rows.flatten(0, 1), slots * groups
+        identity = batch["identity"].repeat_interleave(groups)
+        logits = self.head(rows)
+        losses = {"identity": identity_loss(logits, identity, total)}
+        if options.losses.triplet > 0:
+            losses["triplet"] = weighted_triplet(
+                rows,
+                identity,
+                options.triplet,
+                all_features=distributed.gather(rows, slots, groups),
+                all_identity=distributed.gather(identity, slots, groups),
+            )
+        losses |= self.relate(features, slots)
+        weights = asdict(options.losses)
+        return StepOutput(
+            {name: weights[name] * value for name, value in losses.items()},
+            {"accuracy": count_right(logits, identity, total)},
+        )
+
+    def relate(self, features: Features, slots: int) -> dict[str, Tensor]:
+        """The losses between modalities; slots: those of all ranks."""
+        weights, parts, losses = self.options.losses, features.parts, dict[str, Tensor]()
+        if weights.orthogonality > 0 and features.added is not None:
+            columns = distributed.gather(features.added, slots)
+            losses["orthogonality"] = orthogonality(parts["infrared"], features.added, columns)
+        roles: dict[str, tuple[float, Row, Row]] = {
+            "text_alignment": (weights.text_alignment, "text", "infrared"),
+            "infrared_alignment": (weights.infrared_alignment, "infrared", "text"),
+        }
+        for name, (weight, follower, leader) in roles.items():
+            if weight > 0:
+                columns = distributed.gather(parts["fused"], slots)
+                scale = self.options.alignment_scale
+                losses[name] = follow_scores(parts[follower], parts[leader], columns, scale, slots)
+        return losses
+
+    def encode(self, batch: Batch, side: Side) -> Tensor:
+        """(N, D) unit vectors; the ensemble is the sum of three, so that its score is the sum of cosines.
+
+        Where the base training's head is kept, infrared queries go through it as published: a visible
+        picture is then two unit vectors side by side, (N, 2 D), and every other side has zeros in the half
+        that it is not compared with.
+        """
+        return self.encode_queries(batch, (side,))[side]
+
+    def encode_queries(self, batch: Batch, sides: Sequence[Side]) -> dict[Side, Tensor]:
+        """As `encode` for each side, with each tower run once.
+
+        batch: `images` for image, `infrared_images` for infrared, `tokens` for text, both of these for fused
+        and ensemble, and `infrared_tokens` where the text says more than the infrared picture's own.
+        """
+        wanted, found, pooled = set(sides), dict[Side, Tensor](), torch.empty(0)
+        if "image" in wanted:
+            maps = self.visual(batch["images"], None)
+            found["image"] = self.compare(self.pool(maps), maps)
+        if wanted & {"infrared", "fused", "ensemble"}:
+            maps = self.visual(None, batch["infrared_images"])
+            pooled = self.pool(maps)
+            found["infrared"] = self.compare(None, maps) if self.has_base else self.compare(pooled)
+        if wanted & {"text", "fused", "ensemble"}:
+            subtract = self.options.feature_filter and "infrared_tokens" in batch
+            text, added = self.read_texts(batch, subtract=subtract)
+            found["text"] = self.compare(text)
+            if wanted & {"fused", "ensemble"}:
+                found["fused"] = self.compare(self.fuse(pooled, added, subtracted=subtract))
+                found["ensemble"] = found["fused"] + self.compare(pooled) + found["text"]
+        return {side: found[side] for side in sides}
+
+    def fuse(self, infrared: Tensor, added: Tensor, *, subtracted: bool) -> Tensor:
+        """(N, D) fused features of queries.
+
+        A neck that was trained on infrared + text - infrared text meets one feature's size. Own text leaves
+        nothing to subtract, so the sum is halved: twice the size would drown in the neck's running mean.
+        """
+        is_double = self.options.feature_filter and not subtracted
+        return (infrared + added) / 2 if is_double else infrared + added
+
+    @property
+    def has_base(self) -> bool:
+        """True once the head of the base training is kept."""
+        return self.options.keeps_base and bool(self.base_is_kept)
+
+    def compare(self, features: Tensor | None, maps: Tensor | None = None) -> Tensor:
+        """Unit vectors of (N, D) features behind the neck, and of (N, D, h, w) maps behind the kept one.
+
+        (N, 2 D) where a head is kept, with zeros for what is absent; else (N, D) of the features alone.
+        """
+        if not self.has_base:
+            assert features is not None
+            return normalise(widen(self.head.norm(features)))
+        own = None if features is None else normalise(widen(self.head.norm(features)))
+        kept = None if maps is None else normalise(widen(self.base_head.norm(self.base_pool(maps))))
+        given = own if own is not None else kept
+        assert given is not None
+        return torch.cat([torch.zeros_like(given) if half is None else half for half in (own, kept)], dim=1)
+
+    def parameter_groups(self, optim: OptimOptions) -> list[GroupRule]:
+        """As published: the text tower's blocks have a rate of their own, everything is decayed."""
+        options = self.options
+        text = options.text_lr / optim.lr if optim.lr > 0 else 0.0
+        return [
+            GroupRule(
+                pattern=r"^text\.transformer\..*bias",
+                lr=text * options.text_bias_lr,
+                weight_decay=options.text_bias_decay,
+            ),
+            GroupRule(pattern=r"^text\.transformer\.", lr=text),
+            GroupRule(pattern=r"^head\.", lr=options.head_lr),
+            GroupRule(pattern=r"bias$", lr=options.visual_bias_lr, weight_decay=options.visual_bias_decay),
+        ]
