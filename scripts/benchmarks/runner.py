@@ -22,6 +22,7 @@ NAMES = (
     "cost",
     "nam",
     "rde",
+    "caption",
 )
 
 

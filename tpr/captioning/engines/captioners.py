@@ -1,5 +1,6 @@
 """Asking a loaded model: pictures and instructions in, texts out."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from tpr.captioning.engines.chat import local_messages, pad_to_square
 from tpr.errors import UserError
+
+BETWEEN_BLANKS = re.compile(r"(?<=\w) ([-'/]) (?=\w)")
+AFTER_BLANK = re.compile(r" ([.,;:!?])")
 
 
 class Answer(NamedTuple):
@@ -168,6 +172,11 @@ class BlipCaptioner(Captioner):
     def written(self, tokens: Tensor, length: int) -> Tensor:
         """Everything after the start token: the beginning is part of the caption."""
         return tokens[1:]
+
+    def read(self, tokens: Tensor) -> Answer:
+        """BERT's words put together as they are written: it knows signs alone, between blanks."""
+        text, is_cut = super().read(tokens)
+        return Answer(AFTER_BLANK.sub(r"\1", BETWEEN_BLANKS.sub(r"\1", text)), is_cut)
 
 
 class ChatCaptioner(Captioner):
