@@ -9,7 +9,12 @@ set -eu
 EXTRAS=dev
 MODE=quick
 case ${1:-} in
---all) MODE=all && shift ;;
+--all)
+    # Ray asks for a newer pyarrow than the package does, so it is not among the extras of --oldest.
+    EXTRAS=dev,ray
+    MODE=all
+    shift
+    ;;
 --oldest)
     shift
     VENV=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)/.venv-oldest
