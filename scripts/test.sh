@@ -17,7 +17,7 @@ case ${1:-} in
     CONSTRAINTS=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/oldest.txt
     # For run.sh and finetune.sh as well, which tests start.
     export VENV CONSTRAINTS
-    # Captioning wants newer models than the package does.
+    # Captioning wants newer models than the package does, Ray a newer pyarrow.
     EXTRAS=dev
     set -- --ignore=tests/captioning "$@"
     ;;

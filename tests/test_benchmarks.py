@@ -27,6 +27,7 @@ from benchmarks.reference.visible_infrared import evaluate_by_query  # noqa: E40
 from benchmarks.report import Case, Report  # noqa: E402
 from benchmarks.timing import Timing, interleave  # noqa: E402
 
+SLOWER = ["loader", "step", "optim", "memory", "loss", "cost", "nam", "rde", "caption"]
 PARITY = Path(__file__).parent / "parity"
 
 
@@ -137,7 +138,7 @@ def test_quick_benchmark_finds_both_sides_equal(name, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["loader", "step", "optim", "memory", "loss", "cost", "nam", "rde"])
+@pytest.mark.parametrize("name", SLOWER)
 def test_longer_quick_benchmark_finds_both_sides_equal(name, capsys):
     assert runner.main([name, "--quick", "--check"]) == 0, capsys.readouterr().out
 

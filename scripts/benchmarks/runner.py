@@ -23,6 +23,7 @@ NAMES = (
     "nam",
     "rde",
     "visible_infrared",
+    "caption",
 )
 
 

@@ -14,4 +14,7 @@ def log_as_it_was() -> Iterator[None]:
     package = logging.getLogger(PACKAGE)
     before = (package.handlers[:], package.level, package.propagate)
     yield
+    for handler in package.handlers:
+        if handler not in before[0]:
+            handler.close()
     package.handlers[:], package.level, package.propagate = before

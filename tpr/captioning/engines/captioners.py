@@ -1,5 +1,6 @@
 """Asking a loaded model: pictures and instructions in, texts out."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from tpr.errors import UserError
 
 STYLES_KEY = "annotator_styles"
 """Entry of config.json that tells of a model's styles; libraries pass over it."""
+BETWEEN_BLANKS = re.compile(r"(?<=\w) ([-'/]) (?=\w)")
+AFTER_BLANK = re.compile(r" ([.,;:!?])")
 
 
 class Answer(NamedTuple):
@@ -189,6 +192,11 @@ class BlipCaptioner(Captioner):
     def written(self, tokens: Tensor, length: int) -> Tensor:
         """Everything after the start token: the beginning is part of the caption."""
         return tokens[1:]
+
+    def read(self, tokens: Tensor) -> Answer:
+        """BERT's words put together as they are written: it knows signs alone, between blanks."""
+        text, is_cut = super().read(tokens)
+        return Answer(AFTER_BLANK.sub(r"\1", BETWEEN_BLANKS.sub(r"\1", text)), is_cut)
 
 
 class ChatCaptioner(Captioner):
