@@ -56,7 +56,7 @@ def test_a_second_start_appends_to_the_log(tmp_path: Path) -> None:
 def test_other_ranks_are_silent_unless_something_is_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tpr.distributed.is_main_rank", lambda: False)
+    monkeypatch.setattr("tpr.processes.is_main_rank", lambda: False)
     configure_logging(tmp_path / "log.txt")
     logging.getLogger("tpr.x").warning("heard from rank zero already")
     logging.getLogger("tpr.x").error("rank 1: broken")
