@@ -14,7 +14,7 @@ from tpr.models.architecture import TextArchitecture
 from tpr.models.two_stream import TwoStreamOptions
 from tpr.systems.tvi_lfm_options import TviLfmOptions
 
-SETS = ["sysu_mm01", "regdb", "llcm"]
+SETS = ["sysu_mm01", *(pytest.param(name, marks=pytest.mark.slow) for name in ("regdb", "llcm"))]
 KINDS = ["infrared", "text", "fused", "ensemble"]
 OFFICIAL = [
     ("visual.visible.conv.", "base_model.visual.rgb_model.resnet_conv.0."),
