@@ -1,4 +1,4 @@
-"""The promise of the drawn SYSU-MM01, end to end: infrared pictures find visible ones, and text does not harm."""
+"""The promise of the drawn SYSU-MM01, end to end: infrared pictures find visible ones, text does no harm."""
 
 import json
 from collections.abc import Iterator
