@@ -32,8 +32,6 @@ from tpr.data.views import Views
 from tpr.data.visible_infrared import CrossModalitySamples, list_identity_captions
 from tpr.errors import ConfigError, DataError
 
-SAMPLES = Path("samples/regdb_text")
-
 
 def kinds(corpus: Corpus) -> list[bool]:
     return corpus.infrared().tolist()
@@ -467,26 +465,3 @@ def test_a_broken_array_is_found_by_the_check_and_named_in_training(tmp_path: Pa
     corpus = load(tmp_path, "sysu_mm01", training="arrays")
     with pytest.raises(DataError, match=r"cannot be read \(the array holds 5 pictures\)"):
         read_bytes(corpus, 33)
-
-
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the published samples")
-@pytest.mark.parametrize("kind", ["RGB", "IR"])
-def test_published_captions_are_read(tmp_path: Path, kind: str) -> None:
-    name, folder = {"RGB": ("Visible", "Blip_RGB"), "IR": ("Thermal", "Blip_IR")}[kind]
-    base = write_regdb(tmp_path)
-    published = json.loads((SAMPLES / f"regdb__Text__{folder}__caption_llm_dict_{folder}.json").read_text())
-    images = [key.removeprefix("datasets/regdb/") for key in published]
-    assert images[0].startswith(f"{name}/193/")
-    write_text(base / f"idx/train_{name.lower()}_1.txt", "\n".join(f"{image} 1" for image in images))
-    other = {"RGB": "Thermal", "IR": "Visible"}[kind]
-    write_text(base / f"idx/train_{other.lower()}_1.txt", f"{other}/193/a.bmp 1\n{other}/7/a.bmp 0")
-    for file in ("caption_llm_dict", "caption_dict"):
-        for old in (base / "Text" / folder).iterdir():
-            old.unlink()
-        content = (SAMPLES / f"regdb__Text__{folder}__{file}_{folder}.json").read_text()
-        write_text(base / f"Text/{folder}/{file}_{folder}.json", content)
-        corpus = load(tmp_path, "regdb")
-        rows = np.flatnonzero(corpus.infrared() == (kind == "IR")).tolist()
-        for row, image in zip(rows, images, strict=True):
-            texts = json.loads(content)[f"datasets/regdb/{image}"]
-            assert corpus.captions(row) == list(texts.values())
