@@ -92,7 +92,19 @@ def suggest_command(folder: Path, experiment: Experiment) -> str:
     is_drawn = str(experiment.name).startswith("drawn-") and experiment.model.name == "clip"
     if experiment.init.checkpoint is None and is_drawn:
         return f"sh finetune.sh --finetune {folder / 'best.pt'}"
-    return f"{find_program()} evaluate {folder / 'best.pt'} --intervals"
+    return f"{find_program()} evaluate {folder / 'best.pt'}{suggest_option(folder)}"
+
+
+def suggest_option(folder: Path) -> str:
+    """What a closer look may add: intervals on sets of captions, the published text on visible-infrared ones."""
+    if not (folder / RESULTS_FILE).exists():
+        return ""
+    content = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
+    probes = [row.probe for row in Results.from_json(content["results"]).rows]
+    if None in probes:
+        return " --intervals"
+    is_described = any(probe is not None and probe.text is not None for probe in probes)
+    return " evaluation.visible_infrared.text=oracle" if is_described else ""
 
 
 def find_program() -> str:
