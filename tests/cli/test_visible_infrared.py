@@ -62,7 +62,7 @@ def test_a_recipe_trains_both_stages_and_ends_with_its_tables(
     assert re.search(r"\| infrared +\|", first) and not re.search(r"\| (text|fused|ensemble) +\|", first)
     for kind in KINDS:
         assert re.search(rf"\| {kind}\b", second), kind
-    table, _, closing = second.partition("next: ")
+    table, _, closing = second.rpartition("next: ")
     assert "oracle" not in table.lower() and re.search(r"own", table)
     assert "text=oracle" in closing and "--intervals" not in outcome.out
     assert len(read_rows(whole)) == len(KINDS) * len(read_rows(base))
