@@ -8,7 +8,7 @@ from PIL import Image
 
 from tpr.commands import draw
 from tpr.data.drawn.layouts import PLANNERS
-from tpr.data.drawn.sheet import captions_of, write_sheet
+from tpr.data.drawn.sheet import captions_of, choose_samples, write_sheet
 from tpr.errors import DataError
 
 
@@ -36,6 +36,14 @@ def test_sheet_is_the_same_for_the_same_seed_and_small_enough_for_a_page(tmp_pat
         write_sheet(tmp_path / name, ["cuhk_pedes", "rstpreid"], seed=1)
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
     assert (tmp_path / "first.png").stat().st_size < 200_000
+
+
+def test_a_person_is_shown_in_both_kinds_of_light() -> None:
+    samples = list(choose_samples(PLANNERS["sysu_mm01"](8, 0), 8))
+    assert [shot.view.infrared for shot, _ in samples] == [False, True] * 4
+    assert all(
+        one.identity == two.identity for (one, _), (two, _) in zip(samples[::2], samples[1::2], strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", list(PLANNERS))

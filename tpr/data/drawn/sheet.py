@@ -28,7 +28,7 @@ def write_sheet(path: Path, sets: Sequence[str], *, seed: int = 0, columns: int 
         plan = PLANNERS[name](columns, seed)
         top = MARGIN + row * row_height
         draw.text((MARGIN, top), FOLDERS[name], fill=INK, font=title)
-        for column, (shot, caption) in enumerate(_samples(plan, columns)):
+        for column, (shot, caption) in enumerate(choose_samples(plan, columns)):
             left = MARGIN + column * (CELL_WIDTH + MARGIN)
             _paste(sheet, shot, left, top + TITLE_HEIGHT)
             lines = textwrap.wrap(caption, LETTERS, max_lines=LINES, placeholder=" ...")
@@ -48,15 +48,22 @@ def _paste(sheet: Image.Image, shot: Shot, left: int, top: int) -> None:
     sheet.paste(picture, (left + (CELL_WIDTH - picture.width) // 2, top))
 
 
-def _samples(plan: Plan, count: int) -> Iterator[tuple[Shot, str]]:
-    """People spread over the set, two pictures of each where there are two, each with a caption."""
+def choose_samples(plan: Plan, count: int) -> Iterator[tuple[Shot, str]]:
+    """People spread over the set, two pictures of each where there are two, each with a caption.
+
+    The second is an infrared one where there are both kinds.
+    """
     captions = captions_of(plan)
     people: dict[int, list[Shot]] = {}
     for shot in plan.shots:
         people.setdefault(shot.identity, []).append(shot)
     groups = list(people.values())
     step = max(1, len(groups) // count)
-    chosen = [shot for group in groups[::step] for shot in group[:2]]
+    chosen = [
+        shot
+        for first, *others in groups[::step]
+        for shot in (first, *sorted(others, key=lambda shot: not shot.view.infrared)[:1])
+    ]
     for shot in chosen[:count]:
         yield shot, captions[shot.path]
 
