@@ -96,7 +96,7 @@ def suggest_command(folder: Path, experiment: Experiment) -> str:
 
 
 def suggest_option(folder: Path) -> str:
-    """What a closer look may add: intervals on sets of captions, the published text on visible-infrared ones."""
+    """What a closer look may add: intervals on sets of captions, oracle text on visible-infrared ones."""
     if not (folder / RESULTS_FILE).exists():
         return ""
     content = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
