@@ -25,11 +25,11 @@ from tpr.captioning.engines.transformers_loading import load_captioner, quiet
 from tpr.captioning.finetune_pairs import (
     CaptionPairs,
     Collate,
-    Infrared,
     choose_pictures,
     order_batches,
     steps_per_epoch,
 )
+from tpr.captioning.listing import Infrared
 from tpr.data.corpus import Corpus
 from tpr.data.randomness import Purpose, stream_key
 from tpr.engine.checkpoint import write_checkpoint

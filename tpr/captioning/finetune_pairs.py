@@ -1,7 +1,7 @@
 """Pictures with captions of any data set as what a BLIP captioner is trained on."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tpr.captioning.colours import remove_colours
+from tpr.captioning.listing import Infrared
 from tpr.data.corpus import Corpus
 from tpr.data.pictures import decode, read_bytes
 from tpr.data.randomness import Purpose, hash_bits, stream_key
@@ -17,7 +18,6 @@ from tpr.errors import ConfigError, DataError
 
 IGNORED = -100
 """Label of a token that no loss is taken at."""
-Infrared = Literal["any", "only", "never"]
 
 
 def choose_pictures(corpus: Corpus, infrared: Infrared) -> Corpus:

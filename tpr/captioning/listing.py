@@ -20,18 +20,21 @@ from tpr.config.typed import build_options
 from tpr.data.adapters import ADAPTERS
 from tpr.data.adapters.base import draw_rows
 from tpr.data.corpus import Corpus
-from tpr.data.sample import Split
+from tpr.data.sample import SPLITS, Split
 from tpr.errors import DataError
 from tpr.whole_files import open_whole
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 ROWS_PER_BATCH = 16_384
-COLUMNS = ["image", "identity", "captions"]
+COLUMNS = ["image", "identity", "captions", "infrared"]
 PACKED = "picture"
 """Column that a packed corpus has."""
 SCHEMA = pa.schema(
     [("picture", pa.string()), ("identity", pa.int64()), ("row", pa.int64()), ("text", pa.string())]
 )
+
+Infrared = Literal["any", "only", "never"]
+"""Pictures of which cameras."""
 
 
 class Entry(NamedTuple):
@@ -82,14 +85,34 @@ def read_identity(picture: str) -> int:
     return int(number)
 
 
-def adapter_source(choice: Choice, split: Split, root: Path | None, *, rephrases: bool = False) -> Source:
-    """The pictures of one split of a data set, each once; rephrases: with their first captions."""
+def adapter_source(
+    choice: Choice,
+    split: Split | Literal["all"],
+    root: Path | None,
+    *,
+    rephrases: bool = False,
+    infrared: Infrared = "any",
+) -> Source:
+    """The pictures of one split of a data set, or of all, each once; rephrases: with their first captions.
+
+    Raises DataError where a packed set's pictures would lie in several tables.
+    """
     data = DataOptions(root=root) if root else DataOptions()
     words: dict[str, Any] = {"set": choice.name, "split": split, "options": plain_value(choice.options)}
-    corpus = load_source(words, data.root)
-    is_packed = PACKED in corpus.table.column_names and not rephrases
-    words |= {"fingerprint": corpus.fingerprint, "packed": is_packed, "rephrases": rephrases}
-    return Source(data.root.resolve(), words, lambda: walk_corpus(corpus, rephrases=rephrases))
+    splits = [split] if split != "all" else [part for part in SPLITS if part in ADAPTERS[choice.name].counts]
+    corpora = [load_source(words | {"split": part}, data.root) for part in splits]
+    is_packed = PACKED in corpora[0].table.column_names and not rephrases
+    if is_packed and split == "all":
+        raise DataError(f"'{choice.name}' is packed split by split; make a plan of each with --split")
+    fingerprint = "+".join(corpus.fingerprint for corpus in corpora)
+    words |= {"fingerprint": fingerprint, "packed": is_packed, "rephrases": rephrases, "infrared": infrared}
+
+    def walk() -> Iterator[Entry]:
+        seen: set[int] = set()
+        for corpus in corpora:
+            yield from walk_corpus(corpus, seen, rephrases=rephrases, infrared=infrared)
+
+    return Source(data.root.resolve(), words, walk)
 
 
 def load_source(words: Mapping[str, Any], root: Path) -> Corpus:
@@ -102,17 +125,25 @@ def load_source(words: Mapping[str, Any], root: Path) -> Corpus:
     return load_split(Choice(name, options), words["split"], DataOptions(root=root))
 
 
-def walk_corpus(corpus: Corpus, *, rephrases: bool) -> Iterator[Entry]:
-    """The pictures of a corpus in its order, with published identities; rephrases: those with a caption."""
-    seen: set[int] = set()
+def walk_corpus(corpus: Corpus, seen: set[int], *, rephrases: bool, infrared: Infrared) -> Iterator[Entry]:
+    """The pictures of a corpus that were not seen yet, in its order, with published identities.
+
+    seen: hashes of pictures, grows. rephrases: only those with a caption.
+    """
     is_packed = PACKED in corpus.table.column_names
     row = -1
     for batch in corpus.table.select(COLUMNS).to_batches(max_chunksize=ROWS_PER_BATCH):
         columns = batch.to_pydict()
-        for picture, identity, captions in zip(*(columns[name] for name in COLUMNS), strict=True):
+        for picture, identity, captions, is_infrared in zip(
+            *(columns[name] for name in COLUMNS), strict=True
+        ):
             row += 1
             key = hash_words(picture)
-            if key in seen or (rephrases and not captions):
+            if (
+                key in seen
+                or (rephrases and not captions)
+                or infrared == ("never" if is_infrared else "only")
+            ):
                 continue
             seen.add(key)
             yield Entry(

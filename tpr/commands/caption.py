@@ -109,8 +109,14 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument("--shard-pictures", type=int, default=2048, metavar="N", help="default: %(default)s")
     plan.add_argument("--texts", type=Path, metavar="FOLDER", help="instructions.yaml and templates.txt")
     plan.add_argument("--root", type=Path, help="data root of a set; default: TPR_DATA, else data")
-    plan.add_argument("--split", choices=["train", "val", "test"], default="train", help="of a set")
+    plan.add_argument("--split", choices=["train", "val", "test", "all"], default="train", help="of a set")
     _add_words(plan, "--options", "options of the set")
+    plan.add_argument(
+        "--infrared",
+        choices=["any", "only", "never"],
+        default="any",
+        help="pictures of which cameras of a set",
+    )
     plan.add_argument(
         "--identity",
         choices=["none", "folder"],

@@ -49,7 +49,13 @@ def choose_source(namespace: argparse.Namespace) -> Source:
         adapter = ADAPTERS[namespace.source]
         options = build_options(adapter.Options, parse_values(namespace.options), {}, namespace.source)
         choice = Choice(namespace.source, options)
-        return adapter_source(choice, namespace.split, namespace.root, rephrases=namespace.rephrase)
+        return adapter_source(
+            choice,
+            namespace.split,
+            namespace.root,
+            rephrases=namespace.rephrase,
+            infrared=namespace.infrared,
+        )
     folder = Path(namespace.source)
     if not folder.is_dir():
         raise ConfigError(
