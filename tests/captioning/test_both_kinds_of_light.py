@@ -1,4 +1,4 @@
-"""Text files of a visible-infrared set made by captioning: a plan per kind of light, its rephrasing, its merge."""
+"""Text files of a visible-infrared set by captioning: a plan per kind of light, rephrased and merged."""
 
 import shutil
 from pathlib import Path
