@@ -57,7 +57,7 @@ def test_infrared_pictures_find_visible_ones(root: Path, search: str) -> None:
     # The visual tower and the head of the base training stand still.
     assert whole["infrared"] == pytest.approx(base["infrared"], abs=1e-6)
     assert whole["text"] > 2 * chance
-    # What text adds over all cameras: 3.2, 3.2 and 1.5 points with three seeds; indoors and in the ensemble less.
+    # Over all cameras text adds 3.2, 3.2 and 1.5 points with three seeds; indoors and in the ensemble less.
     if search == "all":
         assert whole["fused"] > whole["infrared"]
     assert min(whole["fused"], whole["ensemble"]) > whole["infrared"] - 2
