@@ -24,19 +24,6 @@ IMAGE_TOKEN["qwen3_vl"] = IMAGE_TOKEN["qwen2_5_vl"]
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Folders of tiny models, each built when a test first asks for it."""
-    built = {}
-
-    def find(family):
-        if family not in built:
-            built[family] = build_tiny(family, tmp_path_factory.mktemp("models") / family)
-        return built[family]
-
-    return find
-
-
-@pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     random = np.random.default_rng(0)

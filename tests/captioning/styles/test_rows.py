@@ -5,23 +5,11 @@ import torch
 from PIL import Image
 
 from tests.captioning.test_engines_transformers import SIZES, make_engine
-from tests.captioning.tiny_models import LLAVA_TEMPLATE, VOCABULARY, build_tiny, token
+from tests.captioning.tiny_models import LLAVA_TEMPLATE, VOCABULARY, token
 from tpr.captioning.styles.rows import StyleRows, add_styles, draw_rows, read_rows, set_rows, write_template
 from tpr.errors import UserError
 
 CHAT = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl"]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    built = {}
-
-    def find(family):
-        if family not in built:
-            built[family] = build_tiny(family, tmp_path_factory.mktemp("models") / family)
-        return built[family]
-
-    return find
 
 
 def styled(folder, styles=4, tokens=3, seed=0, strength=1.0):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import tpr
 from tests.captioning.styles.worlds import make_record
 from tests.captioning.test_engines_transformers import make_engine
-from tests.captioning.tiny_models import build_tiny, token
+from tests.captioning.tiny_models import token
 from tpr.captioning.engines.chat import local_messages, pad_to_square
 from tpr.captioning.styles import training
 from tpr.captioning.styles.batches import IGNORED, make_batch
@@ -38,18 +38,6 @@ CHAT = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl"]
 CAPTIONS = ("the coat word1 word2", "word3 the person", "word4 word5 word6 word7 word8", "describe word9")
 STYLES = (2, 0, 2, 0)
 TOKENS = 3
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    built = {}
-
-    def find(family):
-        if family not in built:
-            built[family] = build_tiny(family, tmp_path_factory.mktemp("models") / family)
-        return built[family]
-
-    return find
 
 
 @pytest.fixture(scope="module")
