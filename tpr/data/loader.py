@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,18 +26,15 @@ from tpr.config.schema import DataOptions
 from tpr.data.batch import Batch
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.infrared_transforms import CrossModalityTransform
-from tpr.data.samplers import IdentitySampler, Sampler, ShuffledSampler
+from tpr.data.samplers import SamplerName
 from tpr.data.sender import Sender, as_tensor
 from tpr.data.token_cache import corpus_tokens
 from tpr.data.transforms import DeviceTransform, Statistics, normalise_pixels, normalise_rest
-from tpr.data.views import Arrays, PictureReader, TrainingSamples, Views
+from tpr.data.views import Arrays, PictureReader, Samples, TrainingSamples, Views
 from tpr.data.visible_infrared import CrossModalitySamples
-from tpr.errors import ConfigError, DataError
+from tpr.errors import DataError
 
 logger = logging.getLogger(__name__)
-
-Samples = TrainingSamples | CrossModalitySamples
-SamplerName = Literal["shuffled", "identity", "cross_modality"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ class TrainLoader:
         """
         kind = CrossModalitySamples if views.infrared else TrainingSamples
         self.samples: Samples = kind(corpus, data, views, seed=seed)
-        self.sampler = choose_sampler(self.samples, sampler)
+        self.sampler = self.samples.make_sampler(sampler)
         self.rank = distributed.rank() if rank is None else rank
         self.world = distributed.world_size() if world is None else world
         self.skipped = 0
@@ -139,25 +136,6 @@ def read_step(samples: Samples, task: Task) -> Work:
     shared = get_worker_info() is not None
     entries, skipped = samples.read(task.samples, task.epoch, shared=shared, augment=task.augment)
     return Work(entries | {"global_size": task.global_size}, skipped)
-
-
-def choose_sampler(samples: Samples, kind: SamplerName) -> Sampler:
-    """The sampler of this name over all training samples; ConfigError if the corpus does not suit it."""
-    data, corpus = samples.data, samples.corpus
-    if isinstance(samples, CrossModalitySamples):
-        if kind != "cross_modality":
-            raise ConfigError(
-                f"data.sampler={kind}: the system trains on pairs of a visible and an infrared picture, "
-                "which have a sampler of their own; leave data.sampler at system"
-            )
-        return samples.make_sampler()
-    if kind == "shuffled":
-        return ShuffledSampler(len(samples), data.batch, seed=samples.seed, name=corpus.name)
-    if not corpus.has_identities:
-        raise ConfigError(f"data.sampler=identity needs person labels; {corpus.name} has none, use shuffled")
-    return IdentitySampler(
-        samples.list_identities(), data.batch, data.pictures_per_identity, seed=samples.seed, name=corpus.name
-    )
 
 
 def iterate_images(

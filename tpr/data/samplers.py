@@ -6,6 +6,7 @@ function of (seed, epoch) alone. Ranks cut their share out of each step, so all 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from tpr.data.corpus import IndexArray
 from tpr.data.randomness import Purpose, hash_bits, stream_key
 from tpr.errors import ConfigError
 
+SamplerName = Literal["shuffled", "identity", "cross_modality"]
 PIECE = 16_384
 """Numbers hashed at a time."""
 

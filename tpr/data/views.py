@@ -5,6 +5,7 @@ A sample is one caption with its picture (`data.unit: pair`) or one picture with
 of that number, so nothing here knows about workers, ranks or steps.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,9 +21,10 @@ from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.noise import find_noise
 from tpr.data.pictures import decode, read_bytes
 from tpr.data.randomness import Purpose, uniform_rows
+from tpr.data.samplers import IdentitySampler, Sampler, SamplerName, ShuffledSampler
 from tpr.data.token_cache import corpus_tokens
 from tpr.data.transforms import Statistics, draw_geometry, place, resize
-from tpr.errors import DataError
+from tpr.errors import ConfigError, DataError
 
 Arrays = dict[str, npt.NDArray[np.int64] | Tensor | int]
 """Entries of a `Batch`, on the host."""
@@ -104,7 +106,7 @@ class PictureReader:
         return frames.permute(0, 3, 1, 2)
 
 
-class TrainingSamples:
+class Samples(ABC):
     """The samples of a training corpus and what each becomes in an epoch."""
 
     def __init__(self, corpus: Corpus, data: DataOptions, views: Views, *, seed: int) -> None:
@@ -113,6 +115,51 @@ class TrainingSamples:
         self.views = views
         self.seed = seed
         self.pictures = PictureReader(corpus, data)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Samples of the corpus."""
+
+    @abstractmethod
+    def make_sampler(self, kind: SamplerName) -> Sampler:
+        """The sampler of this name over all samples; ConfigError if the corpus does not suit it."""
+
+    @abstractmethod
+    def find_numbers(self, places: IndexArray) -> IndexArray:
+        """Sample numbers of places, by which samplers count."""
+
+    def read(
+        self, samples: IndexArray, epoch: int, *, shared: bool, augment: bool = True
+    ) -> tuple[Arrays, list[str]]:
+        """A batch's entries, pictures as uint8, and a line for every picture that was replaced.
+
+        augment: pictures are moved as the options say; otherwise resized only.
+        Raises DataError for a picture that cannot be read, unless `data.on_bad_image` is skip.
+        """
+        entries: Arrays = {}
+        skipped: list[str] = []
+        if self.views.image:
+            samples = samples.copy()
+            how = self.data.augment if augment else NOT_AUGMENTED
+            entries |= self._read_pictures(samples, epoch, skipped, how, shared=shared)
+        return entries | self.describe(samples, epoch), skipped
+
+    @abstractmethod
+    def describe(self, samples: IndexArray, epoch: int) -> Arrays:
+        """Everything of a batch but its pictures and its global size."""
+
+    @abstractmethod
+    def _read_pictures(
+        self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions, *, shared: bool
+    ) -> Arrays:
+        """The samples' pictures; a sample that must be changed is changed in `samples` as well."""
+
+
+class TrainingSamples(Samples):
+    """Captions with their pictures, or pictures with some of their captions."""
+
+    def __init__(self, corpus: Corpus, data: DataOptions, views: Views, *, seed: int) -> None:
+        super().__init__(corpus, data, views, seed=seed)
         captioned = np.diff(corpus.caption_offsets) > 0
         needs_captions = views.tokens or data.unit == "pair"
         if needs_captions and not captioned.any():
@@ -144,6 +191,18 @@ class TrainingSamples:
         """(len,) identity of every sample, for the identity sampler."""
         return self.corpus.identity[self.find_rows(self.find_numbers(np.arange(len(self), dtype=np.int64)))]
 
+    def make_sampler(self, kind: SamplerName) -> Sampler:
+        """Shuffled, or by identities."""
+        data, corpus = self.data, self.corpus
+        if kind == "shuffled":
+            return ShuffledSampler(len(self), data.batch, seed=self.seed, name=corpus.name)
+        if not corpus.has_identities:
+            raise ConfigError(
+                f"data.sampler=identity needs person labels; {corpus.name} has none, use shuffled"
+            )
+        size = data.pictures_per_identity
+        return IdentitySampler(self.list_identities(), data.batch, size, seed=self.seed, name=corpus.name)
+
     def find_neighbour(self, sample: int) -> int:
         """The first sample of the next picture that has one."""
         offsets = self.corpus.caption_offsets
@@ -153,22 +212,6 @@ class TrainingSamples:
         if self._rows is None:
             return (sample + 1) % len(self.corpus)
         return int(self._rows[np.searchsorted(self._rows, sample + 1) % len(self._rows)])
-
-    def read(
-        self, samples: IndexArray, epoch: int, *, shared: bool, augment: bool = True
-    ) -> tuple[Arrays, list[str]]:
-        """A batch's entries, pictures as uint8, and a line for every picture that was replaced.
-
-        augment: pictures are moved as the options say; otherwise resized only.
-        Raises DataError for a picture that cannot be read, unless `data.on_bad_image` is skip.
-        """
-        entries: Arrays = {}
-        skipped: list[str] = []
-        if self.views.image:
-            samples = samples.copy()
-            how = self.data.augment if augment else NOT_AUGMENTED
-            entries |= self._read_pictures(samples, epoch, skipped, how, shared=shared)
-        return entries | self.describe(samples, epoch), skipped
 
     def describe(self, samples: IndexArray, epoch: int) -> Arrays:
         """Everything of a batch but its pictures and its global size."""

@@ -14,25 +14,21 @@ from tpr.config.schema import DataOptions
 from tpr.data.columns import read_identity
 from tpr.data.corpus import Corpus, Flags, IndexArray
 from tpr.data.randomness import Purpose, uniform_rows
-from tpr.data.samplers import CrossModalitySampler, Groups
+from tpr.data.samplers import CrossModalitySampler, Groups, SamplerName
 from tpr.data.token_cache import corpus_tokens
 from tpr.data.transforms import draw_geometry, place
-from tpr.data.views import NOT_AUGMENTED, Arrays, PictureReader, Views
+from tpr.data.views import Arrays, Samples, Views
 from tpr.errors import ConfigError, DataError
 
 KINDS = ("visible", "infrared")
 
 
-class CrossModalitySamples:
-    """The slots of a training corpus and what each becomes in an epoch."""
+class CrossModalitySamples(Samples):
+    """Slots; a picture that cannot be read gives its place to another of the same person and kind."""
 
     def __init__(self, corpus: Corpus, data: DataOptions, views: Views, *, seed: int) -> None:
         """Raises DataError for a person without pictures of both kinds, or without captions that are read."""
-        self.corpus = corpus
-        self.data = data
-        self.views = views
-        self.seed = seed
-        self.pictures = PictureReader(corpus, data)
+        super().__init__(corpus, data, views, seed=seed)
         self.tokens = corpus_tokens(corpus, data) if views.tokens else None
         wanted = np.ones(len(corpus), dtype=np.bool_)
         if views.tokens:
@@ -58,26 +54,16 @@ class CrossModalitySamples:
         """Corpus row of each slot's infrared picture."""
         return self._rows[1][samples % len(self._rows[1])]
 
-    def make_sampler(self) -> CrossModalitySampler:
+    def make_sampler(self, kind: SamplerName) -> CrossModalitySampler:
         """The order of an epoch. Raises ConfigError for a batch that the corpus cannot fill."""
+        if kind != "cross_modality":
+            raise ConfigError(
+                f"data.sampler={kind}: the system trains on pairs of a visible and an infrared picture, "
+                "which have a sampler of their own; leave data.sampler at system"
+            )
         visible, infrared = (self.corpus.identity[rows] for rows in self._rows)
         size, name = self.data.pictures_per_identity, self.corpus.name
         return CrossModalitySampler(visible, infrared, self.data.batch, size, seed=self.seed, name=name)
-
-    def read(
-        self, samples: IndexArray, epoch: int, *, shared: bool, augment: bool = True
-    ) -> tuple[Arrays, list[str]]:
-        """A batch's entries, pictures as uint8, and a line for every picture that was replaced.
-
-        A picture that cannot be read gives its place to another of the same person and kind.
-        """
-        entries: Arrays = {}
-        skipped: list[str] = []
-        if self.views.image:
-            samples = samples.copy()
-            how = self.data.augment if augment else NOT_AUGMENTED
-            entries |= self._read_pictures(samples, epoch, skipped, how, shared=shared)
-        return entries | self.describe(samples, epoch), skipped
 
     def describe(self, samples: IndexArray, epoch: int) -> Arrays:
         """Everything of a batch but its pictures and its global size."""

@@ -19,6 +19,7 @@ from tpr.data.batch import Batch
 from tpr.data.corpus import Corpus
 from tpr.data.pictures import load_picture
 from tpr.data.sample_table import SampleTable
+from tpr.data.samplers import SamplerName
 from tpr.data.tokens import tokenize
 from tpr.data.transforms import normalise_pixels, resize
 from tpr.data.views import Views
@@ -197,7 +198,7 @@ class System(nn.Module):
         self.train(was_training)
         return torch.cat(encoded)
 
-    def sampler(self, corpus: Corpus) -> Literal["shuffled", "identity", "cross_modality"]:
+    def sampler(self, corpus: Corpus) -> SamplerName:
         """Name of the sampler the system trains with."""
         return "shuffled"
 

@@ -8,7 +8,7 @@ show. All features share one neck, whose output is compared.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from tpr import distributed
 from tpr.config.schema import Choice, DataOptions, InitOptions, OptimOptions
 from tpr.data.batch import Batch
 from tpr.data.corpus import Corpus
+from tpr.data.samplers import SamplerName
 from tpr.data.views import Views
 from tpr.models.heads import NeckHead
 from tpr.models.resnet import GeneralisedMean
@@ -136,7 +137,7 @@ class TviLfm(System):
         """Slots of a visible and an infrared picture, with both captions where there is a text tower."""
         return Views(tokens=self.options.reads_text, infrared=True, statistics="imagenet")
 
-    def sampler(self, corpus: Corpus) -> Literal["shuffled", "identity", "cross_modality"]:
+    def sampler(self, corpus: Corpus) -> SamplerName:
         """Equal identities and pictures of both modalities."""
         return "cross_modality"
 
