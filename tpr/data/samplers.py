@@ -80,25 +80,15 @@ class IdentitySampler(Sampler):
         seed: int,
         name: str = "the training set",
     ) -> None:
-        if batch % per_identity:
-            raise ConfigError(
-                f"data.batch={batch} is no multiple of data.pictures_per_identity={per_identity}, "
-                "as the identity sampler needs"
-            )
         self.batch = batch
         self.per_identity = per_identity
         self.seed = seed
-        self._samples = sort_stably(identity)
-        changes = np.flatnonzero(np.diff(identity[self._samples])) + 1
-        self._starts = np.concatenate([np.zeros(min(len(identity), 1), dtype=np.int64), changes])
-        self._counts = np.diff(self._starts, append=len(identity))
-        self._identities = batch // per_identity
-        if len(self._counts) < self._identities:
-            raise ConfigError(
-                f"data.batch={batch} needs {self._identities} identities x {per_identity} samples, "
-                f"{name} has {len(self._counts)} identities; lower data.batch"
-            )
-        chunks = np.maximum(self._counts // per_identity, 1)
+        self._groups = Groups.of(identity)
+        known = len(self._groups.counts)
+        self._identities = divide_batch(
+            batch, per_identity, known, name=name, kind="identity", unit="samples"
+        )
+        chunks = np.maximum(self._groups.counts // per_identity, 1)
         self._steps = count_steps(chunks, self._identities)
         self._chunks = np.minimum(chunks, self._steps)
 
@@ -109,7 +99,7 @@ class IdentitySampler(Sampler):
         """Steps of P x K samples, an identity's K side by side."""
         key = stream_key(self.seed, epoch, Purpose.IDENTITY_SAMPLER)
         rows = self._shuffle_within(key)
-        dealt = shuffle(len(self._counts), key ^ 1)
+        dealt = shuffle(len(self._groups.counts), key ^ 1)
         owner = np.repeat(dealt, self._chunks[dealt])[: self._steps * self._identities]
         chunk = count_within(self._chunks[dealt])[: len(owner)]
         # Card c goes to step c mod steps: an identity's chunks are neighbours, hence in different steps.
@@ -121,25 +111,25 @@ class IdentitySampler(Sampler):
 
     def _shuffle_within(self, key: int) -> IndexArray:
         """Sample numbers, grouped by identity, shuffled in each group."""
-        count = len(self._samples)
-        group = np.repeat(np.arange(len(self._counts), dtype=np.uint64), self._counts)
+        count = len(self._groups.order)
+        group = np.repeat(np.arange(len(self._groups.counts), dtype=np.uint64), self._groups.counts)
         place_bits = count.bit_length()
-        random_bits = min(32, 64 - place_bits - len(self._counts).bit_length())
+        random_bits = min(32, 64 - place_bits - len(self._groups.counts).bit_length())
         packed = group << np.uint64(random_bits)
         packed |= draw_bits(count, key) >> np.uint64(32 - random_bits)
         packed = (packed << np.uint64(place_bits)) | np.arange(count, dtype=np.uint64)
         packed.sort()
         order = (packed & np.uint64((1 << place_bits) - 1)).astype(np.int64)
-        return self._samples[order]
+        return self._groups.order[order]
 
     def _pick(self, owner: IndexArray, chunk: IndexArray, key: int) -> IndexArray:
         """(chunks, K) places in the grouped samples of each chunk."""
         size = self.per_identity
         places = (chunk * size)[:, None] + np.arange(size)
-        few = self._counts[owner] < size
+        few = self._groups.counts[owner] < size
         bits = hash_bits(key ^ 3, torch.from_numpy(owner[few]), size).numpy()
-        places[few] = (bits * self._counts[owner[few]][:, None]) >> 32
-        result: IndexArray = places + self._starts[owner][:, None]
+        places[few] = (bits * self._groups.counts[owner[few]][:, None]) >> 32
+        result: IndexArray = places + self._groups.starts[owner][:, None]
         return result
 
 
@@ -163,22 +153,14 @@ class CrossModalitySampler(Sampler):
         name: str = "the training set",
     ) -> None:
         """Both kinds must show the same identities."""
-        if batch % per_identity:
-            raise ConfigError(
-                f"data.batch={batch} is no multiple of data.pictures_per_identity={per_identity}, "
-                "as the cross-modality sampler needs"
-            )
         self.batch = batch
         self.per_identity = per_identity
         self.seed = seed
         self._groups = [Groups.of(visible_identity), Groups.of(infrared_identity)]
-        self._identities = batch // per_identity
         known = len(self._groups[0].counts)
-        if known < self._identities:
-            raise ConfigError(
-                f"data.batch={batch} needs {self._identities} identities x {per_identity} slots, "
-                f"{name} has {known} identities; lower data.batch"
-            )
+        self._identities = divide_batch(
+            batch, per_identity, known, name=name, kind="cross-modality", unit="slots"
+        )
         self._steps = max(len(visible_identity), len(infrared_identity)) // batch + 1
 
     def __len__(self) -> int:
@@ -211,8 +193,9 @@ class Groups:
     def of(cls, identity: IndexArray) -> "Groups":
         """The groups of (N,) identities."""
         order = sort_stably(identity)
-        counts = np.unique(identity, return_counts=True)[1]
-        return cls(order, np.cumsum(counts) - counts, counts)
+        changes = np.flatnonzero(np.diff(identity[order])) + 1
+        starts = np.concatenate([np.zeros(min(len(identity), 1), dtype=np.int64), changes])
+        return cls(order, starts, np.diff(starts, append=len(identity)))
 
     def find_next(self, place: int) -> int:
         """The next place of the same identity; after the last the first."""
@@ -227,6 +210,25 @@ class Groups:
         drawn = (bits * self.counts[chosen][:, None]) >> 32
         result: IndexArray = self.order[self.starts[chosen][:, None] + drawn]
         return result
+
+
+def divide_batch(batch: int, per_identity: int, known: int, *, name: str, kind: str, unit: str) -> int:
+    """Identities of a step. Raises ConfigError where the batch cannot be made of so many known ones.
+
+    name: the corpus; kind: the sampler; unit: what an identity has `per_identity` of.
+    """
+    if batch % per_identity:
+        raise ConfigError(
+            f"data.batch={batch} is no multiple of data.pictures_per_identity={per_identity}, "
+            f"as the {kind} sampler needs"
+        )
+    identities = batch // per_identity
+    if known < identities:
+        raise ConfigError(
+            f"data.batch={batch} needs {identities} identities x {per_identity} {unit}, "
+            f"{name} has {known} identities; lower data.batch"
+        )
+    return identities
 
 
 def count_steps(chunks: IndexArray, identities: int) -> int:
