@@ -4,14 +4,12 @@ Source: TVI-LFM's captioners for visible and infrared pictures; it does not publ
 the usual recipe for BLIP: AdamW, a rate that falls in a straight line, no loss at padding, whole pictures.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,11 +28,12 @@ from tpr.captioning.finetune_pairs import (
     steps_per_epoch,
 )
 from tpr.captioning.listing import Infrared
+from tpr.captioning.lock import hold_file
 from tpr.data.corpus import Corpus
 from tpr.data.randomness import Purpose, stream_key
 from tpr.engine.checkpoint import write_checkpoint
 from tpr.engine.stopping import Stopping
-from tpr.errors import ConfigError, DataError, TrainingError, UserError
+from tpr.errors import ConfigError, TrainingError, UserError
 from tpr.models.weights import read_torch_file
 from tpr.report.console import format_duration
 
@@ -114,7 +113,8 @@ class Finetuning:
     def run(self) -> None:
         """Train what is left and write the folder. Raises TrainingError where the loss is not finite."""
         self.work.mkdir(parents=True, exist_ok=True)
-        with hold_folder(self.work), Stopping() as stopping:
+        refusal = f"{self.work}: another process trains here; wait for it, or stop it"
+        with hold_file(self.work / "lock", refusal), Stopping() as stopping:
             optimizer = torch.optim.AdamW(
                 self.model.parameters(), lr=self.options.lr, weight_decay=self.options.weight_decay
             )
@@ -219,14 +219,3 @@ class Finetuning:
         (aside / RECORD).write_text(json.dumps({**self.about, "steps": self.total, "loss": loss}, indent=1))
         aside.rename(self.out)
         shutil.rmtree(self.work)
-
-
-@contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
-    """Keep a second training of the same folder out. Raises DataError if there is one."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{folder}: another process trains here; wait for it, or stop it") from None
-        yield

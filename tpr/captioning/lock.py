@@ -1,4 +1,4 @@
-"""One run at a time works through a plan, and the plan does not change under it."""
+"""One run at a time works through a plan or in a folder, and a plan does not change under its run."""
 
 import fcntl
 import os
@@ -39,6 +39,17 @@ def hold_lock(plan: Plan) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
         file.flush()
+        yield
+
+
+@contextmanager
+def hold_file(path: Path, refusal: str) -> Iterator[None]:
+    """Keep other processes out; dies with this one. Raises DataError, saying `refusal`, if one is in."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(refusal) from None
         yield
 
 

@@ -1,13 +1,12 @@
 """The folder of a training run: one process group at a time, and a log without doubled lines."""
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tpr import distributed
-from tpr.errors import DataError
+from tpr.captioning.lock import hold_file
 from tpr.whole_files import write_whole
 
 LAST = "last.pt"
@@ -21,13 +20,8 @@ def hold_folder(folder: Path) -> Iterator[None]:
     if not distributed.is_speaker():
         yield
         return
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"{folder}: is being trained in by another process; wait for it, or choose another folder"
-            ) from None
+    refusal = f"{folder}: is being trained in by another process; wait for it, or choose another folder"
+    with hold_file(folder / LOCK, refusal):
         yield
 
 
