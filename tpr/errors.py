@@ -25,6 +25,10 @@ class TrainingError(UserError):
     """Training cannot go on: non-finite losses, a full disk, a process that died."""
 
 
+class BusyError(UserError):
+    """Another process is at work in the same output folder."""
+
+
 def explain_disk(error: OSError) -> DataError:
     """A full disk or a locked folder, in one line."""
     place = f"{error.filename}: " if error.filename else ""

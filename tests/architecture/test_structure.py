@@ -14,7 +14,7 @@ ORDER = [
     "config", "data", "models", "objectives", "systems", "engine", "evaluation", "report", "captioning",
     "commands",
 ]  # fmt: skip
-LEAVES = {"tpr", "tpr.errors", "tpr.distributed", "tpr.processes", "tpr.whole_files"}
+LEAVES = {"tpr", "tpr.errors", "tpr.distributed", "tpr.locks", "tpr.processes", "tpr.whole_files"}
 LONGEST_FILE = 330
 LONGEST_FUNCTION = 60
 MOST_BRANCHES = 10
