@@ -72,8 +72,8 @@ def test_cuhk_without_split_in_the_published_numbering_is_cut_by_its_ranges(tmp_
 def test_cuhk_in_the_numbering_of_caption_all_is_refused_with_what_to_do(tmp_path: Path) -> None:
     assert refuse_unsplit(tmp_path, OTHER) == (
         "4 records have no 'split', and record 2 gives train_query/p11600_s14885.jpg the identity 12500, "
-        "which is 11003 in reid_raw.json, so that the published ranges of identities would cut wrongly; fetch "
-        "reid_raw.json, or set the option `splits` to it or to a JSON file "
+        "which is 11003 in reid_raw.json, so that the published ranges of identities would cut wrongly; "
+        "fetch reid_raw.json, or set the option `splits` to it or to a JSON file "
         '{"test": [picture paths], "val": [picture paths]}'
     )
 

@@ -122,7 +122,8 @@ def doubt_numbering(records: Mapping[str, Record]) -> str:
     for record, image, identity in known:
         found = record.integer("id")
         if found != identity:
-            return f"{record.kind} {record.number} gives {image} the identity {found}, which is {identity} in reid_raw.json"
+            where = f"{record.kind} {record.number}"
+            return f"{where} gives {image} the identity {found}, which is {identity} in reid_raw.json"
     if known:
         return ""
     folders = set()
