@@ -19,6 +19,10 @@ EXACT_LIMIT = 2**53
 """Below it, every whole number is a float of its own."""
 MOST_DIGITS = 18
 """Digits that always fit into 64 bits."""
+MOST_BYTES = 255
+"""Bytes of a file's name."""
+MOST_PATH_BYTES = 3_000
+"""Bytes of a path below the data root, which leaves a quarter of the system's limit for the root."""
 SHOWN_LETTERS = 60
 SHOWN_KEYS = 8
 UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -169,7 +173,18 @@ def check_path(path: str, where: str) -> str:
         clean = clean[2:]
     if not clean or clean.startswith("/") or DRIVE.match(clean) or ".." in clean.split("/") or "\0" in clean:
         raise refuse(where, f"the picture path {show(path)} is empty or leaves the data set's folder")
+    if not clean.isascii() or len(clean) > MOST_BYTES:
+        _check_bytes(clean, where)
     return clean
+
+
+def _check_bytes(path: str, where: str) -> None:
+    try:
+        longest = max(len(part.encode()) for part in path.split("/"))
+    except UnicodeEncodeError:
+        raise refuse(where, f"the picture path {show(path)} has half a letter; save it as UTF-8") from None
+    if longest > MOST_BYTES or len(path.encode()) > MOST_PATH_BYTES:
+        raise refuse(where, f"the picture path {show(path)} is longer than a file's can be")
 
 
 def read_text(path: Path) -> str:

@@ -5,9 +5,12 @@ without. A part of it that is missing is an error. A caption file's keys may car
 three parts of a path (the published ones begin with `datasets/regdb/` or with a path of another machine).
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from tpr.data.adapters.annotations import (
     check_path,
@@ -154,10 +157,11 @@ def read_text_array(path: Path, count: int) -> list[str]:
         raise DataError(
             f"{path}: has {len(array):,} entries, but there are {count:,} pictures; their order must agree"
         )
-    try:
-        return [str(text) for text in array]
-    except ValueError as error:
-        raise refuse(path, f"an entry is no text ({error}); fetch the file again") from None
+    # numpy makes strings of any bytes, also of such that are no letters, which other code cannot store.
+    letters = array.astype(array.dtype.newbyteorder("=")).view(np.uint32) if array.dtype.itemsize else array
+    if array.dtype.itemsize and letters.max(initial=0) > sys.maxunicode:
+        raise refuse(path, "an entry is no text; fetch the file again")
+    return [str(text) for text in array]
 
 
 def read_people(path: Path) -> list[int]:
