@@ -16,6 +16,7 @@ from tests.data.small_sets import (
     write_jsonl,
     write_picture,
 )
+from tpr.captioning.listing import folder_source
 from tpr.data.walks import Leftovers, is_leftover, list_files, list_folders, walk_files
 from tpr.errors import DataError
 
@@ -101,6 +102,18 @@ def test_lists_of_files_and_folders_are_sorted_and_may_be_of_nothing(tmp_path: P
     assert list_folders(tmp_path, leftovers) == [tmp_path / "c.json"]
     assert sum(leftovers.counts.values()) == 1
     assert list_files(tmp_path / "nowhere", (".json",), leftovers) == []
+
+
+def test_a_folder_of_crops_becomes_a_plan_without_leftovers_and_says_how_many(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path / "crops/7/1.jpg", tmp_path / "crops/7/._1.jpg", tmp_path / "store/2.jpg")
+    (tmp_path / "crops/8").symlink_to(tmp_path / "store")
+    source = folder_source(tmp_path / "crops", "folder")
+    with caplog.at_level("INFO"):
+        found = [(entry.picture, entry.identity) for entry in source.entries()]
+    assert found == [("7/1.jpg", 7), ("8/2.jpg", 8)]
+    assert "1 files or folders of other programs were passed over, the first is" in caplog.text
 
 
 LONG = "a man in a black coat and blue jeans"
