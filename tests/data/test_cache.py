@@ -76,7 +76,7 @@ def test_whatever_parsing_depends_on_keys_the_entry(
     if change == "time":
         os.utime(path, ns=(1, 1))
     elif change == "version":
-        monkeypatch.setattr(CuhkPedes, "version", 2)
+        monkeypatch.setattr(CuhkPedes, "version", CuhkPedes.version + 1)
     else:
         (root / "CUHK-PEDES").rename(root / "CUHK_PEDES")
     load(root, "cuhk_pedes")

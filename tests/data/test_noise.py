@@ -1,5 +1,9 @@
 """Exchanged captions: index files and drawn ones, what a slot keeps, and every wrong file as one line."""
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +19,8 @@ from tpr.data.noise import draw_noise, find_noise, read_noise
 from tpr.data.views import TrainingSamples, Views
 from tpr.errors import ConfigError, DataError
 
+PUBLISHED = json.loads((Path(__file__).parents[1] / "parity" / "rde_noise.json").read_text())["files"]
+"""RDE's published index files by name."""
 CAPTIONS = [2, 0, 1, 3]  # caption numbers 0 1 | - | 2 | 3 4 5
 INDEX = [0, 3, 5, 1, 4, 2]
 TEXTS = [
@@ -71,6 +77,16 @@ def test_a_drawn_exchange_moves_about_its_rate_and_follows_its_seed():
     state = np.random.get_state()[1].copy()
     draw_noise(10, 0.5, 3)
     assert np.array_equal(state, np.random.get_state()[1])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_seed_1_draws_the_published_index_files(name):
+    """The hashes are those of the nine published files; the draw is the default of `data.noise.seed`."""
+    known = PUBLISHED[name]
+    index = draw_noise(known["captions"], known["rate"], NoiseOptions().seed)
+    assert index[:5].tolist() == known["first"]
+    assert int((index != np.arange(len(index))).sum()) == known["moved"]
+    assert hashlib.sha256(index.astype("<i8").tobytes()).hexdigest() == known["sha256_int64_little_endian"]
 
 
 def test_options_choose_between_nothing_a_rate_and_a_file(tmp_path):

@@ -6,7 +6,7 @@ is asked about).
 """
 
 import hashlib
-import os
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,8 +21,11 @@ from tpr.data.adapters import ADAPTERS
 from tpr.data.adapters.base import draw_rows
 from tpr.data.corpus import Corpus
 from tpr.data.sample import SPLITS, Split
+from tpr.data.walks import Leftovers, walk_files
 from tpr.errors import DataError
 from tpr.whole_files import open_whole
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 ROWS_PER_BATCH = 16_384
@@ -61,20 +64,23 @@ def folder_source(root: Path, identity: Literal["none", "folder"]) -> Source:
     if not root.is_dir():
         raise DataError(f"{root} is no folder; give a folder of pictures or the name of a data set")
     words = {"folder": root.name, "identity": identity}
-    return Source(root.resolve(), words, lambda: walk_folder(root, identity))
+    leftovers = Leftovers()
+
+    def walk() -> Iterator[Entry]:
+        yield from walk_folder(root, identity, leftovers)
+        for line in leftovers.describe():
+            logger.info("%s: %s", root, line)
+
+    return Source(root.resolve(), words, walk)
 
 
-def walk_folder(root: Path, identity: Literal["none", "folder"]) -> Iterator[Entry]:
-    """The pictures of a folder; links to folders are not followed."""
-    for place, folders, names in os.walk(root):
-        folders.sort()
-        below = Path(place).relative_to(root)
-        for name in sorted(names):
-            if name.lower().endswith(SUFFIXES):
-                picture = (below / name).as_posix()
-                if not picture.isprintable():
-                    raise DataError(f"{root}: {picture!r} is a name that JSON cannot hold; rename the file")
-                yield Entry(picture, read_identity(picture) if identity == "folder" else None)
+def walk_folder(root: Path, identity: Literal["none", "folder"], leftovers: Leftovers) -> Iterator[Entry]:
+    """The pictures of a folder, without what other programs left there; links are followed once."""
+    for path in walk_files(root, SUFFIXES, leftovers):
+        picture = path.relative_to(root).as_posix()
+        if not picture.isprintable():
+            raise DataError(f"{root}: {picture!r} is a name that JSON cannot hold; rename the file")
+        yield Entry(picture, read_identity(picture) if identity == "folder" else None)
 
 
 def read_identity(picture: str) -> int:

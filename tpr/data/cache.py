@@ -35,6 +35,7 @@ from tpr.data.columns import (
     write_index,
 )
 from tpr.data.corpus import Corpus, map_files, take_rows
+from tpr.data.repeats import join_repeats, rewrite
 from tpr.data.sample import SPLITS, Protocol, Split
 from tpr.errors import DataError
 
@@ -225,11 +226,14 @@ def parse_into(adapter: Adapter, root: Path, folder: Path) -> Manifest:
             writers[split] = SplitWriter(folder, split)
         writers[split].add(sample)
         blank += sum(not caption.strip() for caption in sample.captions)
+    for writer in writers.values():
+        writer.close()
+    repeats = join_repeats(adapter, folder, {split: writer.shards.files for split, writer in writers.items()})
     splits: dict[Split, SplitFiles] = {}
     for split, writer in writers.items():
-        writer.close()
         files = _narrow(adapter, folder, split, writer.shards.files)
-        splits[split] = write_index(folder, split, files, _digest(folder, files), labels=adapter.labels)
+        known = write_index(folder, split, files, _digest(folder, files), labels=adapter.labels)
+        splits[split] = replace(known, repeats=repeats[split])
     if not splits:
         raise DataError(f"{adapter.sources(root)[0]}: no picture is left after cleaning")
     found = {s: Counts(known.identities, known.rows, known.captions) for s, known in splits.items()}
@@ -241,7 +245,7 @@ def parse_into(adapter: Adapter, root: Path, folder: Path) -> Manifest:
         version=adapter.version,
         options=plain_options(adapter.options),
         has_identities=adapter.has_identities,
-        notes=adapter.notes,
+        notes=[*adapter.notes, *adapter.leftovers.describe()],
         warnings=warnings,
         splits=splits,
     )
@@ -257,14 +261,9 @@ def _narrow(adapter: Adapter, folder: Path, split: Split, files: list[str]) -> l
     rows = adapter.choose_rows(read_identity(table))
     if rows is None or len(rows) == table.num_rows:
         return files
-    part = folder / "drawn"
-    part.mkdir()
-    writer = SplitWriter(part, split)
-    for batch in take_rows(table, rows).to_batches():
-        writer.shards.write(batch)
-    writer.close()
-    (part / writer.shards.files[0]).replace(folder / files[0])
-    part.rmdir()
+    with rewrite(folder, split, files) as writer:
+        for batch in take_rows(table, rows).to_batches():
+            writer.shards.write(batch)
     return files
 
 

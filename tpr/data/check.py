@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS, Counts
-from tpr.data.cache import open_entry
+from tpr.data.cache import Entry, open_entry
 from tpr.data.columns import read_identity
 from tpr.data.corpora import build_adapter
 from tpr.data.corpus import Corpus, IndexArray
@@ -146,6 +146,7 @@ def check_sets(choices: Iterable[Choice], data: DataOptions, *, read_pictures: b
             corpora.append(
                 (corpus, SplitReport(adapter.label, corpus.split, *_count(corpus, adapter.counts)))
             )
+        report.notes += _tell_repeats(entry)
         report.notes += [
             f"{adapter.label}: no {split} split found" for split in _absent(opened, adapter.counts)
         ]
@@ -164,6 +165,16 @@ def check_sets(choices: Iterable[Choice], data: DataOptions, *, read_pictures: b
 def _count(corpus: Corpus, published: Mapping[Split, Counts]) -> tuple[Counts, Counts | None]:
     identities = corpus.identity_count if corpus.has_identities else None
     return Counts(identities, len(corpus), corpus.caption_count), published.get(corpus.split)
+
+
+def _tell_repeats(entry: Entry) -> list[str]:
+    known = {split: entry.manifest.splits[split] for split in entry.splits}
+    return [
+        f"{entry.label} {split}: {files.rows:,} images, {files.captions:,} captions, {files.repeats:,} "
+        "repeats (records that name an image again; their captions were joined to it)"
+        for split, files in known.items()
+        if files.repeats
+    ]
 
 
 def _absent(opened: Sequence[Corpus], published: Mapping[Split, Counts]) -> list[Split]:

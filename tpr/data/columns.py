@@ -50,6 +50,8 @@ class SplitFiles:
     captions: int
     identities: int
     fingerprint: str
+    repeats: int = 0
+    """Records that named a picture again and were joined to the first."""
 
 
 @dataclass(frozen=True)

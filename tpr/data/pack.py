@@ -65,7 +65,9 @@ def pack_set(choice: Choice, data: DataOptions, out: Path, shard_bytes: int = SH
             temporary.chmod(0o755)
             splits: dict[Split, SplitFiles] = {}
             for split in entry.splits:
-                splits[split] = _pack_split(open_corpus(entry, split, choice.options), temporary, shard_bytes)
+                corpus = open_corpus(entry, split, choice.options)
+                repeats = entry.manifest.splits[split].repeats
+                splits[split] = replace(_pack_split(corpus, temporary, shard_bytes), repeats=repeats)
             save_manifest(
                 temporary, replace(entry.manifest, options=plain_options(choice.options), splits=splits)
             )

@@ -1,5 +1,6 @@
 """Every mistake in an annotation file ends in one line that names file, record and key."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -77,12 +78,37 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("captions", ["a", None], "'captions' must be a list of strings, found a list of a string, nothing"),
         ("file_path", 3, "'file_path' must be a string, found int 3"),
         ("split", ["train"], "'split' must be a string, found a list of a string"),
+        ("id", 1.5, "'id' must be a whole number, found float 1.5"),
+        ("id", float("inf"), "'id' must be a whole number, found float Infinity"),
+        ("id", 1e300, "'id' must be a whole number, found float 1e+300"),
+        ("id", float("nan"), "'id' is missing: found float NaN; expected a whole number"),
+        ("id", "", "'id' is missing: found a string \"\"; expected a whole number"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_named_with_its_record(
     tmp_path: Path, key: str, value: object, message: str
 ) -> None:
     assert message_of_record(tmp_path, **{key: value}) == f"record 1: {message}"
+
+
+def test_an_identity_that_is_null_is_named_as_missing(tmp_path: Path) -> None:
+    write_cuhk(tmp_path, [GOOD], pictures=False)
+    write_json(tmp_path / "CUHK-PEDES" / "reid_raw.json", [GOOD | {"id": None}])
+    with pytest.raises(DataError, match="record 0: 'id' is missing: found nothing; expected a whole number"):
+        load(tmp_path, "cuhk_pedes")
+
+
+def test_identities_that_a_table_program_wrote_as_floats_are_whole_numbers(tmp_path: Path) -> None:
+    write_cuhk(tmp_path, [GOOD | {"id": 7.0, "split": "test"}, GOOD | {"file_path": "2.jpg"}], pictures=False)
+    assert load(tmp_path, "cuhk_pedes", "test").identity.tolist() == [7]
+
+
+def test_many_and_strange_keys_are_cut_and_stay_one_line(tmp_path: Path) -> None:
+    keys = {f"a\nb{number}" * 40: 1 for number in range(20)}
+    message = message_of(tmp_path, json.dumps([keys]).encode())
+    assert "\\n" in message
+    assert "and 12 more; expected captions, file_path, id" in message
+    assert len(message) < 700
 
 
 def test_a_missing_key_is_named_with_what_was_found(tmp_path: Path) -> None:
@@ -97,6 +123,38 @@ def test_a_missing_key_is_named_with_what_was_found(tmp_path: Path) -> None:
 def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, path: str) -> None:
     message = message_of_record(tmp_path, file_path=path)
     assert message == f"record 1: the picture path {path!r} is empty or leaves the data set's folder"
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("a/" + "x" * 256, "is longer than a file's can be"),
+        ("写" * 86 + ".jpg", "is longer than a file's can be"),
+        ("/".join(["x" * 200] * 20), "is longer than a file's can be"),
+        ("\ud800.jpg", "has half a letter; save it as UTF-8"),
+    ],
+)
+def test_a_path_that_no_file_can_have_is_refused(path: str, problem: str) -> None:
+    with pytest.raises(DataError, match=problem) as caught:
+        check_path(path, "here")
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Bildschirmfoto 10.12.26\u202fPM.png",
+        "写真\u3000一.jpg",
+        " a.jpg",
+        "a .jpg",
+        "写" * 83 + ".jpg",
+        "a\nb",
+    ],
+)
+def test_every_name_that_a_file_can_have_is_kept(tmp_path: Path, name: str) -> None:
+    assert check_path(name, "here") == name
+    write_cuhk(tmp_path, [cuhk_record("train", 1, f"cam_a/{name}", "a man")], pictures=False)
+    assert load(tmp_path, "cuhk_pedes").image_path(0) == f"CUHK-PEDES/imgs/cam_a/{name}"
 
 
 def test_backslashes_and_leading_dots_become_a_plain_path() -> None:

@@ -2,13 +2,15 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.data.small_sets import choose, cuhk_record, list_rows, load, make_options, write_cuhk, write_json
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.errors import DataError
+from tpr.data.cache import open_entry
+from tpr.data.corpora import build_adapter, load_split
+from tpr.errors import ConfigError, DataError
 
 
 def test_cuhk_keeps_file_order_and_numbers_training_identities_from_zero(tmp_path: Path) -> None:
@@ -27,14 +29,166 @@ def test_cuhk_test_identities_stay_as_published(tmp_path: Path) -> None:
     ]
 
 
-def test_cuhk_caption_all_without_split_is_cut_by_the_published_ranges(tmp_path: Path) -> None:
-    (tmp_path / "CUHK-PEDES" / "imgs").mkdir(parents=True)
-    ids = {"a.jpg": 1, "b.jpg": 11_003, "c.jpg": 11_004, "d.jpg": 12_003, "e.jpg": 12_004, "f.jpg": 13_003}
-    records = [cuhk_record(None, identity, name, "a person") for name, identity in ids.items()]
-    write_json(tmp_path / "CUHK-PEDES" / "caption_all.json", records)
-    found = {split: len(load(tmp_path, "cuhk_pedes", split)) for split in ("train", "val", "test")}
-    assert found == {"train": 2, "val": 2, "test": 2}
+KNOWN_TRAIN, KNOWN_VAL = "train_query/p11600_s14885.jpg", "test_query/p10376_s14337.jpg"
+PUBLISHED = {
+    "CUHK03/1_1.jpg": 1, KNOWN_TRAIN: 11_003, KNOWN_VAL: 11_071, "Market/d.jpg": 12_003,
+    "cam_a/e.jpg": 12_004, "cam_b/f.jpg": 13_003,
+}  # fmt: skip
+"""Pictures and identities as reid_raw.json numbers them."""
+OTHER = {KNOWN_VAL: 1, "CUHK03/1_1.jpg": 2, KNOWN_TRAIN: 12_500, "Market/d.jpg": 13_003}
+"""The same pictures as caption_all.json numbers them."""
+
+
+def write_unsplit(root: Path, identities: dict[str, int], **splits: str) -> Path:
+    """An annotation without splits; a picture's split may be given by its file's stem."""
+    (root / "CUHK-PEDES" / "imgs").mkdir(parents=True, exist_ok=True)
+    records = [
+        cuhk_record(splits.get(Path(image).stem), identity, image, "a person")
+        for image, identity in identities.items()
+    ]
+    return write_json(root / "CUHK-PEDES" / "caption_all.json", records)
+
+
+def refuse_unsplit(root: Path, identities: dict[str, int]) -> str:
+    path = write_unsplit(root, identities)
+    with pytest.raises(DataError) as caught:
+        load(root, "cuhk_pedes")
+    assert "\n" not in str(caught.value)
+    return str(caught.value).replace(f"'cuhk_pedes': {path}: ", "")
+
+
+def sizes(root: Path, **options: Any) -> list[int]:
+    """Pictures in train, val and test; 0 where there is no such split."""
+    entry = open_entry(build_adapter(choose("cuhk_pedes", **options)), make_options(root))
+    return [entry.manifest.splits[s].rows if s in entry.splits else 0 for s in ("train", "val", "test")]
+
+
+def test_cuhk_without_split_in_the_published_numbering_is_cut_by_its_ranges(tmp_path: Path) -> None:
+    write_unsplit(tmp_path, PUBLISHED)
+    assert sizes(tmp_path) == [2, 2, 2]
     assert load(tmp_path, "cuhk_pedes", "test").identity.tolist() == [12_004, 13_003]
+
+
+def test_cuhk_in_the_numbering_of_caption_all_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    assert refuse_unsplit(tmp_path, OTHER) == (
+        "4 records have no 'split', and record 2 gives train_query/p11600_s14885.jpg the identity 12500, "
+        "which is 11003 in reid_raw.json, so that the published ranges of identities would cut wrongly; "
+        "fetch reid_raw.json, or set the option `splits` to it or to a JSON file "
+        '{"test": [picture paths], "val": [picture paths]}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("identities", "doubt"),
+    [
+        ({KNOWN_VAL: 1}, f"record 0 gives {KNOWN_VAL} the identity 1, which is 11071 in reid_raw.json"),
+        (
+            {"train_query/a.jpg": 3, "test_query/b.jpg": 4},
+            "record 1 has identity 4 in test_query/, so that the published",
+        ),
+        (
+            {"test_query/b.jpg": 12_500, "train_query/a.jpg": 11_004},
+            "record 1 has identity 11004 in train_query/",
+        ),
+        (
+            {"cam_a/1.jpg": 1, "cam_a/2.jpg": 12_500},
+            "nothing shows that their identities are numbered as in reid",
+        ),
+        ({"train_query/a.jpg": 7}, "nothing shows that their identities are numbered as in reid_raw.json"),
+    ],
+)
+def test_cuhk_without_split_in_doubt_is_refused(
+    tmp_path: Path, identities: dict[str, int], doubt: str
+) -> None:
+    assert doubt in refuse_unsplit(tmp_path, identities)
+
+
+def test_a_part_of_cuhk_whose_folders_stand_on_their_sides_is_cut_by_ranges(tmp_path: Path) -> None:
+    write_unsplit(
+        tmp_path, {"train_query/a.jpg": 11_000, "test_query/b.jpg": 12_800, "test_query/c.jpg": 11_500}
+    )
+    assert sizes(tmp_path) == [1, 1, 1]
+
+
+def test_cuhk_takes_its_splits_from_reid_raw_in_any_numbering_and_order(tmp_path: Path) -> None:
+    write_unsplit(tmp_path, OTHER)
+    splits = {"imgs/Market/d.jpg": "TEST", KNOWN_TRAIN: "train", "CUHK03/1_1.jpg": "train", KNOWN_VAL: "val"}
+    records = [{"file_path": image, "split": split} for image, split in splits.items()]
+    write_json(tmp_path / "elsewhere" / "reid_raw.json", records)
+    option = {"splits": Path("elsewhere/reid_raw.json")}
+    assert sizes(tmp_path, **option) == [2, 1, 1]
+    assert list_rows(load(tmp_path, "cuhk_pedes", "val", **option)) == [
+        (f"CUHK-PEDES/imgs/{KNOWN_VAL}", 1, ["a person"])
+    ]
+    write_json(tmp_path / "elsewhere" / "reid_raw.json", records[:3])
+    with pytest.raises(
+        DataError, match=rf"record 0: the picture '{KNOWN_VAL}' has no split in .*reid_raw.json"
+    ):
+        load(tmp_path, "cuhk_pedes", **option)
+
+
+def test_cuhk_takes_its_splits_from_lists_of_paths(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_unsplit(tmp_path, OTHER)
+    path = write_json(
+        tmp_path / "CUHK-PEDES" / "lists.json", {"val": ["Market/d.jpg", "x.jpg"], "test": [KNOWN_VAL]}
+    )
+    with caplog.at_level(logging.INFO):
+        assert sizes(tmp_path, splits=Path("lists.json")) == [2, 1, 1]
+    assert f"{path}: 1 listed pictures are not annotated, the first is 'x.jpg'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"val": []}, "found an object with the keys val; expected records with split, file_path or"),
+        ({"test": "a.jpg"}, "'test' must be a list of picture paths, found a string"),
+        ({"test": ["../a.jpg"]}, "test: the picture path '../a.jpg' is empty or leaves"),
+        ({"test": ["a.jpg"], "val": ["a.jpg"]}, "the picture 'a.jpg' is listed for val and for test"),
+        (
+            {"test": ["a.jpg"]},
+            "lists no picture of the annotation, the first is 'a.jpg'; expected paths below",
+        ),
+        ([{"file_path": "a.jpg"}], "record 0: found the keys file_path; expected split, file_path"),
+        (3, "found int 3; expected records with split, file_path or"),
+    ],
+)
+def test_a_wrong_file_of_splits_is_one_line(tmp_path: Path, content: Any, message: str) -> None:
+    write_unsplit(tmp_path, OTHER)
+    path = write_json(tmp_path / "splits.json", content)
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, "cuhk_pedes", splits=Path("splits.json"))
+    assert f"'cuhk_pedes': {path}: {message}" in str(caught.value)
+
+
+def test_a_file_of_splits_that_is_missing_or_outside_is_named(tmp_path: Path) -> None:
+    write_unsplit(tmp_path, OTHER)
+    with pytest.raises(DataError, match=r"nowhere.json not found, which the option `splits` names"):
+        load(tmp_path, "cuhk_pedes", splits=Path("nowhere.json"))
+    with pytest.raises(ConfigError, match=r"^splits must lie below the data root, got '../x.json'$"):
+        choose("cuhk_pedes", splits=Path("../x.json"))
+
+
+def test_records_of_one_picture_are_joined_or_refused_with_both_numbers(tmp_path: Path) -> None:
+    records = [
+        cuhk_record("train", 1, "cam_a/1.jpg", "one"),
+        cuhk_record("train", 2, "cam_a/2.jpg", "two"),
+        cuhk_record("train", 1, "imgs/cam_a/1.jpg", "three"),
+        cuhk_record("train", 1, "cam_a/1.jpg", "one"),
+    ]
+    path = write_cuhk(tmp_path, records, pictures=False)
+    assert list_rows(load(tmp_path, "cuhk_pedes")) == [
+        ("CUHK-PEDES/imgs/cam_a/1.jpg", 0, ["one", "three"]),
+        ("CUHK-PEDES/imgs/cam_a/2.jpg", 1, ["two"]),
+    ]
+    for changes, fact in (
+        ({"id": 5}, "identity 5 here, but 2"),
+        ({"split": "test"}, "split 'test' here, but 'train'"),
+    ):
+        write_json(path, [*records, cuhk_record("train", 2, "cam_a/2.jpg", "x") | changes])
+        with pytest.raises(
+            DataError, match=rf"record 4: the picture 'cam_a/2.jpg' has the {fact} in record 1; give"
+        ):
+            load(tmp_path, "cuhk_pedes")
 
 
 def test_reid_raw_wins_over_caption_all(tmp_path: Path) -> None:
@@ -113,6 +267,18 @@ def test_the_faulty_rstpreid_release_can_be_cut_by_published_ranges(tmp_path: Pa
     published, data = choose("rstpreid", split="published"), make_options(tmp_path)
     sizes = [load_split(published, split, data).identity_count for split in ("train", "val", "test")]
     assert sizes == [3701, 200, 200]
+
+
+def test_published_ranges_cut_the_whole_rstpreid_alone(tmp_path: Path) -> None:
+    (tmp_path / "RSTPReid" / "imgs").mkdir(parents=True)
+    records = [rstp_record("train", identity) for identity in range(1, 4102)]
+    path = write_json(tmp_path / "RSTPReid" / "data_captions.json", records)
+    with pytest.raises(DataError) as caught:
+        load_split(choose("rstpreid", split="published"), "train", make_options(tmp_path))
+    assert str(caught.value) == (
+        f"'rstpreid': {path}: `split: published` cuts a file of the identities 0..4100, found 4,101 from 1 "
+        "to 4101; fetch the whole file or set `split: file`"
+    )
 
 
 def test_missing_folder_file_and_pictures_are_named_with_what_was_expected(tmp_path: Path) -> None:

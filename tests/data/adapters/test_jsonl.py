@@ -3,8 +3,10 @@ from typing import Any
 
 import pytest
 
-from tests.data.small_sets import choose, list_rows, load, write_jsonl
+from tests.data.small_sets import choose, list_rows, load, make_options, write_jsonl
+from tpr.config.schema import EvaluationOptions
 from tpr.data.adapters.jsonl import Jsonl
+from tpr.data.corpora import load_corpora
 from tpr.errors import ConfigError, DataError
 
 LINES: list[dict[str, Any]] = [
@@ -52,6 +54,99 @@ def test_without_identities_each_picture_is_its_own_class(tmp_path: Path) -> Non
     assert corpus.identity.tolist() == [0, 1]
 
 
+CAPTION_LINES: list[dict[str, Any]] = [
+    {"image": "1.jpg", "caption": "a"},
+    {"image": "2.jpg", "captions": ["b", "c"]},
+    {"image": "./1.jpg", "caption": "d"},
+    {"image": "1.jpg", "caption": "a"},
+    {"image": "2.jpg"},
+]
+
+
+@pytest.mark.parametrize("identity", [None, 7, "anna"])
+def test_a_picture_with_a_line_per_caption_is_one_sample(tmp_path: Path, identity: int | str | None) -> None:
+    lines = [line if identity is None else line | {"identity": identity} for line in CAPTION_LINES]
+    write_jsonl(tmp_path / "mine" / "p.jsonl", lines)
+    corpus = load(tmp_path, "jsonl", path=Path("mine"))
+    second = 1 if identity is None else 0
+    assert list_rows(corpus) == [("mine/1.jpg", 0, ["a", "d"]), ("mine/2.jpg", second, ["b", "c"])]
+    assert corpus.has_identities == (identity is not None)
+    assert corpus.caption_count == 4
+
+
+def test_pictures_with_a_line_per_caption_are_held_out_whole(tmp_path: Path) -> None:
+    lines = [{"image": f"{n % 10}.jpg", "caption": f"c{n}"} for n in range(30)]
+    write_jsonl(tmp_path / "mine" / "p.jsonl", lines)
+    data = make_options(tmp_path, train=(choose("jsonl", path=Path("mine")),))
+    corpora = load_corpora(data, EvaluationOptions(select_on="val", held_out=0.3), seed=1)
+    assert corpora.train is not None
+    parts = [{row[0] for row in list_rows(corpus)} for corpus in (corpora.train, corpora.val["mine"])]
+    assert (len(parts[0]), len(parts[1]), parts[0] & parts[1]) == (7, 3, set())
+    assert corpora.val["mine"].caption_count == 9
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"identity": 1}, {"identity": 2}, "the identity 2 here, but 1 in line 1"),
+        ({"identity": "a"}, {"identity": "b"}, "the identity 'b' here, but 'a' in line 1"),
+        ({"split": "test"}, {}, "the split 'train' here, but 'test' in line 1"),
+        ({"camera": 2}, {"camera": 3}, "the camera 3 here, but 2 in line 1"),
+    ],
+)
+def test_lines_of_one_picture_that_differ_are_named_both(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], message: str
+) -> None:
+    path = write_jsonl(
+        tmp_path / "mine" / "p.jsonl",
+        [{"image": "1.jpg"} | first, {"image": "2.jpg"} | first, {"image": "1.jpg"} | second],
+    )
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, "jsonl", path=Path("mine"))
+    assert f"{path}: line 3: the picture 'mine/1.jpg' has {message}; give all lines of" in str(caught.value)
+
+
+def test_a_camera_that_one_line_of_a_picture_lacks_is_the_other_lines_camera(tmp_path: Path) -> None:
+    lines = [{"image": "1.jpg"}, {"image": "1.jpg", "camera": 4.0}, {"image": "1.jpg", "camera": None}]
+    write_jsonl(tmp_path / "mine" / "p.jsonl", lines)
+    assert load(tmp_path, "jsonl", path=Path("mine")).cameras().tolist() == [4]
+
+
+def test_numbers_that_a_table_program_wrote_are_whole(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "p.jsonl").write_text(
+        '{"image": "1.jpg", "identity": 3.0, "camera": 2.0, "split": "test"}\n'
+        '{"image": "2.jpg", "identity": 3, "camera": NaN, "split": "test"}\n'
+        '{"image": "3.jpg", "identity": 1.0, "camera": "", "split": "test"}\n'
+    )
+    corpus = load(tmp_path, "jsonl", "test", path=Path("mine"))
+    assert corpus.identity.tolist() == [3, 3, 1]
+    assert corpus.cameras().tolist() == [2, -1, -1]
+
+
+@pytest.mark.parametrize("value", ["null", "NaN", '""'])
+def test_identities_that_all_lines_lack_are_none(tmp_path: Path, value: str) -> None:
+    (tmp_path / "mine").mkdir()
+    lines = [f'{{"image": "{n}.jpg", "identity": {value}, "caption": "x"}}\n' for n in range(2)]
+    (tmp_path / "mine" / "p.jsonl").write_text("".join(lines))
+    assert not load(tmp_path, "jsonl", path=Path("mine")).has_identities
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("null", "nothing"), ("NaN", "float NaN"), ('""', 'a string ""')],
+)
+def test_an_identity_that_one_line_lacks_is_named_as_missing(tmp_path: Path, value: str, shown: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "p.jsonl").write_text(
+        f'{{"image": "1.jpg", "identity": 5.0}}\n{{"image": "2.jpg", "identity": {value}}}\n'
+    )
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, "jsonl", path=Path("mine"))
+    assert "line 2: 'identity' must be a number in every line" in str(caught.value)
+    assert f"here it is missing: found {shown}, line 1 has a number" in str(caught.value)
+
+
 def test_a_line_separator_inside_a_caption_is_no_new_line(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "p.jsonl").write_text(
@@ -88,7 +183,12 @@ def test_a_line_separator_inside_a_caption_is_no_new_line(tmp_path: Path) -> Non
             {"image": "x", "identity": 1, "captions": 3},
             "line 2: 'captions' must be a list of strings, found int 3",
         ),
-        ({"image": "x", "identity": 1.5}, "line 2: 'identity' must be"),
+        ({"image": "x", "identity": 1.5}, "line 2: 'identity' must be a whole number, found float 1.5"),
+        ({"image": "x", "identity": True}, "line 2: 'identity' must be a whole number, found true or false"),
+        (
+            {"image": "x", "identity": 1, "camera": 1.5},
+            "line 2: 'camera' must be a whole number, found float",
+        ),
     ],
 )
 def test_a_wrong_line_is_named_by_its_number(tmp_path: Path, line: dict[str, Any], message: str) -> None:

@@ -46,6 +46,19 @@ def test_synth_pedes_captions_are_an_option(tmp_path: Path, captions: str, chose
     assert load(tmp_path, "synth_pedes", captions=captions).captions(0) == chosen
 
 
+def test_synth_pedes_warns_where_ids_are_not_the_folders_of_persons(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "SYNTH-PEDES" / "synthpedes-dataset.json"
+    records = [synth_record(1, 0, ["a"], "p"), synth_record(2, 0, ["a"], "p")]
+    write_json(path, records)
+    load(tmp_path, "synth_pedes")
+    assert "another id" not in caplog.text
+    write_json(path, [records[0], records[1] | {"id": 9}])
+    load(tmp_path, "synth_pedes")
+    assert "synth_pedes: 1 records have another id than the folder of their picture" in caplog.text
+
+
 def test_synth_pedes_draws_identities_with_all_their_pictures(tmp_path: Path) -> None:
     records = [synth_record(identity, n, ["a"], "p") for identity in range(1, 21) for n in range(3)]
     write_json(tmp_path / "SYNTH-PEDES" / "synthpedes-dataset.json", records)
@@ -203,6 +216,27 @@ def test_mals_reads_only_the_files_that_are_named(tmp_path: Path) -> None:
     assert load(tmp_path, "mals", files=("g_c_g_a_attrs.json",)).captions(0) == ["a c_g_a 1"]
     with pytest.raises(DataError, match=r"gene_attrs/g_5x_attrs.json not found\. Expected: MALS/"):
         load(tmp_path, "mals", files=("g_5x_attrs.json",))
+
+
+def test_mals_warns_where_the_first_label_contradicts_the_captions(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "MALS" / "gene_attrs" / "g_4x_attrs.json"
+
+    def write(flip: int, count: int = 30) -> None:
+        words = ("a woman walking", "a man walking")
+        labels = [[n % 2 ^ flip, *LABELS[1:]] for n in range(count)]
+        records = [mals_record("4x", n, caption=words[n % 2], label=labels[n]) for n in range(count)]
+        write_json(path, records)
+        caplog.clear()
+        load(tmp_path, "mals")
+
+    write(flip=0)
+    assert "contradicts" not in caplog.text
+    write(flip=1, count=10)
+    assert "contradicts" not in caplog.text
+    write(flip=1)
+    assert "mals: the first label (0 woman, 1 man) contradicts 30 of 30 captions" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import numpy as np
 
 from tpr.data.corpus import IndexArray
 from tpr.data.sample import Protocol, Sample, Split
+from tpr.data.walks import Leftovers
 from tpr.errors import ConfigError, DataError
 
 
@@ -65,7 +66,7 @@ class Adapter(ABC):
     """Published size of each split that the set has."""
     protocol: ClassVar[Protocol] = "text"
     """How the set is measured."""
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 3
     """Raise it whenever parsing changes: cached tables of older versions are then parsed again."""
 
     def __init__(self, options: Any = None) -> None:
@@ -76,6 +77,8 @@ class Adapter(ABC):
         """Published training number of each identity; empty: they are numbered in ascending order."""
         self.notes: list[str] = []
         """What parsing did to the annotation, such as repairs; logged at every start."""
+        self.leftovers = Leftovers()
+        """What other programs left in the folders that were looked through."""
 
     @property
     def label(self) -> str:
@@ -118,7 +121,10 @@ class Adapter(ABC):
 
     @abstractmethod
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
-        """Every picture with its split, in published order. DataError in one line."""
+        """Every picture with its split, in published order. DataError in one line.
+
+        A picture that comes again, in the same split, adds its captions to the first; all else must agree.
+        """
 
     def describe_state(self, root: Path) -> list[str]:
         """Anything beside the annotation files that parsing depends on, such as a folder that was found."""

@@ -1,10 +1,10 @@
 """The form that CUHK-PEDES, ICFG-PEDES and RSTPReid share: one JSON list beside a folder `imgs/`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from tpr.data.adapters.annotations import Record, read_records
+from tpr.data.adapters.annotations import FirstRecords, Record, read_records
 from tpr.data.adapters.base import Adapter
 from tpr.data.sample import Sample, Split
 
@@ -25,19 +25,34 @@ class BenchmarkAdapter(Adapter):
 
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
         """Records in file order."""
-        (path,) = self.sources(root)
+        path, *_ = self.sources(root)
         base = f"{path.parent.name}/imgs"
         if not (path.parent / "imgs").is_dir():
             raise self.not_found(path.parent / "imgs", root)
         keys = ("split",) * self.has_split_key + ("captions", self.path_key, "id")
-        for record in read_records(path, keys):
-            image = record.picture(self.path_key).removeprefix("imgs/")
-            sample = Sample(f"{base}/{image}", record.integer("id"), record.texts("captions"))
-            yield self.choose_split(record), sample
+        records = list(read_records(path, keys))
+        self.prepare(root, records)
+        pictures = FirstRecords()
+        for record in records:
+            image, identity, split = self.image_of(record), record.integer("id"), self.choose_split(record)
+            pictures.find(record, image, identity=identity, split=split)
+            yield split, Sample(f"{base}/{image}", identity, record.texts("captions"))
+
+    def image_of(self, record: Record) -> str:
+        """The record's picture path below `imgs/`."""
+        return record.picture(self.path_key).removeprefix("imgs/")
+
+    def prepare(self, root: Path, records: Sequence[Record]) -> None:
+        """Look at the whole file before splits are chosen. DataError where they would be wrong."""
 
     def choose_split(self, record: Record) -> Split:
         """What the record says: train and test, lower-cased, and val for everything else."""
-        name = record.text("split").strip().lower()
-        if name == "train":
-            return "train"
-        return "test" if name == "test" else "val"
+        return read_split(record)
+
+
+def read_split(record: Record) -> Split:
+    """The split that a record names, in small or capital letters; all but train and test is validation."""
+    name = record.text("split").strip().lower()
+    if name == "train":
+        return "train"
+    return "test" if name == "test" else "val"

@@ -18,9 +18,20 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tpr.data.adapters.annotations import Record, check_records, describe_whole, read_json, read_lines
+from tpr.data.adapters.annotations import (
+    Record,
+    check_records,
+    describe_whole,
+    read_lines,
+    read_number,
+    read_with_pairs,
+    refuse,
+    show,
+)
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions, clean_text
+from tpr.data.corpus import first_line
 from tpr.data.sample import Sample, Split
+from tpr.data.walks import list_files, list_folders
 from tpr.errors import DataError
 
 WORDS = (8, 130)
@@ -47,21 +58,27 @@ class HamPedes(Adapter):
     def sources(self, root: Path) -> list[Path]:
         """The one JSON file, or all shards of one kind."""
         folder = self.folder(root)
-        found = [path for path in sorted(folder.glob("*.json")) if path.name != PLAN]
+        found = [path for path in list_files(folder, (".json",), self.leftovers) if path.name != PLAN]
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise DataError(f"{folder}: found several annotation files ({names}); keep the one to read")
-        for pattern in ("*.parquet", "*.jsonl"):
-            found = found or sorted([*folder.glob(pattern), *(folder / "parts").glob(pattern)])
+        for suffix in (".parquet", ".jsonl"):
+            places = (folder, folder / "parts")
+            found = found or sorted(
+                path for place in places for path in list_files(place, (suffix,), self.leftovers)
+            )
         if not found:
             raise self.not_found(folder / "*.json", root)
         return found
 
     def describe_state(self, root: Path) -> list[str]:
         """The folders that hold parts."""
-        return sorted(
-            str(part) for name in ("HAM-PEDES", "SYNTH-PEDES") for part in (root / name).glob("Part*")
-        )
+        folders = [
+            folder
+            for name in self.picture_folders(root)
+            for folder in list_folders(root / name, self.leftovers)
+        ]
+        return [str(folder) for folder in folders if folder.name.startswith("Part")]
 
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
         """Pictures in the order of the files."""
@@ -75,9 +92,10 @@ class HamPedes(Adapter):
             empty += not captions
             if captions:
                 part = path.split("/", 1)[0]
-                base = bases.setdefault(part, self.picture_base(root, part))
+                if part not in bases:
+                    bases[part] = self.picture_base(root, part)
                 identity = folder_identity(record, path) if self.has_identities else number
-                yield "train", Sample(f"{base}/{path}", identity, captions)
+                yield "train", Sample(f"{bases[part]}/{path}", identity, captions)
                 number += 1
         if dropped:
             self.notes.append(
@@ -86,8 +104,12 @@ class HamPedes(Adapter):
 
     def picture_base(self, root: Path, part: str) -> str:
         """The folder below the root that holds this part."""
-        names = [self.folder(root).name, "SYNTH-PEDES", "SYNTH_PEDES"]
+        names = self.picture_folders(root)
         return next((name for name in names if (root / name / part).exists()), names[1])
+
+    def picture_folders(self, root: Path) -> list[str]:
+        """Folders below the root that may hold parts."""
+        return [self.folder(root).name, "SYNTH-PEDES", "SYNTH_PEDES"]
 
 
 def is_good(caption: str) -> bool:
@@ -99,44 +121,43 @@ def is_good(caption: str) -> bool:
 def folder_identity(record: Record, path: str) -> int:
     """The number of the person's folder, Part1/<id>/<n>.jpg."""
     parts = path.split("/")
-    if len(parts) < 3 or not parts[-2].isdecimal():
-        record.fail(f"identity: folder needs paths like Part1/7/1.jpg, found {path!r}; use identity: image")
-    return int(parts[-2])
+    number = read_number(parts[-2]) if len(parts) >= 3 else None
+    if number is None:
+        record.fail(
+            f"identity: folder needs paths like Part1/7/1.jpg, found {show(path)}; use identity: image"
+        )
+    return number
 
 
 def merge_pictures(paths: list[Path]) -> Iterator[Record]:
     """One record (file_path, captions) per picture from any of the three forms."""
-    if paths[0].suffix == ".json":
-        yield from _read_whole(paths[0])
-        return
     merged: dict[str, Record] = {}
     for path in paths:
-        for record in _read_shard(path):
+        for record in _read_whole(path) if path.suffix.lower() == ".json" else _read_shard(path):
             if record.values.get("status", "ok") == "ok":
-                captions = record.texts("captions")
-                known = merged.get(record.text("file_path"))
-                if known is None:
+                picture, captions = record.picture("file_path"), record.texts("captions")
+                known = merged.setdefault(picture, record)
+                if known is record:
                     record.values["captions"] = list(captions)
-                    merged[record.text("file_path")] = record
                 else:
                     known.values["captions"].extend(captions)
     yield from merged.values()
 
 
 def _read_whole(path: Path) -> Iterator[Record]:
-    content = read_json(path)
+    content, pairs = read_with_pairs(path)
     if isinstance(content, list):
         yield from check_records(path, content, ("file_path", "captions"))
         return
     expected = "{picture path: [captions]} or a list of objects with file_path, captions"
     if not isinstance(content, dict) or not content:
-        raise DataError(f"{path}: found {describe_whole(content)}; expected {expected}")
-    for number, (name, captions) in enumerate(content.items()):
+        raise refuse(path, f"found {describe_whole(content)}; expected {expected}")
+    for number, (name, captions) in enumerate(pairs):
         yield Record(path, number, {"file_path": name, "captions": captions})
 
 
 def _read_shard(path: Path) -> Iterator[Record]:
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         records: Iterator[Record] = read_lines(path, ())
     else:
         records = (Record(path, number, row, kind="row") for number, row in enumerate(_read_rows(path)))
@@ -157,5 +178,5 @@ def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
         columns = [name for name in file.schema_arrow.names if name in wanted]
         for batch in file.iter_batches(columns=columns):
             yield from batch.to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: not a Parquet file that can be read ({error})") from None
+    except (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
+        raise refuse(path, f"not a Parquet file that can be read ({first_line(error)})") from None

@@ -4,17 +4,23 @@
 
 `caption` may stand for a list of one, `camera` may be absent. Identities are numbers, or strings, which are
 numbered in order of appearance; where no line has one, each picture is its own class. A line without
-`split` is training data. Picture paths start at the folder of the file.
+`split` is training data. Picture paths start at the folder of the file. A picture may stand in several lines,
+such as one per caption: they become one sample, and must agree on all but the captions.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tpr.data.adapters.annotations import Record, check_path, read_lines
+from tpr.data.adapters.annotations import FirstRecords, Record, check_path, describe, read_lines, show
 from tpr.data.adapters.base import Adapter, SubsetOptions
 from tpr.data.sample import SPLITS, Sample, Split
+from tpr.data.walks import list_files
 from tpr.errors import ConfigError, DataError
+
+MOST_CAMERAS = 2**15
+KINDS = {int: "a number", str: "a string", type(None): "none"}
+"""What a line may have for an identity, in words."""
 
 
 class Jsonl(Adapter):
@@ -65,7 +71,9 @@ class Jsonl(Adapter):
     def sources(self, root: Path) -> list[Path]:
         """The one file."""
         path: Path = root / self.options.path
-        found = [path] if path.suffix == ".jsonl" else sorted(self.folder(root).glob("*.jsonl"))
+        found = (
+            [path] if path.suffix == ".jsonl" else list_files(self.folder(root), (".jsonl",), self.leftovers)
+        )
         if len(found) > 1:
             raise DataError(f"{path}: found {len(found)} .jsonl files; name one in the option `path`")
         if not found or not found[0].is_file():
@@ -76,35 +84,68 @@ class Jsonl(Adapter):
         """Lines in file order."""
         (path,) = self.sources(root)
         base = PurePosixPath(path.parent.relative_to(root).as_posix())
-        names: dict[str, int] = {}
-        first: type | None = None
-        for number, record in enumerate(read_lines(path, ("image",))):
-            identity = record.values.get("identity")
-            first = first or type(identity)
-            if type(identity) is not first:
-                record.fail("'identity' must be a number in every line, a string in every line, or in none")
-            self.has_identities = identity is not None
-            identity = number if identity is None else read_identity(record, names)
-            camera = record.integer("camera") if record.values.get("camera") is not None else -1
-            if not -1 <= camera < 2**15:
-                record.fail(f"'camera' must lie in 0..32767, found {camera}")
+        identities = Identities()
+        pictures = FirstRecords()
+        for record in read_lines(path, ("image",)):
             image = str(base / record.picture("image"))
-            yield read_split(record), Sample(image, identity, read_captions(record), camera)
+            identity, camera, split = identities.read(record), read_camera(record), read_split(record)
+            number = pictures.find(record, image, identity=identity, split=split, camera=camera)
+            self.has_identities = identity is not None
+            captions = read_captions(record)
+            own = number if identity is None else identities.number(identity)
+            yield split, Sample(image, own, captions, -1 if camera is None else camera)
+
+
+class Identities:
+    """Identities of a file, which are all of one kind."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        self.kind: type | None = None
+        self.first = 0
+        """Line that decided the kind."""
+
+    def read(self, record: Record) -> int | str | None:
+        """The line's identity, None where no line has one. DataError where lines differ in kind."""
+        lacking = record.lacks("identity")
+        value = None if lacking else record.values["identity"]
+        kind = type(None) if lacking else str if isinstance(value, str) else int
+        if self.kind is None:
+            self.kind, self.first = kind, record.number
+        if kind is not self.kind:
+            found = "nothing" if "identity" not in record.values else describe(record.values["identity"])
+            what = f"it is missing: found {found}" if lacking else f"found {found}"
+            record.fail(
+                "'identity' must be a number in every line, a string in every line, or in none; "
+                f"here {what}, line {self.first} has {KINDS[self.kind]}"
+            )
+        if kind is int:
+            return record.integer("identity")
+        return record.text("identity") if kind is str else None
+
+    def number(self, identity: int | str) -> int:
+        """A number as it is; a string by its order of appearance."""
+        if isinstance(identity, str):
+            return self.numbers.setdefault(identity, len(self.numbers))
+        return identity
+
+
+def read_camera(record: Record) -> int | None:
+    """The line's camera, None where it has none."""
+    if record.lacks("camera"):
+        return None
+    camera = record.integer("camera")
+    if not -1 <= camera < MOST_CAMERAS:
+        record.fail(f"'camera' must lie in 0..{MOST_CAMERAS - 1}, found {camera}")
+    return camera
 
 
 def read_split(record: Record) -> Split:
     """The line's split; training where there is none."""
     name = record.text("split") if "split" in record.values else "train"
     if name not in SPLITS:
-        record.fail(f"'split' must be one of {', '.join(SPLITS)}, found '{name}'")
+        record.fail(f"'split' must be one of {', '.join(SPLITS)}, found {show(name)}")
     return SPLITS[SPLITS.index(name)]
-
-
-def read_identity(record: Record, names: dict[str, int]) -> int:
-    """A number as it is; a string by its order of appearance, kept in `names`."""
-    if isinstance(record.values["identity"], str):
-        return names.setdefault(record.text("identity"), len(names))
-    return record.integer("identity")
 
 
 def read_captions(record: Record) -> tuple[str, ...]:

@@ -50,7 +50,8 @@ class Llcm(VisibleInfraredAdapter):
     def describe_state(self, root: Path) -> list[str]:
         """Times of the test folders."""
         folder = self.folder(root)
-        return list_times(folder / f"test_{kind}" / f"cam{c}" for _, kind, _ in KINDS for c in CAMERAS)
+        places = (folder / f"test_{kind}" / f"cam{c}" for _, kind, _ in KINDS for c in CAMERAS)
+        return list_times(places, self.leftovers)
 
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
         """Training pictures in file order, test pictures by person, camera and name; visible ones first."""
@@ -78,5 +79,5 @@ class Llcm(VisibleInfraredAdapter):
         for person in people:
             for camera in CAMERAS:
                 place = f"test_{kind}/cam{camera}/{person:04d}"
-                for name in list_pictures(self.folder(root) / place):
+                for name in list_pictures(self.folder(root) / place, self.leftovers):
                     yield f"{place}/{name}", person, camera

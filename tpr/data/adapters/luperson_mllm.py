@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tpr.data.adapters.annotations import check_path, describe, read_object
+from tpr.data.adapters.annotations import check_path, describe, quote, read_pairs, refuse
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions
 from tpr.data.sample import Sample, Split
-from tpr.errors import DataError
 
 FILES = ("Ts-qwen.json", "Td-qwen.json", "Ts-shikra.json", "Td-shikra.json")
 BAD_MARKS = ("description]", "<")
@@ -65,7 +64,14 @@ class LupersonMllm(Adapter):
         self.has_identities = False
         base = self.picture_folder(root)
         sources = self.sources(root)
-        columns = [read_captions(path) for path in sources]
+        columns = []
+        for path in sources:
+            captions, repeated = read_captions(path)
+            columns.append(captions)
+            if repeated:
+                self.notes.append(
+                    f"{path}: {repeated:,} pictures come again; the last caption counts, as published"
+                )
         static = [path.name.startswith("Ts") for path in sources]
         repaired = 0
         for number, name in enumerate(sorted(set().union(*columns))):
@@ -74,9 +80,9 @@ class LupersonMllm(Adapter):
             ]
             if self.options.complete_only and len(found) < len(columns):
                 continue
-            captions, changed = repair(found, f"{self.options.seed}/{name}")
+            texts, changed = repair(found, f"{self.options.seed}/{name}")
             repaired += changed
-            yield "train", Sample(f"{base}/{name}", number, captions)
+            yield "train", Sample(f"{base}/{name}", number, texts)
         if repaired:
             self.notes.append(
                 f"{repaired:,} captions with unfilled slots or mark-up were replaced by static ones"
@@ -107,9 +113,12 @@ class LupersonMllm(Adapter):
     def names_pictures(self, place: Path, pictures: Path) -> bool:
         """Whether the first picture named by the caption files there exists."""
         path = next(place / name for name in self.options.files if (place / name).is_file())
-        with path.open(encoding="utf-8", errors="replace") as file:
-            match = FIRST_KEY.match(file.read(4096))
-        return match is not None and (pictures / last_part(json.loads(match[1], strict=False))).is_file()
+        try:
+            with path.open(encoding="utf-8-sig", errors="replace") as file:
+                match = FIRST_KEY.match(file.read(4096))
+            return match is not None and (pictures / last_part(json.loads(match[1], strict=False))).is_file()
+        except (OSError, ValueError):
+            return False
 
 
 def last_part(name: str) -> str:
@@ -117,15 +126,19 @@ def last_part(name: str) -> str:
     return name.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def read_captions(path: Path) -> dict[str, str]:
-    """Captions by file name; older files hold lists, of which the last element counts."""
+def read_captions(path: Path) -> tuple[dict[str, str], int]:
+    """Captions by file name, and how many a later one replaced.
+
+    Older files hold lists, of which the last element counts.
+    """
     captions: dict[str, str] = {}
-    for key, value in read_object(path, "{picture name: caption}").items():
+    pairs = read_pairs(path, "{picture name: caption}")
+    for key, value in pairs:
         caption = value[-1] if isinstance(value, list) and value else value
         if not isinstance(caption, str):
-            raise DataError(f"{path}: picture '{key}': the caption must be a string, found {describe(value)}")
-        captions[check_path(last_part(key), f"{path}: picture '{key}'")] = caption
-    return captions
+            raise refuse(path, f"picture {quote(key)}: the caption must be a string, found {describe(value)}")
+        captions[check_path(last_part(key), f"{path}: picture {quote(key)}")] = caption
+    return captions, len(pairs) - len(captions)
 
 
 def is_bad(caption: str) -> bool:

@@ -5,19 +5,26 @@ Search Benchmark, ACM Multimedia 2023.
 Files: 91 lists gene_attrs/*_attrs.json in MALS/, in the data root or below finetune/ (records with image,
 caption, image_id, label) and pictures MALS/gene_crop/<subset>/<n>.jpg. Captions and pictures are joined on
 the last three parts of the path; pictures may also lie in images/MALS/ or without the prefix gene_crop/.
-Labels are 0, 1 or -1 (unknown), where 0 means that the person has the accessory or colour.
+Labels are 0, 1 or -1 (unknown), where 0 means that the person has the accessory or colour. They were made
+from the captions, so that the first one (0 woman, 1 man) shows whether a file has them in this order.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tpr.data.adapters.annotations import Record, read_records
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions
 from tpr.data.sample import Sample, Split
+from tpr.data.walks import list_files
 
 ATTRIBUTES = 27
 PREFIX = "gene_crop"
+WORDS = re.compile(r"\b(?:(woman|women|girl|lady)|man|men|boy|guy)\b", re.IGNORECASE)
+"""Words that tell the first label, those for 0 as a group."""
+FEWEST_TOLD = 20
 BASES = ("MALS/gene_crop", "MALS", "images/MALS/gene_crop", "images/MALS")
 
 
@@ -36,12 +43,18 @@ class Mals(Adapter):
     layout = "MALS/{gene_attrs/*.json, gene_crop/}"
     counts = {"train": Counts(None, 1_510_330, 1_510_330)}
 
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        self.told = 0
+        """Captions that tell the first label."""
+        self.contradicted = 0
+
     def sources(self, root: Path) -> list[Path]:
         """The annotation files."""
         folder = self.folder(root)
         places = [base / name for base in (folder, root) for name in ("gene_attrs", "finetune/gene_attrs")]
         place = next((place for place in places if place.is_dir()), places[0])
-        found = [place / name for name in self.options.files] or sorted(place.glob("*.json"))
+        found = [place / name for name in self.options.files] or list_files(place, (".json",), self.leftovers)
         missing = [path for path in found if not path.is_file()] if found else [place / "g_4x_attrs.json"]
         if missing:
             raise self.not_found(missing[0], root)
@@ -67,11 +80,27 @@ class Mals(Adapter):
                         (base for base in BASES if (root / base / subset).is_dir()), BASES[0]
                     )
                 image = f"{bases[subset]}/{subset}/{name}"
-                yield (
-                    "train",
-                    Sample(image, number, (record.text("caption"),), attributes=read_labels(record)),
-                )
+                caption, labels = record.text("caption"), read_labels(record)
+                self.compare(caption, labels)
+                yield "train", Sample(image, number, (caption,), attributes=labels)
                 number += 1
+
+    def compare(self, caption: str, labels: tuple[int, ...]) -> None:
+        """Count whether the caption agrees with the first label."""
+        words = {bool(word) for word in WORDS.findall(caption)}
+        if len(words) == 1 and labels and labels[0] >= 0:
+            self.told += 1
+            self.contradicted += words == {labels[0] == 1}
+
+    def review(self, found: Mapping[Split, Counts]) -> list[str]:
+        """A warning about labels in another order or with another meaning."""
+        if self.told < FEWEST_TOLD or 2 * self.contradicted < self.told:
+            return []
+        return [
+            f"the first label (0 woman, 1 man) contradicts {self.contradicted:,} of {self.told:,} captions "
+            "that name a woman or a man: the labels have another order or meaning than published; fetch the "
+            "published files"
+        ]
 
 
 def read_labels(record: Record) -> tuple[int, ...]:

@@ -4,18 +4,22 @@ Source: Zhu et al., DSSL: Deep Surroundings-person Separation Learning for Text-
 ACM Multimedia 2021.
 Files: RSTPReid/data_captions.json (records with id, img_path, captions, split) and the flat folder
 RSTPReid/imgs/. An early release had 3,901 / 100 / 100 identities instead of 3,701 / 200 / 200; it is
-recognised, and `split: published` cuts it anew by the published identity ranges.
+recognised, and `split: published` cuts it anew by the published identity ranges, which hold for the whole
+file alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from tpr.data.adapters.annotations import Record
 from tpr.data.adapters.base import Counts
 from tpr.data.adapters.benchmark import BenchmarkAdapter
 from tpr.data.sample import Split
+from tpr.errors import DataError
 
+IDENTITIES = 4_101
 LAST_TRAINING_IDENTITY = 3_700
 LAST_VALIDATION_IDENTITY = 3_900
 FAULTY = {"train": 3_901, "val": 100, "test": 100}
@@ -41,6 +45,18 @@ class RstpReid(BenchmarkAdapter):
         "val": Counts(200, 1_000, 2_000),
         "test": Counts(200, 1_000, 2_000),
     }
+
+    def prepare(self, root: Path, records: Sequence[Record]) -> None:
+        """The published ranges cut nothing but identities 0..4100."""
+        if self.options.split == "file":
+            return
+        found = sorted({record.integer("id") for record in records})
+        if found != list(range(IDENTITIES)):
+            raise DataError(
+                f"{records[0].path}: `split: published` cuts a file of the identities 0..{IDENTITIES - 1}, "
+                f"found {len(found):,} from {found[0]} to {found[-1]}; fetch the whole file or set "
+                "`split: file`"
+            )
 
     def choose_split(self, record: Record) -> Split:
         """The record's own split, or the published range that its identity falls in."""

@@ -8,14 +8,14 @@ from the attributes. The published counts disagree with one another by a few pic
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from tpr.data.adapters.annotations import Record, read_records
+from tpr.data.adapters.annotations import Record, read_number, read_records
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions, clean_text, draw_rows
 from tpr.data.corpus import IndexArray
 from tpr.data.sample import Sample, Split
@@ -49,6 +49,11 @@ class SynthPedes(Adapter):
     layout = "SYNTH-PEDES/{Part1/ ... Part11/, synthpedes-dataset.json or synthpedes_dataset.json}"
     counts = {"train": Counts(312_321, 4_791_771, 12_138_157, exact=False)}
 
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        self.strange = 0
+        """Records whose id is not the number of their picture's folder."""
+
     def sources(self, root: Path) -> list[Path]:
         """The one annotation file."""
         return [self.find_file(root, *self.files)]
@@ -58,8 +63,18 @@ class SynthPedes(Adapter):
         (path,) = self.sources(root)
         base = path.parent.name
         for record in read_records(path, ("id", "file_path", "captions", "prompt_caption")):
-            image = f"{base}/{record.picture('file_path')}"
-            yield "train", Sample(image, record.integer("id"), self.choose_captions(record))
+            image, identity = record.picture("file_path"), record.integer("id")
+            self.strange += read_number(image.split("/")[-2] if "/" in image else "") != identity
+            yield "train", Sample(f"{base}/{image}", identity, self.choose_captions(record))
+
+    def review(self, found: Mapping[Split, Counts]) -> list[str]:
+        """A warning about an edition whose `id` is not the person."""
+        if not self.strange:
+            return []
+        return [
+            f"{self.strange:,} records have another id than the folder of their picture, which is "
+            "Part1/<id>/<n>.jpg as published; make sure that these ids are persons"
+        ]
 
     def choose_captions(self, record: Record) -> tuple[str, ...]:
         """The record's captions that the option asks for, cleaned."""

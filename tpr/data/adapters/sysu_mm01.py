@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tpr.data.adapters.annotations import quote, read_number, refuse
 from tpr.data.adapters.base import Counts
 from tpr.data.adapters.visible_infrared import (
     CaptionTable,
@@ -28,6 +29,7 @@ from tpr.data.adapters.visible_infrared import (
 )
 from tpr.data.array_files import map_array_file
 from tpr.data.sample import Modality, Sample, Split
+from tpr.data.walks import Leftovers
 from tpr.errors import DataError
 
 LISTS = ("train", "val", "test")
@@ -93,7 +95,7 @@ class SysuMm01(VisibleInfraredAdapter):
 
     def describe_state(self, root: Path) -> list[str]:
         """Times of the camera folders."""
-        return list_times(self.folder(root) / f"cam{camera}" for camera in range(1, 7))
+        return list_times((self.folder(root) / f"cam{camera}" for camera in range(1, 7)), self.leftovers)
 
     def training_texts(self, root: Path, kind: Kind) -> list[Path]:
         """The array of captions, then those of rephrasings and persons, if any; or the dictionary."""
@@ -136,7 +138,7 @@ class SysuMm01(VisibleInfraredAdapter):
         people = read_people(base / "exp/test_id.txt")
         has_text = self.text_folder(root) is not None
         for kind in self.kinds:
-            pictures = find_pictures(base, kind.cameras, people)
+            pictures = find_pictures(base, kind.cameras, people, self.leftovers)
             path = self.test_texts(root, kind) if has_text else None
             if path is not None and path.name.startswith("id_caption_map"):
                 captions = read_identity_captions(path)
@@ -159,7 +161,7 @@ class SysuMm01(VisibleInfraredAdapter):
         """Training pictures of one kind in the order of the published script."""
         base = self.folder(root)
         if self.options.training == "folders":
-            return find_pictures(base, kind.cameras, people)
+            return find_pictures(base, kind.cameras, people, self.leftovers)
         path = base / f"train_{kind.array}_resized_label.npy"
         labels = map_array_file(path)
         if labels.dtype.kind not in "iu" or labels.ndim != 1:
@@ -199,23 +201,26 @@ class SysuMm01(VisibleInfraredAdapter):
         return list(zip(*columns, strict=True))
 
 
-def find_pictures(base: Path, cameras: Sequence[int], people: Sequence[int]) -> list[Picture]:
+def find_pictures(
+    base: Path, cameras: Sequence[int], people: Sequence[int], leftovers: Leftovers
+) -> list[Picture]:
     """Pictures of these persons by person, camera and name."""
     return [
         Picture(f"cam{camera}/{person:04d}/{name}", person, camera)
         for person in people
         for camera in cameras
-        for name in list_pictures(base / f"cam{camera}" / f"{person:04d}")
+        for name in list_pictures(base / f"cam{camera}" / f"{person:04d}", leftovers)
     ]
 
 
 def check_people(path: Path, column: Sequence[str], pictures: Sequence[Picture]) -> None:
     """Raise DataError if captions were listed for other persons than the pictures show."""
     for row, (word, picture) in enumerate(zip(column, pictures, strict=True)):
-        if not word.isdecimal() or int(word) != picture.person:
-            raise DataError(
-                f"{path}: entry {row} is of person '{word}', but {picture.image} shows person "
-                f"{picture.person}; captions and pictures are in different orders"
+        if read_number(word) != picture.person:
+            raise refuse(
+                path,
+                f"entry {row} is of person {quote(word)}, but {picture.image} shows person {picture.person}; "
+                "captions and pictures are in different orders",
             )
 
 

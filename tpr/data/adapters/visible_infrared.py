@@ -5,15 +5,29 @@ without. A part of it that is missing is an error. A caption file's keys may car
 three parts of a path (the published ones begin with `datasets/regdb/` or with a path of another machine).
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tpr.data.adapters.annotations import check_path, describe, read_object, read_text
+import numpy as np
+
+from tpr.data.adapters.annotations import (
+    check_path,
+    describe,
+    quote,
+    read_number,
+    read_pairs,
+    read_text,
+    refuse,
+)
 from tpr.data.adapters.base import Adapter
 from tpr.data.array_files import map_array_file
+from tpr.data.walks import Leftovers, list_files, list_folders
 from tpr.errors import DataError
 
+BLANKS = " \t\r"
+"""What stands between the words of a line; other blanks may belong to a name."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 NO_TEXT = "there is no folder Text: the pictures have no captions"
 
@@ -102,28 +116,33 @@ class CaptionTable:
 
 def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
     """{last three parts of the key: (description, rephrasing if there is one)}."""
-    captions = {}
-    for key, value in read_object(path, "{picture path: {description, aug_description}}").items():
+    captions: dict[str, tuple[str, ...]] = {}
+    for key, value in read_pairs(path, "{picture path: {description, aug_description}}"):
         parts = value if isinstance(value, dict) else {"description": value}
         texts = tuple(parts[name] for name in ("description", "aug_description") if name in parts)
         if "description" not in parts or not all(isinstance(text, str) for text in texts):
-            raise DataError(
-                f"{path}: picture '{key}': expected a 'description' and perhaps an 'aug_description', "
-                f"both strings, found {describe(value)}"
+            raise refuse(
+                path,
+                f"picture {quote(key)}: expected a 'description' and perhaps an 'aug_description', both "
+                f"strings, found {describe(value)}",
             )
-        captions["/".join(key.replace("\\", "/").split("/")[-3:])] = texts
+        name = "/".join(key.replace("\\", "/").split("/")[-3:])
+        if captions.setdefault(name, texts) != texts:
+            raise refuse(path, f"two keys end in {quote(name)} and have other captions; keep the right one")
     return captions
 
 
 def read_identity_captions(path: Path) -> dict[int, tuple[str, ...]]:
     """{person: captions of all the person's visible pictures}."""
-    captions = {}
-    for key, value in read_object(path, "{person: [captions]}").items():
-        if not key.isdecimal():
-            raise DataError(f"{path}: expected person numbers as keys, found '{key}'")
+    captions: dict[int, tuple[str, ...]] = {}
+    for key, value in read_pairs(path, "{person: [captions]}"):
+        person = read_number(key)
+        if person is None:
+            raise refuse(path, f"expected person numbers as keys, found {quote(key)}")
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-            raise DataError(f"{path}: person {key}: expected a list of strings, found {describe(value)}")
-        captions[int(key)] = tuple(value)
+            raise refuse(path, f"person {key}: expected a list of strings, found {describe(value)}")
+        if captions.setdefault(person, tuple(value)) != tuple(value):
+            raise refuse(path, f"person {person} comes twice with other captions; keep the right ones")
     return captions
 
 
@@ -138,16 +157,23 @@ def read_text_array(path: Path, count: int) -> list[str]:
         raise DataError(
             f"{path}: has {len(array):,} entries, but there are {count:,} pictures; their order must agree"
         )
+    # numpy makes strings of any bytes, also of such that are no letters, which other code cannot store.
+    letters = array.astype(array.dtype.newbyteorder("=")).view(np.uint32) if array.dtype.itemsize else array
+    if array.dtype.itemsize and letters.max(initial=0) > sys.maxunicode:
+        raise refuse(path, "an entry is no text; fetch the file again")
     return [str(text) for text in array]
 
 
 def read_people(path: Path) -> list[int]:
     """Ascending person numbers of a file that lists them apart by commas, such as exp/train_id.txt."""
-    words = [word.strip() for word in read_text(path).replace("\n", ",").split(",") if word.strip()]
-    strange = next((word for word in words if not word.isdecimal()), None)
-    if strange is not None:
-        raise DataError(f"{path}: expected person numbers apart by commas, found '{strange[:40]}'")
-    return sorted({int(word) for word in words})
+    people = set()
+    for word in read_text(path).replace("\n", ",").split(","):
+        if word.strip():
+            person = read_number(word.strip())
+            if person is None:
+                raise refuse(path, f"expected person numbers apart by commas, found {quote(word.strip())}")
+            people.add(person)
+    return sorted(people)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +194,17 @@ def read_index(path: Path) -> Iterator[IndexLine]:
         if not line.strip():
             continue
         where = f"{path}: line {number}"
-        image, _, label = line.strip().rpartition(" ")
-        if not image or not label.isdecimal():
-            raise DataError(
-                f"{where}: expected a picture path and a whole number, found '{line.strip()[:60]}'"
+        image, _, word = line.strip(BLANKS).rpartition(" ")
+        label = read_number(word)
+        if not image or label is None:
+            raise refuse(
+                where, f"expected a picture path and a whole number, found {quote(line.strip(BLANKS))}"
             )
-        image = check_path(image.strip(), where)
-        person = image.split("/")[-2] if "/" in image else ""
-        if not person.isdecimal():
-            raise DataError(f"{where}: expected a person's number as the folder of '{image}'")
-        yield IndexLine(image, int(person), int(label))
+        image = check_path(image.strip(BLANKS), where)
+        person = read_number(image.split("/")[-2]) if "/" in image else None
+        if person is None:
+            raise refuse(where, f"expected a person's number as the folder of {quote(image)}")
+        yield IndexLine(image, person, label)
 
 
 def collect_labels(path: Path, lines: Iterable[IndexLine]) -> dict[int, int]:
@@ -197,15 +224,13 @@ def collect_labels(path: Path, lines: Iterable[IndexLine]) -> dict[int, int]:
     return labels
 
 
-def list_pictures(folder: Path) -> list[str]:
+def list_pictures(folder: Path, leftovers: Leftovers) -> list[str]:
     """Sorted file names of the pictures in a folder; none where it does not exist."""
-    if not folder.is_dir():
-        return []
-    return sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES)
+    return [path.name for path in list_files(folder, SUFFIXES, leftovers)]
 
 
-def list_times(folders: Iterable[Path]) -> list[str]:
+def list_times(folders: Iterable[Path], leftovers: Leftovers) -> list[str]:
     """Times of the folders and those in them: a picture that comes or goes changes its folder's."""
     known = [folder for folder in folders if folder.is_dir()]
-    found = [entry for folder in known for entry in (folder, *folder.iterdir()) if entry.is_dir()]
+    found = [entry for folder in known for entry in (folder, *list_folders(folder, leftovers))]
     return sorted(f"{entry} {entry.stat().st_mtime_ns}" for entry in found)
