@@ -17,13 +17,14 @@ from torch import Tensor
 
 from tpr.config.augment import AugmentOptions
 from tpr.config.schema import DataOptions
+from tpr.data.chains import CLIP_CHAIN, ImageChain
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.noise import find_noise
 from tpr.data.pictures import decode, read_bytes
 from tpr.data.randomness import Purpose, uniform_rows
 from tpr.data.samplers import IdentitySampler, Sampler, SamplerName, ShuffledSampler
 from tpr.data.token_cache import corpus_tokens
-from tpr.data.transforms import Statistics, draw_geometry, place, resize
+from tpr.data.transforms import draw_geometry, place
 from tpr.errors import ConfigError, DataError
 
 Arrays = dict[str, npt.NDArray[np.int64] | Tensor | int]
@@ -50,15 +51,16 @@ class Views:
     """`plain_images`: the picture once more without augmentation."""
     infrared: bool = False
     """Samples are slots: `images`, `second_images`, `infrared_images` and, with tokens, both captions."""
-    statistics: Statistics = "clip"
-    """Mean and deviation by which pictures are normalised."""
+    chain: ImageChain = CLIP_CHAIN
+    """How images are resized and normalised."""
 
 
 class PictureReader:
     """Rows of a corpus -> uint8 pixels at the network's size."""
 
-    def __init__(self, corpus: Corpus, data: DataOptions) -> None:
+    def __init__(self, corpus: Corpus, data: DataOptions, chain: ImageChain) -> None:
         self.corpus = corpus
+        self.chain = chain
         self.size = data.image_size
         self.max_pixels = data.max_picture_pixels
         self.on_bad_image = data.on_bad_image
@@ -93,7 +95,8 @@ class PictureReader:
         raise DataError(f"{skipped[-1]}; so are the {NEIGHBOURS - 1} pictures before it: mend the data set")
 
     def _read(self, row: int) -> Tensor:
-        return resize(decode(read_bytes(self.corpus, row), max_pixels=self.max_pixels), self.size)
+        pixels = decode(read_bytes(self.corpus, row), max_pixels=self.max_pixels)
+        return self.chain.resize(pixels, self.size)
 
     def allocate(self, count: int, *, shared: bool) -> Tensor:
         """(count, 3, H, W) black frames; `shared`: in memory that another process can map.
@@ -114,7 +117,7 @@ class Samples(ABC):
         self.data = data
         self.views = views
         self.seed = seed
-        self.pictures = PictureReader(corpus, data)
+        self.pictures = PictureReader(corpus, data, views.chain)
 
     @abstractmethod
     def __len__(self) -> int:

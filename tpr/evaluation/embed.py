@@ -94,7 +94,7 @@ class Embedder:
             workers=self.workers,
             device=self.device,
             indices=rows,
-            statistics=self.system.views().statistics,
+            chain=self.system.views().chain,
         )
 
     def _encode(

@@ -15,6 +15,7 @@ from tpr import distributed
 from tpr.config.schema import InitOptions
 from tpr.data.batch import Batch
 from tpr.data.patches import draw_patches
+from tpr.data.views import Views
 from tpr.models.clip import ClipOptions, ClipTowers
 from tpr.models.download import find_weights
 from tpr.models.text_tower import round_length
@@ -52,6 +53,10 @@ class DualEncoder(System):
         report = fit_state(self.base_model, towers, minimum_share=minimum_share, source=str(path))
         logger.info("%s: %s", path, report.render())
         return report
+
+    def views(self) -> Views:
+        """The image and its captions, images as the towers take them."""
+        return Views(chain=self.model_options.chain)
 
     def encode(self, batch: Batch, side: Side) -> Tensor:
         """(N, D) unit vectors in float32 (float64 where the weights are)."""

@@ -6,7 +6,7 @@ how likely that word is to be masked.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -151,7 +151,7 @@ class Mllm4Text(DualEncoder):
 
     def views(self) -> Views:
         """The picture and its captions; the picture once more where it is scored without augmentation."""
-        return Views(plain=self.is_noise_aware and self.options.nam.plain_view)
+        return replace(super().views(), plain=self.is_noise_aware and self.options.nam.plain_view)
 
     def tables(self) -> Mapping[str, SampleTable]:
         """How well each word of each training caption fits its picture."""

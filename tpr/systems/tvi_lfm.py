@@ -135,7 +135,7 @@ class TviLfm(System):
 
     def views(self) -> Views:
         """Slots of a visible and an infrared picture, with both captions where there is a text tower."""
-        return Views(tokens=self.options.reads_text, infrared=True, statistics="imagenet")
+        return Views(tokens=self.options.reads_text, infrared=True, chain=self.model_options.chain)
 
     def sampler(self, corpus: Corpus) -> SamplerName:
         """Equal identities and pictures of both modalities."""
