@@ -30,6 +30,8 @@ from tpr.data.infrared_transforms import CrossModalityTransform
 from tpr.data.samplers import SamplerName
 from tpr.data.sender import Sender, as_tensor
 from tpr.data.token_cache import corpus_tokens
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
 from tpr.data.transforms import DeviceTransform, normalise_pixels, normalise_rest
 from tpr.data.views import Arrays, PictureReader, Samples, TrainingSamples, Views
 from tpr.data.visible_infrared import CrossModalitySamples
@@ -184,12 +186,13 @@ def iterate_captions(
     batch: int,
     device: torch.device | str,
     indices: IndexArray | None = None,
+    tokenizer: Tokenizer = CLIP_TOKENIZER,
 ) -> Iterator[Batch]:
     """Tokens with `text_identity`, `caption_index` and `owner` (the corpus row), in the order of `indices`.
 
     `indices` are running caption numbers, absent: all of them.
     """
-    table = corpus_tokens(corpus, data)
+    table = corpus_tokens(corpus, data, tokenizer)
     captions = np.array(np.arange(len(table)) if indices is None else indices, dtype=np.int64)
     sender = Sender(torch.device(device))
     for start in range(0, len(captions), batch):

@@ -24,6 +24,8 @@ from tpr.data.pictures import decode, read_bytes
 from tpr.data.randomness import Purpose, uniform_rows
 from tpr.data.samplers import IdentitySampler, Sampler, SamplerName, ShuffledSampler
 from tpr.data.token_cache import corpus_tokens
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
 from tpr.data.transforms import draw_geometry, place
 from tpr.errors import ConfigError, DataError
 
@@ -44,7 +46,7 @@ class Views:
     image: bool = True
     """`images`: the picture."""
     tokens: bool = True
-    """`tokens`: CLIP ids of the captions, with `text_identity`, `owner` and `caption_index`."""
+    """`tokens`: ids of the captions, with `text_identity`, `owner` and `caption_index`."""
     attributes: bool = False
     """`attributes`: the picture's attribute labels."""
     plain: bool = False
@@ -53,6 +55,8 @@ class Views:
     """Samples are slots: `images`, `second_images`, `infrared_images` and, with tokens, both captions."""
     chain: ImageChain = CLIP_CHAIN
     """How images are resized and normalised."""
+    tokenizer: Tokenizer = CLIP_TOKENIZER
+    """What makes ids of captions."""
 
 
 class PictureReader:
@@ -168,7 +172,7 @@ class TrainingSamples(Samples):
         if needs_captions and not captioned.any():
             raise DataError(f"{corpus.name} has no captions to train on")
         self._rows = np.flatnonzero(captioned) if needs_captions and not captioned.all() else None
-        self.tokens = corpus_tokens(corpus, data) if views.tokens else None
+        self.tokens = corpus_tokens(corpus, data, views.tokenizer) if views.tokens else None
         self._noise = find_noise(data.noise, corpus) if views.tokens else None
         self._attributes = count_attributes(corpus) if views.attributes else 0
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tpr.data.chains import ImageChain, Interpolation, Statistics, name_chain
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
 from tpr.errors import ConfigError
 from tpr.models.architecture import ClipArchitecture, find_architecture
 from tpr.models.attention import run_blocks
@@ -41,6 +43,11 @@ class ClipOptions:
     def chain(self) -> ImageChain:
         """How the image tower takes images."""
         return name_chain(self.interpolation, self.statistics)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes ids of captions."""
+        return CLIP_TOKENIZER
 
 
 class ClipTowers(TextReader):

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tpr.data.chains import ImageChain, Interpolation, Statistics, name_chain
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
 from tpr.errors import ConfigError
 from tpr.models.architecture import TextArchitecture, read_text_architecture
 from tpr.models.clip import ClipOptions
@@ -56,6 +58,11 @@ class TwoStreamOptions:
     def chain(self) -> ImageChain:
         """How the visual tower takes images."""
         return name_chain(self.interpolation, self.statistics)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes ids of captions."""
+        return CLIP_TOKENIZER
 
 
 class TwoStream(nn.Module):

@@ -20,7 +20,6 @@ from tpr.data.corpus import Corpus
 from tpr.data.pictures import load_picture
 from tpr.data.sample_table import SampleTable
 from tpr.data.samplers import SamplerName
-from tpr.data.tokens import tokenize
 from tpr.data.transforms import normalise_pixels
 from tpr.data.views import Views
 from tpr.errors import DataError
@@ -176,8 +175,10 @@ class System(nn.Module):
     def encode_texts(self, texts: Sequence[str], *, batch: int = 256) -> Tensor:
         """(N, D) unit vectors of descriptions, on the CPU."""
 
+        tokenizer = self.views().tokenizer
+
         def prepare(part: Sequence[str]) -> Batch:
-            return Batch(tokens=tokenize(list(part), self.setting.text_length).to(self.device))
+            return Batch(tokens=tokenizer.tokenize(part, self.setting.text_length).to(self.device))
 
         return self._encode_parts(texts, prepare, "text", batch)
 
