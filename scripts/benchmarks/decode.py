@@ -13,8 +13,9 @@ from benchmarks.reference.pictures import training_chain
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
 from tpr.config.schema import AugmentOptions
+from tpr.data.chains import CLIP_CHAIN
 from tpr.data.pictures import decode
-from tpr.data.transforms import DeviceTransform, draw_geometry, place, resize
+from tpr.data.transforms import DeviceTransform, draw_geometry, place
 
 SIZE = (384, 128)
 BATCH = 64
@@ -64,7 +65,7 @@ def decode_bytes(files: list[bytes]) -> list[Tensor]:
         geometry = draw_geometry(AugmentOptions(), samples, seed=1, epoch=1)
         frames = np.zeros((len(part), 3, *SIZE), dtype=np.uint8)
         for file, frame, row in zip(part, frames, geometry, strict=True):
-            place(resize(decode(file), SIZE).numpy(), frame, row)
+            place(CLIP_CHAIN.resize(decode(file), SIZE).numpy(), frame, row)
         batches.append(torch.from_numpy(frames))
     return batches
 
@@ -84,7 +85,7 @@ def _check_pixels(report: Report, files: list[bytes]) -> None:
         theirs = torch.from_numpy(np.array(resizing(Image.open(io.BytesIO(file)).convert("RGB")))).permute(
             2, 0, 1
         )
-        difference = (resize(decode(file), SIZE).int() - theirs.int()).abs()
+        difference = (CLIP_CHAIN.resize(decode(file), SIZE).int() - theirs.int()).abs()
         largest = max(largest, int(difference.max()))
         total += float(difference.float().mean())
     found = f"{largest}, mean {total / min(len(files), 128):.4f}"

@@ -9,7 +9,7 @@ from benchmarks.reference.captions import build_tokenizer, mask_in_place, tokeni
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
 from tpr.data.masking import mask_words
-from tpr.data.tokens import END, MASK, START, encode_captions, pad_captions, tokenize
+from tpr.data.tokens import CLIP_TOKENIZER, END, MASK, START, tokenize
 
 BATCH, LENGTH = 64, 77
 CLEAN = [
@@ -57,7 +57,7 @@ def run(quick: bool) -> Report:
 
 def _time_tokens(report: Report, captions: list[str], *, rounds: int, goal: float | None) -> None:
     tokenizer = build_tokenizer()
-    ids, offsets = encode_captions(captions)
+    ids, offsets = CLIP_TOKENIZER.encode(captions)
     numbers = np.random.default_rng(1).permutation(len(captions))
     batches = [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
 
@@ -65,7 +65,7 @@ def _time_tokens(report: Report, captions: list[str], *, rounds: int, goal: floa
         return [torch.stack([tokenize_caption(captions[n], tokenizer) for n in batch]) for batch in batches]
 
     def read_cached() -> list[Tensor]:
-        return [torch.from_numpy(pad_captions(ids, offsets, batch, LENGTH)) for batch in batches]
+        return [torch.from_numpy(CLIP_TOKENIZER.arrange(ids, offsets, batch, LENGTH)) for batch in batches]
 
     timing = interleave(read_python, read_cached, rounds=rounds)
     report.cases.append(Case("Python word pieces, cached ids", timing, goal, len(captions)))

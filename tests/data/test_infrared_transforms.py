@@ -6,6 +6,7 @@ from PIL import Image
 from torch import Tensor
 
 from tpr.config.augment import AugmentOptions
+from tpr.data.chains import name_chain
 from tpr.data.infrared_transforms import (
     KEPT,
     WEIGHED,
@@ -16,6 +17,7 @@ from tpr.data.infrared_transforms import (
 )
 from tpr.data.transforms import normalise_pixels, turn_grey
 
+CHAIN = name_chain("lanczos", "imagenet")
 PLAIN = AugmentOptions(erase=0, infrared_erase=0)
 
 
@@ -28,7 +30,7 @@ def draw_batch(count: int = 12, first: int = 0) -> dict[str, Tensor]:
 
 def finish(how: AugmentOptions, batch: dict[str, Tensor], seed: int = 1, epoch: int = 1) -> dict[str, Tensor]:
     batch = dict(batch)
-    CrossModalityTransform(how, seed=seed, statistics="imagenet").finish(batch, epoch=epoch)  # type: ignore[arg-type]
+    CrossModalityTransform(how, seed=seed, chain=CHAIN).finish(batch, epoch=epoch)  # type: ignore[arg-type]
     return batch
 
 
@@ -52,7 +54,7 @@ def test_choices_are_as_frequent_as_published() -> None:
 
 def test_each_picture_of_a_slot_gets_its_own_treatment() -> None:
     batch = draw_batch(400)
-    whole = normalise_pixels(batch["images"], "imagenet")
+    whole = normalise_pixels(batch["images"], CHAIN)
     done = finish(AugmentOptions(erase=0, infrared_erase=0, grey=0.3, exchange=0.5, infrared_grey=0.6), batch)
 
     def share_without_colour(pictures: Tensor) -> float:
@@ -60,7 +62,7 @@ def test_each_picture_of_a_slot_gets_its_own_treatment() -> None:
 
     # after normalisation a grey picture has three different channels, an exchanged one has not
     grey = turn_grey(batch["images"], torch.ones(400, dtype=torch.bool))
-    is_grey = (done["images"] == normalise_pixels(grey, "imagenet")).flatten(1).all(dim=1)
+    is_grey = (done["images"] == normalise_pixels(grey, CHAIN)).flatten(1).all(dim=1)
     assert abs(float(is_grey.float().mean()) - 0.3) < 0.1
     assert torch.equal(done["images"][~is_grey], whole[~is_grey])
     assert abs(share_without_colour(done["second_images"]) - 0.5) < 0.1
@@ -105,4 +107,4 @@ def test_draws_are_functions_of_seed_epoch_and_sample_alone() -> None:
 def test_nothing_is_exchanged_by_default() -> None:
     done = finish(PLAIN, draw_batch())
     for name in ("images", "second_images", "infrared_images"):
-        assert torch.equal(done[name], normalise_pixels(draw_batch()["images"], "imagenet"))
+        assert torch.equal(done[name], normalise_pixels(draw_batch()["images"], CHAIN))

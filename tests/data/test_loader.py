@@ -14,10 +14,11 @@ from tests.data.small_corpus import SIZE, make_corpus, make_data
 from tpr.config.schema import AugmentOptions
 from tpr.data import tokenize
 from tpr.data.batch import Batch
+from tpr.data.chains import CLIP_CHAIN
 from tpr.data.corpus import Corpus
 from tpr.data.loader import TrainLoader, iterate_captions, iterate_images
 from tpr.data.pictures import decode
-from tpr.data.transforms import normalise_pixels, resize
+from tpr.data.transforms import normalise_pixels
 from tpr.data.views import Views
 from tpr.errors import ConfigError, DataError
 
@@ -71,7 +72,7 @@ def test_an_epoch_holds_every_pair_once_with_all_entries(corpus: Corpus, tmp_pat
         assert batch["images"].dtype == torch.float32
         assert batch["plain_images"].dtype == torch.float32
         for row, pixels in zip(batch["image_index"].tolist(), batch["plain_images"], strict=True):
-            whole = resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
+            whole = CLIP_CHAIN.resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
             assert torch.equal(pixels, normalise_pixels(whole[None])[0])
         assert batch["attributes"].shape == (batch["global_size"], 3)
         captions = [caption for row in batch["image_index"].tolist() for caption in corpus.captions(row)[:1]]
@@ -217,7 +218,7 @@ def test_erasing_and_normalising_happen_after_the_geometry(corpus: Corpus, tmp_p
     plain = make_loader(corpus, tmp_path, augment=AugmentOptions(flip=0, pad=0, erase=0))
     for batch in plain.epoch(1):
         for image, row in zip(batch["images"], batch["image_index"].tolist(), strict=True):
-            pixels = resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
+            pixels = CLIP_CHAIN.resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
             assert torch.equal(image, normalise_pixels(pixels[None])[0])
     erased = make_loader(corpus, tmp_path, augment=AugmentOptions(flip=0, pad=0, erase=1))
     for with_boxes, without in zip(erased.epoch(1), plain.epoch(1), strict=True):
@@ -236,7 +237,7 @@ def test_evaluation_pictures_come_in_order_without_augmentation(
     assert torch.cat([batch["identity"] for batch in batches]).tolist() == corpus.identity.tolist()
     images = torch.cat([batch["images"] for batch in batches])
     for row in range(8):
-        pixels = resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
+        pixels = CLIP_CHAIN.resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
         assert torch.equal(images[row], normalise_pixels(pixels[None])[0])
     some = list(
         iterate_images(corpus, data, batch=3, workers=workers, device="cpu", indices=np.array([5, 0]))

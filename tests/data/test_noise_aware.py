@@ -8,7 +8,7 @@ import torch
 from tpr.data import tokenize
 from tpr.data.masking import mask_words
 from tpr.data.noise_aware import average_over_words, find_probability, find_shift
-from tpr.data.tokens import END, START, load_word_ends
+from tpr.data.tokens import CLIP_TOKENIZER, END, START
 
 LENGTH = 20
 RATE = 0.15
@@ -160,14 +160,14 @@ def test_planted_noise_is_masked_as_often_as_the_formula_says(renormalise):
 
 def test_pieces_of_a_word_share_their_mean():
     tokens = tokenize(["a turtleneck-wearing person, with a houndstooth coat"], LENGTH)
-    ends = load_word_ends(torch.device("cpu"))
+    ends = CLIP_TOKENIZER.find_word_ends(tokens)[0]
     similarity = draw_similarities(1, 0.5)
-    found = average_over_words(similarity, tokens, ends)
+    found = average_over_words(similarity, tokens)
     ids = tokens[0].tolist()
     pieces, words = [], []
-    for place, number in enumerate(ids[1 : ids.index(END)], start=1):
+    for place in range(1, ids.index(END)):
         pieces.append(place)
-        if ends[number]:
+        if ends[place]:
             words.append(pieces)
             pieces = []
     assert not pieces
@@ -181,7 +181,6 @@ def test_pieces_of_a_word_share_their_mean():
 
 def test_a_word_that_is_cut_with_its_caption_is_a_word():
     tokens = tokenize(["turtleneck"], 4)
-    ends = load_word_ends(torch.device("cpu"))
-    assert not ends[tokens[0, 2]]
+    assert not CLIP_TOKENIZER.find_word_ends(tokens)[0, 2]
     similarity = torch.tensor([[9.0, 0.2, 0.4, 9.0]])
-    assert average_over_words(similarity, tokens, ends)[0].tolist() == pytest.approx([9.0, 0.3, 0.3, 9.0])
+    assert average_over_words(similarity, tokens)[0].tolist() == pytest.approx([9.0, 0.3, 0.3, 9.0])

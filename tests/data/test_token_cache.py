@@ -12,7 +12,7 @@ from tpr.config.schema import DataOptions
 from tpr.data import token_cache, tokenize
 from tpr.data.corpus import Corpus, offsets_of
 from tpr.data.token_cache import TokenTable, corpus_tokens
-from tpr.data.tokens import END, START
+from tpr.data.tokens import CLIP_TOKENIZER, END, START, ClipTokenizer
 from tpr.errors import DataError
 
 CAPTIONS = [["a man in red", "he walks"], [], ["shoes " * 90], ["", "a woman & a bag"]]
@@ -52,7 +52,7 @@ def test_the_longest_caption_counts_start_and_end(tmp_path: Path) -> None:
 def test_a_second_start_maps_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = DataOptions(cache=tmp_path)
     first = corpus_tokens(make_corpus(), data)
-    monkeypatch.setattr(token_cache, "encode_captions", lambda captions: pytest.fail("tokenised twice"))
+    monkeypatch.setattr(ClipTokenizer, "split", lambda tokenizer, caption: pytest.fail("tokenised twice"))
     second = corpus_tokens(make_corpus(), data)
     assert np.array_equal(first.ids, second.ids)
     assert isinstance(second.ids.base, np.memmap)
@@ -115,4 +115,4 @@ def test_open_refuses_files_that_do_not_belong_together(tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", np.zeros(3, np.uint16))
     np.save(tmp_path / "offsets.npy", np.array([0, 2]))
     with pytest.raises(ValueError, match="do not belong together"):
-        TokenTable.open(tmp_path)
+        TokenTable.open(tmp_path, CLIP_TOKENIZER)

@@ -11,15 +11,12 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from tpr.data import tokenize
 from tpr.data.tokens import (
+    CLIP_TOKENIZER,
     END,
     MASK,
     START,
-    VOCABULARY,
     WORD_LIMIT,
-    encode_captions,
-    load_word_ends,
     load_word_pieces,
-    pad_captions,
 )
 from tpr.errors import DataError
 
@@ -82,7 +79,7 @@ def test_empty_and_invisible_captions_are_start_and_end() -> None:
 def test_all_other_ids_are_words() -> None:
     rng = np.random.RandomState(0)
     captions = ["".join(chr(c) for c in rng.randint(0, 0x2FF, 60)) for _ in range(300)]
-    ids, _ = encode_captions(captions)
+    ids, _ = CLIP_TOKENIZER.encode(captions)
     assert ids.max() < WORD_LIMIT
 
 
@@ -109,7 +106,7 @@ def test_a_caption_of_ten_thousand_words_is_quick() -> None:
 def test_padding_picks_any_captions_in_any_order() -> None:
     ids = np.array([5, 6, 7, 8, 9, 10], dtype=np.uint16)
     offsets = np.array([0, 2, 2, 6])
-    rows = pad_captions(ids, offsets, np.array([2, 0, 1, 2]), 5)
+    rows = CLIP_TOKENIZER.arrange(ids, offsets, np.array([2, 0, 1, 2]), 5)
     assert rows.tolist() == [
         [START, 7, 8, 9, END],
         [START, 5, 6, END, 0],
@@ -119,13 +116,12 @@ def test_padding_picks_any_captions_in_any_order() -> None:
 
 
 def test_a_word_ends_where_its_last_piece_says() -> None:
-    ends = load_word_ends(torch.device("cpu"))
-    assert ends.shape == (VOCABULARY,)
     tokens = tokenize(["a turtleneck, in-between houndstooth jekyll"], 16)
     words = {"a": 1, "turtleneck": 3, ",": 1, "in": 1, "-": 1, "between": 1, "houndstooth": 3, "jekyll": 2}
     wanted = [place == count for count in words.values() for place in range(1, count + 1)]
-    assert ends[tokens[0, 1 : len(wanted) + 1]].tolist() == wanted
-    assert not ends[[0, START, END]].any()
+    ends = CLIP_TOKENIZER.find_word_ends(tokens)
+    assert ends[0, 1 : len(wanted) + 1].tolist() == wanted
+    assert not CLIP_TOKENIZER.find_word_ends(torch.tensor([[0, START, END]])).any()
 
 
 def test_something_that_is_no_text_is_named() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,9 +12,8 @@ from torch import Tensor
 from torchvision import transforms as v1
 
 from tpr.config.schema import AugmentOptions
+from tpr.data.chains import CLIP_CHAIN, MEAN, STD, name_chain
 from tpr.data.transforms import (
-    MEAN,
-    STD,
     DeviceTransform,
     _mask_boxes,
     draw_boxes,
@@ -21,7 +21,6 @@ from tpr.data.transforms import (
     erase,
     normalise_pixels,
     place,
-    resize,
 )
 
 PUBLISHED = AugmentOptions()
@@ -37,18 +36,22 @@ def draw_pixels(height: int, width: int, seed: int = 0) -> Tensor:
 MEAN_DIFFERENCE = 0.25 if torch.__version__.startswith("2.6") else 0.02
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize(("height", "width"), [(400, 170), (128, 48), (260, 100), (384, 128), (37, 501)])
-def test_resize_is_within_one_grey_level_of_pillow(height: int, width: int) -> None:
+def test_resize_is_within_one_grey_level_of_pillow(
+    height: int, width: int, interpolation: Literal["bilinear", "bicubic", "lanczos"]
+) -> None:
     pixels = draw_pixels(height, width)
-    by_pillow = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize((128, 384), Image.Resampling.BILINEAR)
-    ours = resize(pixels, (384, 128)).permute(1, 2, 0)
+    kernel = Image.Resampling[interpolation.upper()]
+    by_pillow = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize((128, 384), kernel)
+    ours = name_chain(interpolation, "clip").resize(pixels, (384, 128)).permute(1, 2, 0)
     difference = ours.int() - torch.from_numpy(np.array(by_pillow)).int()
     assert difference.abs().max() <= 1
     assert difference.abs().float().mean() < MEAN_DIFFERENCE
 
 
 def test_one_pixel_fills_the_picture() -> None:
-    pixels = resize(torch.tensor([[[7]], [[8]], [[9]]], dtype=torch.uint8), (5, 4))
+    pixels = CLIP_CHAIN.resize(torch.tensor([[[7]], [[8]], [[9]]], dtype=torch.uint8), (5, 4))
     assert pixels.shape == (3, 5, 4)
     assert pixels[:, 4, 3].tolist() == [7, 8, 9]
 

@@ -9,8 +9,8 @@ import torch
 from tests.data.small_corpus import SIZE, make_corpus, make_data
 from tpr.config.schema import AugmentOptions
 from tpr.data import tokenize
+from tpr.data.chains import CLIP_CHAIN
 from tpr.data.pictures import decode
-from tpr.data.transforms import resize
 from tpr.data.views import TrainingSamples, Views
 from tpr.errors import DataError
 
@@ -58,7 +58,9 @@ def test_a_pair_holds_its_caption_and_its_owner(tmp_path: Path) -> None:
 def test_pixels_are_the_resized_picture_without_augmentation(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, augment=AugmentOptions(flip=0, pad=0))
     entries, _ = samples.read(np.array([2]), 1, shared=False)
-    assert torch.equal(entries["images"][0], resize(decode((tmp_path / "2.jpg").read_bytes()), SIZE))
+    assert torch.equal(
+        entries["images"][0], CLIP_CHAIN.resize(decode((tmp_path / "2.jpg").read_bytes()), SIZE)
+    )
     mirrored = make_samples(tmp_path, augment=AugmentOptions(flip=1, pad=0)).read(
         np.array([2]), 1, shared=False
     )
@@ -69,7 +71,7 @@ def test_the_plain_picture_is_resized_only(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, Views(plain=True), augment=AugmentOptions(flip=1, pad=4))
     entries, _ = samples.read(np.array([2, 0]), 1, shared=False)
     for pixels, name in zip(entries["plain_images"], ("2.jpg", "0.jpg"), strict=True):
-        assert torch.equal(pixels, resize(decode((tmp_path / name).read_bytes()), SIZE))
+        assert torch.equal(pixels, CLIP_CHAIN.resize(decode((tmp_path / name).read_bytes()), SIZE))
     augmented, _ = make_samples(tmp_path, augment=AugmentOptions(flip=1, pad=4)).read(
         np.array([2, 0]), 1, shared=False
     )

@@ -14,17 +14,19 @@ from tpr.config.augment import AugmentOptions
 from tpr.config.noise import NoiseOptions
 from tpr.data import tokenize
 from tpr.data.batch import Batch
+from tpr.data.chains import CLIP_CHAIN, name_chain
 from tpr.data.corpora import keep_descriptions
 from tpr.data.corpus import Corpus
 from tpr.data.loader import TrainLoader, iterate_images
 from tpr.data.pictures import decode
-from tpr.data.transforms import normalise_pixels, resize
+from tpr.data.transforms import normalise_pixels
 from tpr.data.views import Views
 from tpr.data.visible_infrared import CrossModalitySamples, list_identity_captions
 from tpr.errors import ConfigError, DataError
 
-SLOTS = Views(infrared=True, statistics="imagenet")
-BASE = Views(infrared=True, statistics="imagenet", tokens=False)
+CHAIN = name_chain("lanczos", "imagenet")
+SLOTS = Views(infrared=True, chain=CHAIN)
+BASE = Views(infrared=True, chain=CHAIN, tokens=False)
 CALM = AugmentOptions(flip=0, pad=0, erase=0, infrared_erase=0)
 
 
@@ -65,7 +67,7 @@ def test_a_slot_holds_both_pictures_and_both_captions(corpus: Corpus, tmp_path: 
     assert (entries["longest_caption"], entries["longest_infrared_caption"]) == (6, 7)
     for name, rows in (("images", (1, 7)), ("second_images", (1, 7)), ("infrared_images", (8, 11))):
         for frame, row in zip(entries[name], rows, strict=True):
-            assert torch.equal(frame, resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE))
+            assert torch.equal(frame, CHAIN.resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE))
 
 
 def test_the_three_pictures_move_independently(corpus: Corpus) -> None:
@@ -155,7 +157,7 @@ def test_pictures_are_normalised_by_the_statistics_that_are_asked_for(corpus: Co
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
     def by_hand(row: int) -> torch.Tensor:
-        pixels = resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE).float() / 255
+        pixels = CHAIN.resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE).float() / 255
         return (pixels - mean[:, None, None]) / deviation[:, None, None]
 
     loader = make_loader(corpus, augment=CALM)
@@ -167,12 +169,12 @@ def test_pictures_are_normalised_by_the_statistics_that_are_asked_for(corpus: Co
         assert torch.equal(batch["images"], batch["second_images"])
     data = make_data(tmp_path)
     (some,) = iterate_images(
-        corpus, data, batch=3, workers=0, device="cpu", indices=np.array([9]), statistics="imagenet"
+        corpus, data, batch=3, workers=0, device="cpu", indices=np.array([9]), chain=CHAIN
     )
     assert torch.allclose(some["images"][0], by_hand(9), atol=1e-5)
     assert torch.equal(
         next(iterate_images(corpus, data, batch=3, workers=0, device="cpu"))["images"][:1],
-        normalise_pixels(resize(decode((tmp_path / "0.jpg").read_bytes()), SIZE)[None]),
+        normalise_pixels(CLIP_CHAIN.resize(decode((tmp_path / "0.jpg").read_bytes()), SIZE)[None]),
     )
 
 

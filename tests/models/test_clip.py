@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.systems.small_systems import CAPTIONS, SMALL
-from tpr.data.tokens import tokenize
+from tpr.data.tokens import CLIP_TOKENIZER, tokenize
 from tpr.errors import ConfigError
 from tpr.models import ClipArchitecture, ClipOptions, ClipTowers, ImageArchitecture, TextArchitecture
 from tpr.models.text_tower import find_text_length, round_length
@@ -83,13 +83,15 @@ def test_cutting_behind_the_longest_caption_changes_no_feature():
 
 def test_the_text_length_covers_the_longest_caption_in_steps_of_eight():
     tokens = tokenize(["a man", "a woman in a long red coat"])
-    assert find_text_length(tokens) == 16
-    assert find_text_length(tokenize(["word " * 200])) == 77
+    assert find_text_length(tokens, CLIP_TOKENIZER.find_ends(tokens)) == 16
+    long = tokenize(["word " * 200])
+    assert find_text_length(long, CLIP_TOKENIZER.find_ends(long)) == 77
     assert [round_length(n, 77) for n in (1, 8, 9, 73, 77)] == [8, 8, 16, 77, 77]
 
 
 def test_a_device_is_never_asked_for_the_text_length():
-    assert find_text_length(torch.zeros(3, 77, dtype=torch.int64, device="meta")) == 77
+    tokens = torch.zeros(3, 77, dtype=torch.int64, device="meta")
+    assert find_text_length(tokens, CLIP_TOKENIZER.find_ends(tokens)) == 77
 
 
 def test_early_tokens_are_those_of_a_tower_cut_there():

@@ -11,6 +11,7 @@ import torch
 from tests.data.small_infrared import write_text
 from tests.data.small_sets import load, write_json
 from tpr.config.augment import AugmentOptions
+from tpr.data.chains import name_chain
 from tpr.data.corpus import Corpus
 from tpr.data.infrared_transforms import KEPT, choose_channel, choose_grey, exchange_channels
 from tpr.data.samplers import CrossModalitySampler
@@ -70,7 +71,7 @@ def test_pictures_come_out_as_published(number: int) -> None:
     images = torch.from_numpy(drawn)[None]
     if case["kind"] == "erasing":
         box = find_erased(case, (shape[1], shape[2]))
-        result = erase(images.clone(), box, published_fill=True, statistics="imagenet")
+        result = erase(images.clone(), box, published_fill=True, chain=name_chain("lanczos", "imagenet"))
     else:
         numbers = [torch.tensor([unit(draw)]) for draw in case["draws"]]
         first, second = (*numbers, torch.zeros(1))[:2]

@@ -21,6 +21,7 @@ from tests.systems.small_systems import (
 )
 from tpr.config.schema import Choice, Experiment, InitOptions, OptimOptions
 from tpr.config.typed import to_tree
+from tpr.data.chains import name_chain
 from tpr.data.tokens import tokenize
 from tpr.data.transforms import normalise_pixels
 from tpr.engine.optim import group_parameters
@@ -139,7 +140,8 @@ def test_what_a_base_system_needs_and_encodes():
     system = make_tvi_lfm(OPTIONS["base"])
     assert system.sides() == ("image", "infrared")
     views = system.views()
-    assert (views.infrared, views.tokens, views.statistics) == (True, False, "imagenet")
+    assert (views.infrared, views.tokens) == (True, False)
+    assert views.chain == name_chain("lanczos", "imagenet")
     assert system.sampler(None) == "cross_modality"
     assert not any(name.startswith(("text.", "base_")) for name in system.state_dict())
     assert TviLfm.needs_identities(OPTIONS["base"])
@@ -195,7 +197,7 @@ def test_pictures_are_read_with_the_statistics_of_imagenet():
     pixels = torch.randint(0, 256, (2, 64, 32, 3), dtype=torch.uint8)
     found = system.encode_images([Image.fromarray(values.numpy()) for values in pixels])
     with torch.no_grad():
-        images = normalise_pixels(pixels.permute(0, 3, 1, 2), "imagenet")
+        images = normalise_pixels(pixels.permute(0, 3, 1, 2), name_chain("lanczos", "imagenet"))
         torch.testing.assert_close(found, system.encode({"images": images}, "image"))
         texts = system.encode({"tokens": tokenize(CAPTIONS, 24)}, "text")
     torch.testing.assert_close(system.encode_texts(CAPTIONS, batch=4), texts)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tpr.config.augment import AugmentOptions
 from tpr.data.batch import Batch
+from tpr.data.chains import CLIP_CHAIN, ImageChain
 from tpr.data.randomness import Purpose, hash_uniform
-from tpr.data.transforms import DeviceTransform, Statistics
+from tpr.data.transforms import DeviceTransform
 
 WEIGHTS = (0.2989, 0.5870, 0.1140)
 """Shares of the channels in a grey picture; of normalised values, as published."""
@@ -25,13 +26,13 @@ WEIGHED, KEPT = 3, 4
 class CrossModalityTransform:
     """uint8 pictures of a batch of slots -> normalised, erased and exchanged ones, on the batch's device."""
 
-    def __init__(self, augment: AugmentOptions, *, seed: int, statistics: Statistics = "clip") -> None:
+    def __init__(self, augment: AugmentOptions, *, seed: int, chain: ImageChain = CLIP_CHAIN) -> None:
         second = replace(augment, grey=0.0)
         infrared = replace(augment, grey=0.0, erase=augment.infrared_erase)
         self.augment = augment
         self.seed = seed
         self._views = [
-            DeviceTransform(how, seed=seed, statistics=statistics, view=view)
+            DeviceTransform(how, seed=seed, chain=chain, view=view)
             for view, how in enumerate((augment, second, infrared))
         ]
 

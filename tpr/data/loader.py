@@ -24,12 +24,15 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from tpr import distributed
 from tpr.config.schema import DataOptions
 from tpr.data.batch import Batch
+from tpr.data.chains import CLIP_CHAIN, ImageChain
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.infrared_transforms import CrossModalityTransform
 from tpr.data.samplers import SamplerName
 from tpr.data.sender import Sender, as_tensor
 from tpr.data.token_cache import corpus_tokens
-from tpr.data.transforms import DeviceTransform, Statistics, normalise_pixels, normalise_rest
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
+from tpr.data.transforms import DeviceTransform, normalise_pixels, normalise_rest
 from tpr.data.views import Arrays, PictureReader, Samples, TrainingSamples, Views
 from tpr.data.visible_infrared import CrossModalitySamples
 from tpr.errors import DataError
@@ -94,8 +97,8 @@ class TrainLoader:
         self.skipped = 0
         """Pictures of this rank that could not be read and were replaced by a neighbour."""
         transform = CrossModalityTransform if views.infrared else DeviceTransform
-        self._transform = transform(data.augment, seed=seed, statistics=views.statistics)
-        self._statistics: Statistics = views.statistics
+        self._transform = transform(data.augment, seed=seed, chain=views.chain)
+        self._chain = views.chain
         self._sender = Sender(torch.device(device))
         self._workers = Workers(partial(read_step, self.samples), workers, self._sender.device)
 
@@ -123,7 +126,7 @@ class TrainLoader:
             batch = self._sender.send(work.entries)
             if "images" in batch and augment:
                 self._transform.finish(batch, epoch=number)
-            normalise_rest(batch, self._statistics)
+            normalise_rest(batch, self._chain)
             yield batch
 
     def _make_task(self, step: IndexArray, epoch: int, augment: bool) -> Task:
@@ -146,7 +149,7 @@ def iterate_images(
     workers: int,
     device: torch.device | str,
     indices: IndexArray | None = None,
-    statistics: Statistics = "clip",
+    chain: ImageChain = CLIP_CHAIN,
 ) -> Iterator[Batch]:
     """Normalised pictures with `identity` and `image_index`, in the order of `indices` (absent: all rows).
 
@@ -157,11 +160,11 @@ def iterate_images(
     tasks = [Task(rows[start : start + batch]) for start in range(0, len(rows), batch)]
     sender = Sender(torch.device(device))
     count = min(workers, len(tasks)) if len(tasks) > 1 else 0
-    pool = Workers(partial(read_rows, PictureReader(corpus, data)), count, sender.device)
+    pool = Workers(partial(read_rows, PictureReader(corpus, data, chain)), count, sender.device)
     try:
         for work in pool.run(tasks):
             sent = sender.send(work.entries)
-            sent["images"] = normalise_pixels(sent["images"], statistics)
+            sent["images"] = normalise_pixels(sent["images"], chain)
             yield sent
     finally:
         pool.close()
@@ -183,12 +186,13 @@ def iterate_captions(
     batch: int,
     device: torch.device | str,
     indices: IndexArray | None = None,
+    tokenizer: Tokenizer = CLIP_TOKENIZER,
 ) -> Iterator[Batch]:
     """Tokens with `text_identity`, `caption_index` and `owner` (the corpus row), in the order of `indices`.
 
     `indices` are running caption numbers, absent: all of them.
     """
-    table = corpus_tokens(corpus, data)
+    table = corpus_tokens(corpus, data, tokenizer)
     captions = np.array(np.arange(len(table)) if indices is None else indices, dtype=np.int64)
     sender = Sender(torch.device(device))
     for start in range(0, len(captions), batch):

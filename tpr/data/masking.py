@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from tpr.data.randomness import MASK_32, Purpose, hash_bits, hash_uniform, stream_key
-from tpr.data.tokens import MASK, WORD_LIMIT
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
 
 
 class MaskDraws(NamedTuple):
@@ -17,7 +18,7 @@ class MaskDraws(NamedTuple):
     kind: Tensor
     """(T, L) int64 uniform on 0..9: a selected word becomes the mask below 8, a random word at 8."""
     words: Tensor
-    """(T, L) int64 uniform on 1..WORD_LIMIT-1: the random words."""
+    """(T, L) int64 uniform on the tokenizer's words: the random ones."""
 
 
 def mask_words(
@@ -28,25 +29,33 @@ def mask_words(
     seed: int,
     epoch: int,
     mask_at_least_one: bool = True,
+    tokenizer: Tokenizer = CLIP_TOKENIZER,
 ) -> tuple[Tensor, Tensor]:
     """Masked tokens and labels (the original id where a word was selected, else 0), both (T, L) int64.
 
     caption_index: (T,) int64, the key of the draws; the rest as in `apply_masks`.
     """
-    draws = draw_masks(caption_index, tokens.shape[1], seed=seed, epoch=epoch)
-    return apply_masks(tokens, probability, draws, mask_at_least_one=mask_at_least_one)
+    draws = draw_masks(caption_index, tokens.shape[1], seed=seed, epoch=epoch, tokenizer=tokenizer)
+    return apply_masks(tokens, probability, draws, mask_at_least_one=mask_at_least_one, tokenizer=tokenizer)
 
 
-def draw_masks(caption_index: Tensor, length: int, *, seed: int, epoch: int) -> MaskDraws:
+def draw_masks(
+    caption_index: Tensor, length: int, *, seed: int, epoch: int, tokenizer: Tokenizer = CLIP_TOKENIZER
+) -> MaskDraws:
     """Draws for (T,) captions of `length` positions, on the device of `caption_index`."""
     selection = hash_uniform(seed, epoch, Purpose.MASK_SELECT, caption_index, length)
     # One draw decides twice: its first decimal digit what becomes of the word, the rest which random word.
     tenths = hash_bits(stream_key(seed, epoch, Purpose.MASK_KIND), caption_index, length) * 10
-    return MaskDraws(selection, tenths >> 32, 1 + (((tenths & MASK_32) * (WORD_LIMIT - 1)) >> 32))
+    return MaskDraws(selection, tenths >> 32, tokenizer.draw_words(tenths & MASK_32))
 
 
 def apply_masks(
-    tokens: Tensor, probability: float | Tensor, draws: MaskDraws, *, mask_at_least_one: bool = True
+    tokens: Tensor,
+    probability: float | Tensor,
+    draws: MaskDraws,
+    *,
+    mask_at_least_one: bool = True,
+    tokenizer: Tokenizer = CLIP_TOKENIZER,
 ) -> tuple[Tensor, Tensor]:
     """Masked tokens and labels (the original id where a word was selected, else 0), both (T, L) int64.
 
@@ -56,7 +65,7 @@ def apply_masks(
     words is left alone. Nothing waits for the device.
     Source: IRRA's masking rules, `datasets/bases.py`. Differs: position 1 of an empty caption stays its end.
     """
-    is_word = find_words(tokens)
+    is_word = tokenizer.find_words(tokens)
     selected = is_word & (draws.selection < probability)
     becomes_mask = selected & (draws.kind < 8)
     becomes_random = selected & (draws.kind == 8)
@@ -66,10 +75,5 @@ def apply_masks(
         first &= is_word
         selected = selected | first
         becomes_mask = becomes_mask | first
-    masked = torch.where(becomes_random, draws.words, tokens.masked_fill(becomes_mask, MASK))
+    masked = torch.where(becomes_random, draws.words, tokens.masked_fill(becomes_mask, tokenizer.mask))
     return masked, tokens * selected
-
-
-def find_words(tokens: Tensor) -> Tensor:
-    """True at the ids of (T, L) tokens that may be masked: neither padding, start, end nor mask."""
-    return (tokens > 0) & (tokens < WORD_LIMIT)

@@ -10,10 +10,18 @@ Letters: T captions, L positions.
 import torch
 from torch import Tensor
 
-from tpr.data.masking import find_words
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
 
 
-def find_probability(similarity: Tensor, tokens: Tensor, rate: float, *, renormalise: bool = True) -> Tensor:
+def find_probability(
+    similarity: Tensor,
+    tokens: Tensor,
+    rate: float,
+    *,
+    renormalise: bool = True,
+    tokenizer: Tokenizer = CLIP_TOKENIZER,
+) -> Tensor:
     """(T, L) float64 probabilities of words to be masked, 0 elsewhere; `rate` where a row is not known.
 
     similarity: (T, L) of every word to its picture, NaN throughout a row that is not known. tokens: (T, L).
@@ -22,7 +30,7 @@ def find_probability(similarity: Tensor, tokens: Tensor, rate: float, *, renorma
     Source: MLLM4Text-ReID, CVPR 2024, equation 4; official `datasets/bases.py`, whose clipping to [0, 1] the
     paper does not have. Differs by default: the mean is kept.
     """
-    is_word = find_words(tokens)
+    is_word = tokenizer.find_words(tokens)
     noise = torch.where(is_word, 1 - similarity.double(), 0.0)
     if renormalise:
         shift = find_shift(noise, is_word, rate)
@@ -52,13 +60,12 @@ def find_shift(noise: Tensor, is_word: Tensor, rate: float) -> Tensor:
     return (corner + (wanted - height) / rise.clamp(min=1)).squeeze(1)
 
 
-def average_over_words(similarity: Tensor, tokens: Tensor, ends: Tensor) -> Tensor:
-    """(T, L) similarities in which all pieces of a word have the mean of theirs; other ids keep their own.
-
-    ends: (vocabulary,) True at ids after which a word is over.
-    """
-    is_word = find_words(tokens)
-    is_end = (ends[tokens] & is_word).long()
+def average_over_words(
+    similarity: Tensor, tokens: Tensor, *, tokenizer: Tokenizer = CLIP_TOKENIZER
+) -> Tensor:
+    """(T, L) similarities in which all pieces of a word have the mean of theirs; other ids keep their own."""
+    is_word = tokenizer.find_words(tokens)
+    is_end = (tokenizer.find_word_ends(tokens) & is_word).long()
     number = is_end.cumsum(dim=1) - is_end
     shared = (number[:, :, None] == number[:, None, :]) & is_word[:, :, None] & is_word[:, None, :]
     weight = shared.to(similarity.dtype)

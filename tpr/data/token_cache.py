@@ -21,7 +21,8 @@ import numpy.typing as npt
 from tpr.config.schema import DataOptions
 from tpr.data.cache import cache_folder
 from tpr.data.corpus import Corpus, IndexArray
-from tpr.data.tokens import TOKENIZER_VERSION, encode_captions, pad_captions
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
 from tpr.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -38,9 +39,11 @@ class TokenTable:
     """All word pieces, one caption after another."""
     offsets: IndexArray
     """(captions + 1,) place of each caption's first piece."""
+    tokenizer: Tokenizer
+    """Made the ids."""
 
     @classmethod
-    def open(cls, folder: Path) -> "TokenTable":
+    def open(cls, folder: Path, tokenizer: Tokenizer) -> "TokenTable":
         """Map the two files; OSError or ValueError if they are missing or damaged."""
         ids, offsets = (
             # Plain arrays over the mapping: indexing numpy's own memmap class is several times slower.
@@ -49,18 +52,18 @@ class TokenTable:
         )
         if len(ids) != offsets[-1]:
             raise ValueError(f"{folder}: ids and offsets do not belong together")
-        return cls(folder, ids, offsets)
+        return cls(folder, ids, offsets, tokenizer)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __reduce__(self) -> tuple[Callable[[Path], "TokenTable"], tuple[Path]]:
+    def __reduce__(self) -> tuple[Callable[[Path, Tokenizer], "TokenTable"], tuple[Path, Tokenizer]]:
         """A worker that is not forked maps the files again."""
-        return TokenTable.open, (self.folder,)
+        return TokenTable.open, (self.folder, self.tokenizer)
 
     def rows(self, captions: IndexArray, length: int) -> npt.NDArray[np.int64]:
         """(n, length) padded ids of the numbered captions; a long one is cut and keeps its end token."""
-        return pad_captions(self.ids, self.offsets, captions, length)
+        return self.tokenizer.arrange(self.ids, self.offsets, captions, length)
 
     def find_longest(self, captions: IndexArray, length: int) -> int:
         """Positions that the longest of these captions fills, start and end included, at most `length`."""
@@ -69,16 +72,16 @@ class TokenTable:
         return min(int((self.offsets[captions + 1] - self.offsets[captions]).max()) + 2, length)
 
 
-def corpus_tokens(corpus: Corpus, data: DataOptions) -> TokenTable:
+def corpus_tokens(corpus: Corpus, data: DataOptions, tokenizer: Tokenizer = CLIP_TOKENIZER) -> TokenTable:
     """The corpus' token table, mapped from the cache or made now. Raises DataError in one line."""
-    key = hashlib.sha256(f"{TOKENIZER_VERSION} {corpus.fingerprint}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{tokenizer.key} {corpus.fingerprint}".encode()).hexdigest()[:24]
     folder = cache_folder(data) / "tokens" / key
     try:
-        table = _open_whole(folder, corpus)
+        table = _open_whole(folder, corpus, tokenizer)
         if table is None:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _one_at_a_time(folder.parent):
-                table = _open_whole(folder, corpus) or _make(corpus, folder)
+                table = _open_whole(folder, corpus, tokenizer) or _make(corpus, folder, tokenizer)
     except OSError as error:
         raise DataError(
             f"the cache folder {folder.parent} cannot be written ({error.strerror or error}); "
@@ -93,10 +96,10 @@ def corpus_tokens(corpus: Corpus, data: DataOptions) -> TokenTable:
     return table
 
 
-def _open_whole(folder: Path, corpus: Corpus) -> TokenTable | None:
+def _open_whole(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenTable | None:
     """The table in this folder; None if there is none, or it is damaged or another corpus'."""
     try:
-        table = TokenTable.open(folder)
+        table = TokenTable.open(folder, tokenizer)
     except (OSError, ValueError, EOFError):
         return None
     return table if len(table) == corpus.caption_count else None
@@ -116,24 +119,24 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _make(corpus: Corpus, folder: Path) -> TokenTable:
+def _make(corpus: Corpus, folder: Path, tokenizer: Tokenizer) -> TokenTable:
     logger.info("%s: tokenising %s captions, once", corpus.name, f"{corpus.caption_count:,}")
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         temporary.chmod(0o755)
-        _write(corpus, temporary)
+        _write(corpus, temporary, tokenizer)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return TokenTable.open(folder)
+    return TokenTable.open(folder, tokenizer)
 
 
-def _write(corpus: Corpus, folder: Path) -> None:
+def _write(corpus: Corpus, folder: Path, tokenizer: Tokenizer) -> None:
     parts: list[npt.NDArray[np.uint16]] = []
     counts: list[IndexArray] = []
     for captions in _read_captions(corpus):
-        ids, offsets = encode_captions(captions)
+        ids, offsets = tokenizer.encode(captions)
         parts.append(ids)
         counts.append(np.diff(offsets))
     all_ids = np.concatenate([np.zeros(0, dtype=np.uint16), *parts])

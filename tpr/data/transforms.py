@@ -6,7 +6,6 @@ function of (seed, epoch, sample) and, where a sample has several pictures, of w
 """
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -14,38 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from tpr.config.augment import AugmentOptions
 from tpr.data.batch import Batch
+from tpr.data.chains import CLIP_CHAIN, ImageChain
 from tpr.data.corpus import IndexArray
 from tpr.data.randomness import Purpose, hash_uniform, uniform_rows
 
-Triple = tuple[float, float, float]
-Statistics = Literal["clip", "imagenet"]
-"""Whose channel mean and deviation a tower was trained with."""
-
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
-"""CLIP's channel mean and deviation, of values in [0, 1]."""
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in a grey picture."""
 
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Constants of one published picture chain, of values in [0, 1]."""
-
-    mean: Triple
-    std: Triple
-    fill: Triple
-    """Written into erased rectangles after normalisation."""
-
-
-NORMALISATIONS: dict[Statistics, Normalisation] = {
-    "clip": Normalisation(MEAN, STD, MEAN),
-    "imagenet": Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (0.4914, 0.4822, 0.4465)),
-}
 
 ATTEMPTS = 10
 """Rectangles tried before a picture is left whole, as in torchvision's RandomErasing."""
@@ -59,14 +36,6 @@ PICTURES: tuple[Literal["images", "second_images", "infrared_images", "plain_ima
 """Names of pictures in a batch."""
 
 Pixels = npt.NDArray[np.uint8]
-
-
-def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(3, height, width) uint8 by antialiased bilinear interpolation, within one grey level of Pillow's."""
-    result: Tensor = functional.resize(
-        image, list(size), interpolation=functional.InterpolationMode.BILINEAR, antialias=True
-    )
-    return result
 
 
 def draw_geometry(
@@ -100,20 +69,19 @@ def _send_constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)[:, None, None]
 
 
-def normalise_pixels(images: Tensor, statistics: Statistics = "clip") -> Tensor:
-    """(B, 3, H, W) uint8 -> float32 with this mean and deviation, on the device of `images`."""
-    known = NORMALISATIONS[statistics]
-    mean = _send_constant(tuple(255 * value for value in known.mean), images.device)
-    scale = _send_constant(tuple(1 / (255 * value) for value in known.std), images.device)
+def normalise_pixels(images: Tensor, chain: ImageChain = CLIP_CHAIN) -> Tensor:
+    """(B, 3, H, W) uint8 -> float32 with the chain's mean and deviation, on the device of `images`."""
+    mean = _send_constant(tuple(255 * value for value in chain.mean), images.device)
+    scale = _send_constant(tuple(1 / (255 * value) for value in chain.std), images.device)
     # Two rounded steps rather than one fused one: the same bits however a batch is split.
     return _allocate_planes(images).copy_(images).sub_(mean).mul_(scale)
 
 
-def normalise_rest(batch: Batch, statistics: Statistics) -> None:
+def normalise_rest(batch: Batch, chain: ImageChain) -> None:
     """Normalise the pictures of a batch that are still bytes, as they come without augmentation."""
     for name in PICTURES:
         if name in batch and batch[name].dtype == torch.uint8:
-            batch[name] = normalise_pixels(batch[name], statistics)
+            batch[name] = normalise_pixels(batch[name], chain)
 
 
 def _allocate_planes(images: Tensor) -> Tensor:
@@ -128,12 +96,12 @@ class DeviceTransform:
     """uint8 batch -> normalised float32 batch with erased rectangles, on the batch's device."""
 
     def __init__(
-        self, augment: AugmentOptions, *, seed: int, statistics: Statistics = "clip", view: int = 0
+        self, augment: AugmentOptions, *, seed: int, chain: ImageChain = CLIP_CHAIN, view: int = 0
     ) -> None:
         """view: which of a sample's pictures it is, so that each has draws of its own."""
         self.augment = augment
         self.seed = seed
-        self.statistics: Statistics = statistics
+        self.chain = chain
         self.view = view
 
     def __call__(self, images: Tensor, sample_index: Tensor, *, epoch: int) -> Tensor:
@@ -141,7 +109,7 @@ class DeviceTransform:
         if self.augment.grey:
             drawn = hash_uniform(self.seed, epoch, Purpose.GREY, sample_index, self.view + 1)[:, -1]
             images = turn_grey(images, drawn < self.augment.grey)
-        normalised = normalise_pixels(images, self.statistics)
+        normalised = normalise_pixels(images, self.chain)
         if self.augment.erase == 0:
             return normalised
         height, width = images.shape[2:]
@@ -149,7 +117,7 @@ class DeviceTransform:
             self.augment, sample_index, (height, width), seed=self.seed, epoch=epoch, view=self.view
         )
         fill = self.augment.erase_fill == "published"
-        return erase(normalised, boxes, published_fill=fill, statistics=self.statistics)
+        return erase(normalised, boxes, published_fill=fill, chain=self.chain)
 
     def finish(self, batch: Batch, *, epoch: int) -> None:
         """Replace the uint8 pictures of a training batch."""
@@ -207,14 +175,13 @@ def find_boxes(augment: AugmentOptions, drawn: Tensor, size: tuple[int, int]) ->
     return boxes.sum(dim=1).to(torch.int64)
 
 
-def erase(images: Tensor, boxes: Tensor, *, published_fill: bool, statistics: Statistics = "clip") -> Tensor:
+def erase(images: Tensor, boxes: Tensor, *, published_fill: bool, chain: ImageChain = CLIP_CHAIN) -> Tensor:
     """Normalised (B, 3, H, W) images with `boxes` ((B, 4)) filled; may change `images` in place.
 
     The published fill is a mean vector in normalised space (the official chains erase after they have
     normalised), CLIP's own or with ImageNet's statistics another; otherwise 0, the mean grey itself.
     """
-    published = NORMALISATIONS[statistics].fill
-    fill = _send_constant(published if published_fill else (0.0, 0.0, 0.0), images.device)
+    fill = _send_constant(chain.fill if published_fill else (0.0, 0.0, 0.0), images.device)
     if images.device.type == "cpu":  # thirty times as fast there as a mask over all pixels
         for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True):
             image[:, top : top + height, left : left + width] = fill

@@ -17,13 +17,16 @@ from torch import Tensor
 
 from tpr.config.augment import AugmentOptions
 from tpr.config.schema import DataOptions
+from tpr.data.chains import CLIP_CHAIN, ImageChain
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.noise import find_noise
 from tpr.data.pictures import decode, read_bytes
 from tpr.data.randomness import Purpose, uniform_rows
 from tpr.data.samplers import IdentitySampler, Sampler, SamplerName, ShuffledSampler
 from tpr.data.token_cache import corpus_tokens
-from tpr.data.transforms import Statistics, draw_geometry, place, resize
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
+from tpr.data.transforms import draw_geometry, place
 from tpr.errors import ConfigError, DataError
 
 Arrays = dict[str, npt.NDArray[np.int64] | Tensor | int]
@@ -43,22 +46,25 @@ class Views:
     image: bool = True
     """`images`: the picture."""
     tokens: bool = True
-    """`tokens`: CLIP ids of the captions, with `text_identity`, `owner` and `caption_index`."""
+    """`tokens`: ids of the captions, with `text_identity`, `owner` and `caption_index`."""
     attributes: bool = False
     """`attributes`: the picture's attribute labels."""
     plain: bool = False
     """`plain_images`: the picture once more without augmentation."""
     infrared: bool = False
     """Samples are slots: `images`, `second_images`, `infrared_images` and, with tokens, both captions."""
-    statistics: Statistics = "clip"
-    """Mean and deviation by which pictures are normalised."""
+    chain: ImageChain = CLIP_CHAIN
+    """How images are resized and normalised."""
+    tokenizer: Tokenizer = CLIP_TOKENIZER
+    """What makes ids of captions."""
 
 
 class PictureReader:
     """Rows of a corpus -> uint8 pixels at the network's size."""
 
-    def __init__(self, corpus: Corpus, data: DataOptions) -> None:
+    def __init__(self, corpus: Corpus, data: DataOptions, chain: ImageChain) -> None:
         self.corpus = corpus
+        self.chain = chain
         self.size = data.image_size
         self.max_pixels = data.max_picture_pixels
         self.on_bad_image = data.on_bad_image
@@ -93,7 +99,8 @@ class PictureReader:
         raise DataError(f"{skipped[-1]}; so are the {NEIGHBOURS - 1} pictures before it: mend the data set")
 
     def _read(self, row: int) -> Tensor:
-        return resize(decode(read_bytes(self.corpus, row), max_pixels=self.max_pixels), self.size)
+        pixels = decode(read_bytes(self.corpus, row), max_pixels=self.max_pixels)
+        return self.chain.resize(pixels, self.size)
 
     def allocate(self, count: int, *, shared: bool) -> Tensor:
         """(count, 3, H, W) black frames; `shared`: in memory that another process can map.
@@ -114,7 +121,7 @@ class Samples(ABC):
         self.data = data
         self.views = views
         self.seed = seed
-        self.pictures = PictureReader(corpus, data)
+        self.pictures = PictureReader(corpus, data, views.chain)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -165,7 +172,7 @@ class TrainingSamples(Samples):
         if needs_captions and not captioned.any():
             raise DataError(f"{corpus.name} has no captions to train on")
         self._rows = np.flatnonzero(captioned) if needs_captions and not captioned.all() else None
-        self.tokens = corpus_tokens(corpus, data) if views.tokens else None
+        self.tokens = corpus_tokens(corpus, data, views.tokenizer) if views.tokens else None
         self._noise = find_noise(data.noise, corpus) if views.tokens else None
         self._attributes = count_attributes(corpus) if views.attributes else 0
 

@@ -29,7 +29,7 @@ class CrossModalitySamples(Samples):
     def __init__(self, corpus: Corpus, data: DataOptions, views: Views, *, seed: int) -> None:
         """Raises DataError for a person without pictures of both kinds, or without captions that are read."""
         super().__init__(corpus, data, views, seed=seed)
-        self.tokens = corpus_tokens(corpus, data) if views.tokens else None
+        self.tokens = corpus_tokens(corpus, data, views.tokenizer) if views.tokens else None
         wanted = np.ones(len(corpus), dtype=np.bool_)
         if views.tokens:
             check_texts(corpus, data)

@@ -54,7 +54,12 @@ class Embedder:
             if side == "image":
                 return self._read_pictures(wanted[places])
             return iterate_captions(
-                self.corpus, self.data, batch=self.batch, device=self.device, indices=wanted[places]
+                self.corpus,
+                self.data,
+                batch=self.batch,
+                device=self.device,
+                indices=wanted[places],
+                tokenizer=self.system.views().tokenizer,
             )
 
         return self._encode(len(wanted), (side,), read)[side]
@@ -66,7 +71,8 @@ class Embedder:
 
         texts: the pictures' captions, None where no side reads any.
         """
-        tokens = None if texts is None else corpus_tokens(self.corpus, self.data)
+        tokenizer = self.system.views().tokenizer
+        tokens = None if texts is None else corpus_tokens(self.corpus, self.data, tokenizer)
         sender, length = Sender(self.device), self.data.text_length
 
         def read(places: IndexArray) -> Iterator[Batch]:
@@ -94,7 +100,7 @@ class Embedder:
             workers=self.workers,
             device=self.device,
             indices=rows,
-            statistics=self.system.views().statistics,
+            chain=self.system.views().chain,
         )
 
     def _encode(

@@ -10,6 +10,9 @@ import open_clip.model
 import torch
 from torch import Tensor, nn
 
+from tpr.data.chains import ImageChain, Interpolation, Statistics, name_chain
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
 from tpr.errors import ConfigError
 from tpr.models.architecture import ClipArchitecture, find_architecture
 from tpr.models.attention import run_blocks
@@ -27,10 +30,24 @@ class ClipOptions:
     """A tag of open_clip such as openai, or a file: .pt, .bin or .safetensors; absent: random weights."""
     stride: int | None = None
     """Pixels between patches; absent: the patch size. A smaller one makes patches overlap."""
+    interpolation: Interpolation = "bilinear"
+    """Filter that resizes images; bilinear in IRRA's line, each antialiased."""
+    statistics: Statistics = "clip"
+    """Channel mean and deviation that images are normalised by."""
 
     def __post_init__(self) -> None:
         if self.stride is not None and self.stride < 1:
             raise ConfigError(f"stride must be at least 1, got {self.stride}")
+
+    @property
+    def chain(self) -> ImageChain:
+        """How the image tower takes images."""
+        return name_chain(self.interpolation, self.statistics)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes ids of captions."""
+        return CLIP_TOKENIZER
 
 
 class ClipTowers(TextReader):

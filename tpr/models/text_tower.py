@@ -12,6 +12,7 @@ from open_clip.model import CLIP
 from open_clip.transformer import QuickGELU, TextTransformer
 from torch import Tensor, nn
 
+from tpr.data.tokenizer import find_first
 from tpr.models.architecture import TextArchitecture
 from tpr.models.attention import run_blocks
 from tpr.models.positions import resize_sequence
@@ -36,7 +37,8 @@ class TextReader(nn.Module):
     """What a module can do that holds the parts of a text transformer; `adopt_text` gives them to it."""
 
     def adopt_text(self, source: "CLIP | TextTransformer") -> None:
-        """Takes over open_clip's parts under OpenAI's names."""
+        """Takes over open_clip's parts under OpenAI's names; a caption ends at the vocabulary's last id."""
+        self.end_token = source.token_embedding.num_embeddings - 1
         self.transformer = source.transformer
         self.token_embedding = source.token_embedding
         self.positional_embedding = source.positional_embedding
@@ -52,7 +54,7 @@ class TextReader(nn.Module):
         early: int | None = None,
         attention: bool = False,
     ) -> Encoded:
-        """Features of (B, L) token ids; the feature is that of the highest id, the end token.
+        """Features of (B, L) token ids; the feature is that of the end token.
 
         length: positions to compute, at least the longest caption's. The tower is causal, so what follows
             a caption's end never changes its feature. Absent: all L for `every_token`, else as few as the
@@ -61,9 +63,9 @@ class TextReader(nn.Module):
         early: also return the projected tokens after this many blocks.
         attention: also return what the end token looks at in the last block.
         """
-        end = tokens.argmax(dim=1)
+        end = find_first(tokens, self.end_token)
         if length is None:
-            length = tokens.shape[1] if every_token or early or attention else find_text_length(tokens)
+            length = tokens.shape[1] if every_token or early or attention else find_text_length(tokens, end)
         states = run_blocks(
             self.transformer.resblocks,
             self._embed_words(tokens[:, :length]),
@@ -134,11 +136,14 @@ def project_early(project: Callable[[Tensor], Tensor], kept: Tensor | None) -> T
     return None if kept is None else project(kept)
 
 
-def find_text_length(tokens: Tensor) -> int:
-    """Positions that (B, L) captions need, rounded up to few values; all L where asking would wait."""
+def find_text_length(tokens: Tensor, end: Tensor) -> int:
+    """Positions that (B, L) captions need, rounded up to few values; all L where asking would wait.
+
+    end: (B,) where each ends.
+    """
     if tokens.device.type != "cpu" or not len(tokens):
         return tokens.shape[1]
-    return round_length(int(tokens.argmax(dim=1).max()) + 1, tokens.shape[1])
+    return round_length(int(end.max()) + 1, tokens.shape[1])
 
 
 def round_length(longest: int, positions: int) -> int:

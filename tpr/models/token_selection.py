@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
+
 SMALLEST_NORM = 1e-8
 
 
@@ -27,7 +30,9 @@ def select_patches(attention: Tensor, count: int) -> Tensor:
     return attention[:, 1:].topk(count, dim=1).indices + 1
 
 
-def select_words(attention: Tensor, tokens: Tensor, count: int) -> SelectedWords:
+def select_words(
+    attention: Tensor, tokens: Tensor, count: int, *, tokenizer: Tokenizer = CLIP_TOKENIZER
+) -> SelectedWords:
     """The words with most attention; (B, L) attention of the end token, (B, L) ids. K = min(count, L).
 
     Start and end are never chosen. Padding follows the words and is not pooled.
@@ -36,8 +41,8 @@ def select_words(attention: Tensor, tokens: Tensor, count: int) -> SelectedWords
     depend on how much padding there is.
     """
     places = torch.arange(tokens.shape[1], device=tokens.device)
-    is_end = places == tokens.argmax(dim=1, keepdim=True)
-    is_word = (tokens > 0) & (places > 0) & ~is_end
+    is_end = places == tokenizer.find_ends(tokens)[:, None]
+    is_word = (tokens != tokenizer.pad) & (places > 0) & ~is_end
     words = is_word.sum(dim=1, keepdim=True)
     value = torch.where(is_word, attention, (-1 - places).to(attention.dtype))
     value = value.masked_fill((places == 0) | is_end, -torch.inf)

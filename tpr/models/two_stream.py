@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from tpr.data.chains import ImageChain, Interpolation, Statistics, name_chain
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.tokens import CLIP_TOKENIZER
 from tpr.errors import ConfigError
 from tpr.models.architecture import TextArchitecture, read_text_architecture
 from tpr.models.clip import ClipOptions
@@ -40,12 +43,26 @@ class TwoStreamOptions:
     """The text tower has OpenAI's x * sigmoid(1.702 x) in place of the exact GELU."""
     text_weights: str | None = None
     """A tag of open_clip's RN50 such as openai, or a CLIP file, stretched to fit; absent: random weights."""
+    interpolation: Interpolation = "lanczos"
+    """Filter that resizes images; lanczos as in every reader of the official code."""
+    statistics: Statistics = "imagenet"
+    """Channel mean and deviation that images are normalised by."""
 
     def __post_init__(self) -> None:
         if min(self.layers) < 1:
             raise ConfigError(f"layers must be at least 1 each, got {list(self.layers)}")
         if self.width < 1:
             raise ConfigError(f"width must be at least 1, got {self.width}")
+
+    @property
+    def chain(self) -> ImageChain:
+        """How the visual tower takes images."""
+        return name_chain(self.interpolation, self.statistics)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes ids of captions."""
+        return CLIP_TOKENIZER
 
 
 class TwoStream(nn.Module):

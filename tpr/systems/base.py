@@ -20,8 +20,7 @@ from tpr.data.corpus import Corpus
 from tpr.data.pictures import load_picture
 from tpr.data.sample_table import SampleTable
 from tpr.data.samplers import SamplerName
-from tpr.data.tokens import tokenize
-from tpr.data.transforms import normalise_pixels, resize
+from tpr.data.transforms import normalise_pixels
 from tpr.data.views import Views
 from tpr.errors import DataError
 
@@ -164,19 +163,22 @@ class System(nn.Module):
 
         Raises DataError naming a file that cannot be read.
         """
+        chain = self.views().chain
 
         def prepare(part: Sequence[Image.Image | Path | str]) -> Batch:
-            pixels = [resize(load_picture(image), self.setting.image_size) for image in part]
+            pixels = [chain.resize(load_picture(image), self.setting.image_size) for image in part]
             whole = torch.stack(pixels).to(self.device)
-            return Batch(images=normalise_pixels(whole, self.views().statistics))
+            return Batch(images=normalise_pixels(whole, chain))
 
         return self._encode_parts(images, prepare, "image", batch)
 
     def encode_texts(self, texts: Sequence[str], *, batch: int = 256) -> Tensor:
         """(N, D) unit vectors of descriptions, on the CPU."""
 
+        tokenizer = self.views().tokenizer
+
         def prepare(part: Sequence[str]) -> Batch:
-            return Batch(tokens=tokenize(list(part), self.setting.text_length).to(self.device))
+            return Batch(tokens=tokenizer.tokenize(part, self.setting.text_length).to(self.device))
 
         return self._encode_parts(texts, prepare, "text", batch)
 

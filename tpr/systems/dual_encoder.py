@@ -15,6 +15,8 @@ from tpr import distributed
 from tpr.config.schema import InitOptions
 from tpr.data.batch import Batch
 from tpr.data.patches import draw_patches
+from tpr.data.tokenizer import Tokenizer
+from tpr.data.views import Views
 from tpr.models.clip import ClipOptions, ClipTowers
 from tpr.models.download import find_weights
 from tpr.models.text_tower import round_length
@@ -36,6 +38,7 @@ class DualEncoder(System):
     def __init__(self, model_options: ClipOptions, setting: Setting) -> None:
         super().__init__(setting)
         self.model_options = model_options
+        self.tokenizer = model_options.tokenizer
         self.base_model = ClipTowers(
             model_options, image_size=setting.image_size, text_length=setting.text_length
         )
@@ -52,6 +55,10 @@ class DualEncoder(System):
         report = fit_state(self.base_model, towers, minimum_share=minimum_share, source=str(path))
         logger.info("%s: %s", path, report.render())
         return report
+
+    def views(self) -> Views:
+        """The image and its captions, images as the towers take them."""
+        return Views(chain=self.model_options.chain, tokenizer=self.tokenizer)
 
     def encode(self, batch: Batch, side: Side) -> Tensor:
         """(N, D) unit vectors in float32 (float64 where the weights are)."""
@@ -94,10 +101,10 @@ def find_length(batch: Batch) -> int | None:
     return None if longest is None else round_length(longest, batch["tokens"].shape[1])
 
 
-def find_present(tokens: Tensor, length: int | None) -> Tensor:
+def find_present(tokens: Tensor, length: int | None, tokenizer: Tokenizer) -> Tensor:
     """(T, length) True from start to end token of (T, L) captions; absent length: L."""
     places = torch.arange(length or tokens.shape[1], device=tokens.device)
-    return places <= tokens.argmax(dim=1, keepdim=True)
+    return places <= tokenizer.find_ends(tokens)[:, None]
 
 
 def gather_rows(

@@ -165,7 +165,7 @@ class Irra(DualEncoder):
             texts = self.base_model.encode_text(batch["tokens"], length=length)
         present = None
         if self.options.word_positions == "caption":
-            present = find_present(batch["tokens"], positions)
+            present = find_present(batch["tokens"], positions, self.tokenizer)
         if labels is not None:
             labels = labels[:, :positions]
         return Features(
@@ -180,6 +180,7 @@ class Irra(DualEncoder):
             caption_index=batch["caption_index"],
             seed=progress.seed,
             epoch=progress.epoch,
+            tokenizer=self.tokenizer,
         )
 
     def losses(self, features: Features, batch: Batch, progress: Progress) -> StepOutput:

@@ -6,7 +6,7 @@ how likely that word is to be masked.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -14,10 +14,9 @@ from torch import Tensor
 
 from tpr.config.schema import OptimOptions
 from tpr.data.batch import Batch
-from tpr.data.masking import find_words, mask_words
+from tpr.data.masking import mask_words
 from tpr.data.noise_aware import average_over_words, find_probability
 from tpr.data.sample_table import LARGEST_ON_DEVICE, SampleTable, Storage
-from tpr.data.tokens import load_word_ends
 from tpr.data.views import Views
 from tpr.errors import ConfigError
 from tpr.models.clip import ClipOptions
@@ -151,7 +150,7 @@ class Mllm4Text(DualEncoder):
 
     def views(self) -> Views:
         """The picture and its captions; the picture once more where it is scored without augmentation."""
-        return Views(plain=self.is_noise_aware and self.options.nam.plain_view)
+        return replace(super().views(), plain=self.is_noise_aware and self.options.nam.plain_view)
 
     def tables(self) -> Mapping[str, SampleTable]:
         """How well each word of each training caption fits its picture."""
@@ -169,7 +168,7 @@ class Mllm4Text(DualEncoder):
         scores = None
         if is_scoring and stored is not None:
             scores = self.update_scores(stored, self.compare(batch, images.early), batch["tokens"])
-        words = find_words(batch["tokens"]).sum(dim=1).clamp(min=1)
+        words = self.tokenizer.find_words(batch["tokens"]).sum(dim=1).clamp(min=1)
         share = (labels > 0).sum(dim=1) / words
         return Features(widen(images.pooled), widen(texts.pooled), share, scores)
 
@@ -188,11 +187,18 @@ class Mllm4Text(DualEncoder):
             seed=progress.seed,
             epoch=progress.epoch,
             mask_at_least_one=self.options.parity,
+            tokenizer=self.tokenizer,
         )
 
     def find_probability(self, stored: Tensor, tokens: Tensor) -> Tensor:
         """(T, L) probability of each word to be masked, from its caption's stored scores."""
-        return find_probability(stored, tokens, self.options.mask_rate, renormalise=not self.options.parity)
+        return find_probability(
+            stored,
+            tokens,
+            self.options.mask_rate,
+            renormalise=not self.options.parity,
+            tokenizer=self.tokenizer,
+        )
 
     @torch.no_grad()
     def compare(self, batch: Batch, patches: Tensor | None) -> Tensor:
@@ -216,9 +222,9 @@ class Mllm4Text(DualEncoder):
         found, nam = found.float(), self.options.nam
         own = tokens[:, : found.shape[1]]
         if nam.whole_words:
-            found = average_over_words(found, own, load_word_ends(own.device))
+            found = average_over_words(found, own, tokenizer=self.tokenizer)
         rows = torch.full_like(stored, torch.nan)
-        rows[:, : found.shape[1]] = torch.where(find_present(own, None), found, torch.nan)
+        rows[:, : found.shape[1]] = torch.where(find_present(own, None, self.tokenizer), found, torch.nan)
         if nam.momentum > 0:
             rows = torch.where(stored.isnan(), rows, nam.momentum * stored + (1 - nam.momentum) * rows)
         return rows

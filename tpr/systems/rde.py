@@ -145,6 +145,7 @@ class Rde(DualEncoder):
                 caption_index=batch["caption_index"],
                 seed=progress.seed,
                 epoch=progress.epoch,
+                tokenizer=self.tokenizer,
             )
         # A norm that learns statistics reads padding as well, as published; nothing else would notice.
         reads_padding = self.training and self.options.norm == "train"
@@ -162,7 +163,7 @@ class Rde(DualEncoder):
         """(T, D + S) of (T, L) ids, of which `length` positions are computed; absent: all."""
         read = self.base_model.encode_text(tokens, length=length, every_token=True, attention=True)
         assert read.tokens is not None and read.attention is not None
-        words = select_words(read.attention, tokens[:, :length], self.words)
+        words = select_words(read.attention, tokens[:, :length], self.words, tokenizer=self.tokenizer)
         selected = self.text_selection(read.tokens, words.positions, words.is_pooled)
         return torch.cat([widen(read.pooled), widen(selected)], dim=1)
 

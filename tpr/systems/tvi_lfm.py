@@ -135,7 +135,10 @@ class TviLfm(System):
 
     def views(self) -> Views:
         """Slots of a visible and an infrared picture, with both captions where there is a text tower."""
-        return Views(tokens=self.options.reads_text, infrared=True, statistics="imagenet")
+        model = self.model_options
+        return Views(
+            tokens=self.options.reads_text, infrared=True, chain=model.chain, tokenizer=model.tokenizer
+        )
 
     def sampler(self, corpus: Corpus) -> SamplerName:
         """Equal identities and pictures of both modalities."""
