@@ -95,7 +95,7 @@ def _draw_missing(
     out: Path, missing: Sequence[str], stamp: dict[str, DrawnSet], *, seed: int, identities: int, workers: int
 ) -> None:
     """Draw these sets and enter them in `stamp`; this process holds the folder."""
-    remove_partials(out)
+    remove_leftovers(out)
     started = time.monotonic()
     for name in missing:
         stamp[name] = _draw_set(out, name, stamp, seed=seed, identities=identities, workers=workers)
@@ -166,14 +166,26 @@ def _draw_set(
     """Draw one set beside its place, enter it in the stamp, put it in its place."""
     plan = PLANNERS[name](identities, seed)
     logger.info("drawing %s: %d pictures, %d captions", plan.folder, len(plan.shots), plan.captions)
-    unfinished = out / f".drawing-{plan.folder}"
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
+    unfinished = find_unfinished(out, plan.folder)
     write_plan(plan, unfinished, workers)
     entry = DrawnSet(plan.folder, VERSION, seed, identities, plan.identities, len(plan.shots), plan.captions)
     write_stamp(out, stamp | {name: entry})
     unfinished.rename(out / plan.folder)
     return entry
+
+
+def find_unfinished(out: Path, folder: str) -> Path:
+    """Where a set lies until it is whole."""
+    return out / f".drawing-{folder}"
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove what killed processes left half-drawn. Raises OSError."""
+    remove_partials(out)
+    for folder in FOLDERS.values():
+        unfinished = find_unfinished(out, folder)
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
 
 
 def write_plan(plan: Plan, folder: Path, workers: int) -> None:
