@@ -251,6 +251,29 @@ def test_flipped_bits_of_a_set_without_checksums_end_no_process(tmp_path: Path) 
         path.write_bytes(sound)
 
 
+@pytest.mark.parametrize("damage", ["null", "column", "identity", "offset"])
+def test_a_set_without_checksums_whose_parts_do_not_fit_is_refused(tmp_path: Path, damage: str) -> None:
+    folder = pack_few(tmp_path)
+    as_older_format(folder)
+    shard = folder / "train-00000.arrow"
+    table = map_files([shard])
+    if damage == "null":
+        captions = pa.array([None] * table.num_rows, table.schema.field("captions").type)
+        table = table.set_column(4, "captions", captions)
+    elif damage == "column":
+        table = table.rename_columns(["picture", *table.column_names[1:-1], "image"])
+    else:
+        path = folder / ("train.identity.npy" if damage == "identity" else "train.offsets.npy")
+        array = np.load(path)
+        array[1] += 2**40
+        np.save(path, array)
+    shard.unlink()
+    with pa.OSFile(str(shard), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(DataError, match=f"^'mine': {folder}: the .*; pack the set again$"):
+        load(tmp_path, "jsonl", path=Path("mine"))
+
+
 def test_a_packed_set_with_checksums_joins_an_older_one(tmp_path: Path) -> None:
     write_cuhk(tmp_path)
     pack_set(choose("cuhk_pedes"), make_options(tmp_path), tmp_path)

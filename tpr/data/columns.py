@@ -191,7 +191,7 @@ def open_split(folder: Path, manifest: Manifest, split: Split, *, root: Path, na
     identities, starts = index_names(split)
     identity = map_array(folder / identities, known.rows)
     offsets = map_array(folder / starts, known.rows + 1)
-    if table.num_rows != known.rows or int(offsets[-1]) != known.captions:
+    if not _belong_together(known, split, table, identity, offsets):
         raise DataError(f"{folder}: the files of split '{split}' do not match {MANIFEST}")
     return Corpus(
         name=name,
@@ -206,20 +206,35 @@ def open_split(folder: Path, manifest: Manifest, split: Split, *, root: Path, na
     )
 
 
+def _belong_together(
+    known: SplitFiles, split: Split, table: pa.Table, identity: IndexArray, offsets: IndexArray
+) -> bool:
+    if table.num_rows != known.rows or int(offsets[-1]) != known.captions:
+        return False
+    if PICTURE.name not in table.column_names:
+        return True  # made here, and verified
+    in_range = split != "train" or (
+        identity.min(initial=0) >= 0 and identity.max(initial=-1) < known.identities
+    )
+    return bool(in_range and np.array_equal(offsets, offsets_of(table.column("captions"))))
+
+
 def check_columns(folder: Path, table: pa.Table, *, has_checksums: bool) -> None:
     """Raise DataError unless a table has an entry's columns; those of a packed set are looked through.
 
     A packed set may come from elsewhere, and an old one has no checksums: no text or offset is trusted.
     """
-    is_packed = PICTURE.name in table.column_names
     packed = PACKED_SCHEMA if has_checksums else SCHEMA.append(PICTURE)
-    if not table.schema.equals(packed if is_packed else SCHEMA):
+    is_packed = table.schema.equals(packed)
+    if not is_packed and not table.schema.equals(SCHEMA):
         raise DataError(f"{folder}: the Arrow files have other columns than an entry")
     if is_packed:
         try:
             table.validate(full=True)
         except pa.ArrowException as error:
             raise DataError(f"{folder}: the Arrow files are damaged ({first_line(error)})") from None
+        if any(column.null_count for column in table.columns):
+            raise DataError(f"{folder}: the Arrow files are damaged (a value is missing)")
 
 
 def map_array(path: Path, length: int) -> IndexArray:

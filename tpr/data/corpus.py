@@ -133,9 +133,9 @@ def map_files(files: Sequence[Path]) -> pa.Table:
     """Arrow files as one table whose columns stay on disk until they are read."""
     try:
         tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in files]
+        return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{files[0].parent}: the Arrow files cannot be read ({first_line(error)})") from None
-    return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
 
 
 def first_line(error: Exception) -> str:
