@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from tpr.config.schema import Choice, DataOptions
@@ -48,6 +49,14 @@ def list_rows(corpus: Corpus) -> list[tuple[str, int, list[str]]]:
         (corpus.image_path(row), int(corpus.identity[row]), corpus.captions(row))
         for row in range(len(corpus))
     ]
+
+
+def flip_bit(path: Path, random: np.random.Generator) -> None:
+    """Change one bit anywhere in a file, in a new file of the same name: the old one may be mapped."""
+    content = bytearray(path.read_bytes())
+    content[random.integers(len(content))] ^= 1 << int(random.integers(8))
+    path.unlink()
+    path.write_bytes(content)
 
 
 def cuhk_record(split: str | None, identity: int, image: str, *captions: str) -> dict[str, Any]:

@@ -5,17 +5,24 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from tests.data.small_sets import choose, list_rows, load, write_cuhk
+from tests.data.small_sets import choose, flip_bit, list_rows, load, write_cuhk
 from tpr.config.schema import DataOptions
 from tpr.data import cache as cache_module
+from tpr.data import checksums
 from tpr.data.adapters.cuhk_pedes import CuhkPedes
 from tpr.data.cache import default_cache
+from tpr.data.checksums import read_sealed, sum_file, write_sealed
 from tpr.data.corpora import load_split
-from tpr.data.corpus import Corpus
+from tpr.data.manifest import MANIFEST, load_manifest
 from tpr.errors import DataError
 
 
@@ -27,8 +34,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def list_entries(root: Path) -> list[Path]:
-    """Entry folders of the cache beside this root."""
-    return sorted((root.parent / "data-cache" / "corpora").iterdir())
+    """Entry folders of the cache beside this root, unfinished ones too; locks stay."""
+    entries = (root.parent / "data-cache" / "corpora").iterdir()
+    return sorted(path for path in entries if path.suffix != ".lock")
 
 
 def refuse_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +91,17 @@ def test_whatever_parsing_depends_on_keys_the_entry(
     assert len(list_entries(root)) == 2
 
 
+def test_an_annotation_changed_at_the_same_size_and_time_is_parsed_again(root: Path) -> None:
+    load(root, "cuhk_pedes")
+    path = root / "CUHK-PEDES" / "reid_raw.json"
+    before = path.stat()
+    path.write_text(path.read_text().replace("a woman", "a wonan"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert load(root, "cuhk_pedes").captions(1) == ["a wonan", "she runs"]
+
+
 @pytest.mark.parametrize("damage", ["arrow", "array", "manifest", "missing"])
 def test_a_damaged_entry_is_made_again(root: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
     expected = list_rows(load(root, "cuhk_pedes"))
@@ -94,16 +113,60 @@ def test_a_damaged_entry_is_made_again(root: Path, caplog: pytest.LogCaptureFixt
         path = entry / names[damage]
         path.write_bytes(path.read_bytes()[:-20])
     assert list_rows(load(root, "cuhk_pedes")) == expected
-    assert "cached tables are damaged and are made again" in caplog.text
+    assert caplog.text.count("cached tables are damaged and are made again") == 1
+    caplog.clear()
+    assert list_rows(load(root, "cuhk_pedes")) == expected
+    assert not caplog.messages
+
+
+def test_a_flipped_bit_anywhere_in_an_entry_changes_no_data(root: Path) -> None:
+    expected = {split: list_rows(load(root, "cuhk_pedes", split)) for split in ("train", "test")}
+    (entry,) = list_entries(root)
+    files = sorted(entry.iterdir())
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        flip_bit(files[random.integers(len(files))], random)
+        for split, rows in expected.items():
+            assert list_rows(load(root, "cuhk_pedes", split)) == rows
+
+
+def test_an_entry_of_other_columns_is_made_again(root: Path) -> None:
+    expected = list_rows(load(root, "cuhk_pedes"))
+    (entry,) = list_entries(root)
+    with pa.OSFile(str(entry / "train-00000.arrow"), "wb") as file:
+        table = pa.table({"image": ["a", "b", "c"]})
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    manifest = read_sealed(entry / MANIFEST)
+    sums = manifest["splits"]["train"]["checksums"]
+    sums["train-00000.arrow"] = asdict(sum_file(entry / "train-00000.arrow"))
+    write_sealed(entry / MANIFEST, manifest)
+    assert list_rows(load(root, "cuhk_pedes")) == expected
+
+
+def test_a_process_verifies_a_file_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    digest = checksums._digest_file
+
+    def note(path: Path, *rest: Any) -> str:
+        read.append(path)
+        return digest(path, *rest)
+
+    load(root, "cuhk_pedes")
+    checksums._digest_once.cache_clear()
+    monkeypatch.setattr(checksums, "_digest_file", note)
+    for _ in range(2):
+        load(root, "cuhk_pedes")
+    assert len(read) == len(set(read)) == 9
 
 
 def test_a_manifest_may_not_lead_out_of_its_folder(root: Path) -> None:
     load(root, "cuhk_pedes")
     (entry,) = list_entries(root)
-    path = entry / "manifest.json"
-    path.write_text(path.read_text().replace("train-00000.arrow", "../train-00000.arrow"))
+    manifest = json.dumps(read_sealed(entry / MANIFEST))
+    write_sealed(entry / MANIFEST, json.loads(manifest.replace("train-00000.arrow", "../train-00000.arrow")))
     with pytest.raises(DataError, match="a file name leads out of the folder"):
-        cache_module.load_manifest(entry)
+        load_manifest(entry)
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_option(root: Path) -> None:
@@ -179,14 +242,22 @@ def test_processes_that_start_at_once_build_one_entry(root: Path) -> None:
 
 
 def test_without_a_lock_the_first_entry_wins(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load(root, "cuhk_pedes")
-    (entry,) = list_entries(root)
-    written = (entry / "manifest.json").stat().st_ino
-    monkeypatch.setattr(cache_module, "_load_whole", lambda folder: None)
-    corpus: Corpus = load(root, "cuhk_pedes")
-    assert len(corpus) == 3
-    assert (entry / "manifest.json").stat().st_ino == written
-    assert list_entries(root) == [entry]
+    monkeypatch.setattr(cache_module, "take_turns", nullcontext)
+    parse = CuhkPedes.parse
+    written = []
+
+    def be_overtaken(adapter: CuhkPedes, folder: Path) -> object:
+        monkeypatch.setattr(CuhkPedes, "parse", parse)
+        load(root, "cuhk_pedes")
+        written.extend(path / MANIFEST for path in list_entries(root) if not path.name.startswith("."))
+        written.append(written[0].stat().st_ino)
+        return parse(adapter, folder)
+
+    monkeypatch.setattr(CuhkPedes, "parse", be_overtaken)
+    assert len(load(root, "cuhk_pedes")) == 3
+    manifest, inode = written
+    assert manifest.stat().st_ino == inode
+    assert list_entries(root) == [manifest.parent]
 
 
 def test_the_default_folder_follows_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:

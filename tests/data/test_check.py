@@ -48,6 +48,22 @@ def test_figures_that_are_not_exact_agree_within_a_hundredth(found: Counts, agre
     assert counts_agree(found, Counts(None, 1000, None)) is (found.images == 1000)
 
 
+def test_a_damaged_picture_of_a_packed_set_is_listed_whatever_it_is_compared_with(tmp_path: Path) -> None:
+    write_cuhk(tmp_path)
+    pictures = tmp_path / "CUHK-PEDES" / "imgs"
+    same_size = (pictures / "Market" / "2.jpg").read_bytes()
+    (pictures / "test_query" / "5.jpg").write_bytes(same_size)
+    folder = pack_set(choose("cuhk_pedes"), make_options(tmp_path), tmp_path).folder
+    shard = folder / "test-00000.arrow"
+    content = shard.read_bytes().replace(same_size, same_size[:-3] + b"\0" + same_size[-2:])
+    shard.write_bytes(content)
+    report = check(tmp_path)
+    ((image, reason),) = find(report, "test").unreadable
+    assert image == "CUHK-PEDES/imgs/test_query/5.jpg"
+    assert reason == f"is damaged (it does not match its checksum in {shard}, row 0); pack the set again"
+    assert not find(report, "train").unreadable and report.is_broken
+
+
 def test_missing_and_unreadable_pictures_are_listed(tmp_path: Path) -> None:
     write_cuhk(tmp_path)
     pictures = tmp_path / "CUHK-PEDES" / "imgs"

@@ -1,15 +1,24 @@
 """`tpr draw`: its options, its sheet, its help."""
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tpr.commands import draw
+from tpr.data.drawn import draw_world, world
 from tpr.data.drawn.layouts import PLANNERS
+from tpr.data.drawn.plan import Plan
 from tpr.data.drawn.sheet import captions_of, choose_samples, write_sheet
-from tpr.errors import DataError
+from tpr.errors import BusyError, DataError
+from tpr.locks import hold_folder
+
+ENTRY = json.dumps(
+    {"sets": {"mals": asdict(world.DrawnSet("MALS", 1, 0, 2, None, 10, 10)) | {"pictures": "x"}}}
+)
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -24,7 +33,8 @@ def test_draws_the_named_sets_and_the_sheet(tmp_path: Path, caplog: pytest.LogCa
     namespace = parse(str(tmp_path / "world"), *options.split(), str(sheet))
     with caplog.at_level("INFO"):
         assert namespace.run(namespace) == 0
-    assert {path.name for path in (tmp_path / "world").iterdir()} == {"MALS", "ICFG-PEDES", "drawn.json"}
+    visible = {path.name for path in (tmp_path / "world").iterdir() if not path.name.startswith(".")}
+    assert visible == {"MALS", "ICFG-PEDES", "drawn.json"}
     assert "MALS: 10 pictures, 10 captions, no identities" in caplog.text
     with Image.open(sheet) as image:
         assert image.format == "PNG"
@@ -59,6 +69,43 @@ def test_unknown_set_is_refused_before_anything_is_written(tmp_path: Path) -> No
     with pytest.raises(DataError, match="unknown drawn set 'market'"):
         namespace.run(namespace)
     assert not (tmp_path / "world").exists()
+
+
+def test_a_second_start_in_one_folder_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    namespace = parse(str(tmp_path), "--identities", "2", "--sets", "mals", "--workers", "1")
+    with hold_folder(tmp_path), pytest.raises(BusyError) as caught:
+        namespace.run(namespace)
+    sentence = "another process is at work there; wait for it, or stop it and start again"
+    assert str(caught.value) == f"{tmp_path}: {sentence}"
+    assert not (tmp_path / "MALS").exists()
+
+
+def test_two_starts_at_once_lose_no_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = []
+    write_plan = world.write_plan
+
+    def start_another(plan: Plan, folder: Path, workers: int) -> None:
+        monkeypatch.setattr(world, "write_plan", write_plan)
+        try:
+            draw_world(tmp_path, sets=["icfg_pedes"], identities=2, workers=1)
+        except BusyError as error:
+            refused.append(str(error))
+        write_plan(plan, folder, workers)
+
+    monkeypatch.setattr(world, "write_plan", start_another)
+    draw_world(tmp_path, sets=["mals"], identities=2, workers=1)
+    draw_world(tmp_path, sets=["icfg_pedes"], identities=2, workers=1)
+    assert len(refused) == 1
+    assert list(world.read_stamp(tmp_path)) == ["mals", "icfg_pedes"]
+    assert draw_world(tmp_path, sets=["mals", "icfg_pedes"], identities=2).drawn_now == ()
+
+
+@pytest.mark.parametrize("content", ['{"sets": {"mals": {}}}', "[" * 100_000, '{"sets": 1}', "\ud800", ENTRY])
+def test_what_is_no_stamp_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "drawn.json").write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(DataError, match="not a stamp of this program; remove") as caught:
+        draw_world(tmp_path, sets=["mals"], identities=2, workers=1)
+    assert "\n" not in str(caught.value)
 
 
 def test_help_ends_with_two_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,15 @@
+import json
+import logging
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from tests.data.small_sets import (
     choose,
+    flip_bit,
     list_rows,
     load,
     make_options,
@@ -13,10 +18,17 @@ from tests.data.small_sets import (
     write_picture,
 )
 from tpr.config.evaluation import EvaluationOptions
+from tpr.data.chains import CLIP_CHAIN
+from tpr.data.check import check_sets
+from tpr.data.checksums import read_sealed
 from tpr.data.corpora import load_corpora
+from tpr.data.corpus import Corpus, map_files
+from tpr.data.manifest import MANIFEST
 from tpr.data.pack import pack_set
 from tpr.data.pictures import read_bytes
-from tpr.errors import DataError
+from tpr.data.views import PictureReader
+from tpr.errors import BusyError, DataError
+from tpr.locks import hold_folder
 
 
 def write_many(root: Path, pictures: int = 40) -> None:
@@ -36,7 +48,7 @@ def test_a_packed_set_is_the_same_corpus_with_the_files_bytes(tmp_path: Path) ->
     for split, expected in loose.items():
         packed = load(tmp_path / "fast", "cuhk_pedes", split)
         assert list_rows(packed) == list_rows(expected)
-        assert packed.table.drop(["picture"]).equals(expected.table)
+        assert packed.table.drop(["picture", "checksum"]).equals(expected.table)
         for row in range(len(packed)):
             path = tmp_path / "data" / expected.image_path(row)
             assert read_bytes(packed, row) == path.read_bytes()
@@ -110,8 +122,194 @@ def test_a_damaged_packed_set_is_named(tmp_path: Path) -> None:
     done = pack_set(choose("jsonl", path=Path("mine")), make_options(tmp_path), tmp_path)
     shard = done.folder / "train-00000.arrow"
     shard.write_bytes(shard.read_bytes()[:1000])
-    with pytest.raises(DataError, match=f"^'mine': {done.folder}: the Arrow files cannot be read"):
+    with pytest.raises(DataError) as caught:
         load(tmp_path, "jsonl", path=Path("mine"))
+    assert str(caught.value).startswith(f"'mine': {shard}: is damaged (1,000 bytes, expected ")
+    assert str(caught.value).endswith("); pack the set again")
+
+
+def pack_few(root: Path) -> Path:
+    """The packed folder of four pictures; the loose ones are gone."""
+    write_many(root, pictures=4)
+    done = pack_set(choose("jsonl", path=Path("mine")), make_options(root), root, shard_bytes=6_000)
+    for path in (root / "mine").glob("*.jpg"):
+        path.unlink()
+    return done.folder
+
+
+def damage_picture(folder: Path, content: bytes) -> tuple[Path, int]:
+    """Flip a bit within this picture's bytes; returns shard and row."""
+    for shard in sorted(folder.glob("*.arrow")):
+        pictures = pa.ipc.open_file(pa.OSFile(str(shard))).read_all().column("picture").to_pylist()
+        if content in pictures:
+            stored = bytearray(shard.read_bytes())
+            stored[stored.index(content) + len(content) // 2] ^= 4
+            shard.unlink()
+            shard.write_bytes(stored)
+            return shard, pictures.index(content)
+    raise AssertionError("no shard holds the picture")
+
+
+def test_a_flipped_bit_in_a_picture_names_shard_row_and_image(tmp_path: Path) -> None:
+    write_many(tmp_path, pictures=4)
+    original = (tmp_path / "mine" / "2.jpg").read_bytes()
+    shard, row = damage_picture(pack_few(tmp_path), original)
+    packed = load(tmp_path, "jsonl", path=Path("mine"))
+    data = make_options(tmp_path)
+    expected = (
+        f"mine: {tmp_path}/mine/2.jpg is damaged (it does not match its checksum in {shard}, row {row}); "
+        "pack the set again"
+    )
+    for corpus, place in ((packed, 2), (packed.select(np.array([3, 2])), 1)):
+        with pytest.raises(DataError) as caught:
+            PictureReader(corpus, data, CLIP_CHAIN).read(place)
+        assert str(caught.value) == expected
+        PictureReader(corpus, data, CLIP_CHAIN).read(0)
+    report = check_sets([choose("jsonl", path=Path("mine"))], data)
+    assert [image for image, _ in report.splits[0].unreadable] == ["mine/2.jpg"]
+    assert report.is_broken
+
+
+def test_a_damaged_picture_stops_a_run_or_is_replaced_as_the_option_says(tmp_path: Path) -> None:
+    write_many(tmp_path, pictures=4)
+    original = (tmp_path / "mine" / "2.jpg").read_bytes()
+    damage_picture(pack_few(tmp_path), original)
+    packed = load(tmp_path, "jsonl", path=Path("mine"))
+    skipped: list[str] = []
+    step = (lambda sample: sample, lambda sample: sample + 1, skipped)
+    with pytest.raises(DataError, match=r"2\.jpg is damaged .*set data.on_bad_image=skip"):
+        PictureReader(packed, make_options(tmp_path), CLIP_CHAIN).read_or_replace(2, *step)
+    skip = make_options(tmp_path, on_bad_image="skip")
+    assert PictureReader(packed, skip, CLIP_CHAIN).read_or_replace(2, *step)[1] == 3
+    assert len(skipped) == 1 and "2.jpg is damaged" in skipped[0]
+
+
+def test_a_flipped_bit_anywhere_in_a_packed_set_is_named_or_changes_nothing(tmp_path: Path) -> None:
+    folder = pack_few(tmp_path)
+    packed = load(tmp_path, "jsonl", path=Path("mine"))
+    rows, pictures = list_rows(packed), [read_bytes(packed, row) for row in range(4)]
+    random = np.random.default_rng(1)
+    files = sorted(folder.iterdir())
+    named = 0
+    for _ in range(100):
+        path = files[random.integers(len(files))]
+        sound = path.read_bytes()
+        flip_bit(path, random)
+        try:
+            found = load(tmp_path, "jsonl", path=Path("mine"))
+            assert list_rows(found) == rows
+            assert [read_bytes(found, row) for row in range(4)] == pictures
+        except DataError as error:
+            assert "\n" not in str(error) and str(folder) in str(error)
+            named += 1
+        path.write_bytes(sound)
+    assert named > 80
+
+
+def as_older_format(folder: Path) -> None:
+    """Rewrite a packed folder as the first format was: no checksum anywhere."""
+    manifest = read_sealed(folder / MANIFEST)
+    for known in manifest["splits"].values():
+        known.pop("checksums")
+        for name in known["files"]:
+            table = map_files([folder / name]).drop(["checksum"]).combine_chunks()
+            (folder / name).unlink()
+            with pa.OSFile(str(folder / name), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "format": 1}))
+
+
+def test_a_set_packed_without_checksums_is_read_and_said_to_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = pack_few(tmp_path)
+    packed = load(tmp_path, "jsonl", path=Path("mine"))
+    rows, pictures = list_rows(packed), [read_bytes(packed, row) for row in range(4)]
+    as_older_format(folder)
+    with caplog.at_level(logging.INFO):
+        older = load(tmp_path, "jsonl", path=Path("mine"))
+    assert list_rows(older) == rows
+    assert [read_bytes(older, row) for row in range(4)] == pictures
+    assert "mine: packed by an older version, without checksums" in caplog.text
+
+
+def test_flipped_bits_of_a_set_without_checksums_end_no_process(tmp_path: Path) -> None:
+    folder = pack_few(tmp_path)
+    as_older_format(folder)
+    random = np.random.default_rng(3)
+    files = sorted(folder.iterdir())
+    for _ in range(100):
+        path = files[random.integers(len(files))]
+        sound = path.read_bytes()
+        flip_bit(path, random)
+        try:
+            found = load(tmp_path, "jsonl", path=Path("mine"))
+            list_rows(found)
+            for row in range(len(found)):
+                read_bytes(found, row)
+        except DataError as error:
+            assert "\n" not in str(error)
+        path.write_bytes(sound)
+
+
+@pytest.mark.parametrize("damage", ["null", "column", "identity", "offset"])
+def test_a_set_without_checksums_whose_parts_do_not_fit_is_refused(tmp_path: Path, damage: str) -> None:
+    folder = pack_few(tmp_path)
+    as_older_format(folder)
+    shard = folder / "train-00000.arrow"
+    table = map_files([shard])
+    if damage == "null":
+        captions = pa.array([None] * table.num_rows, table.schema.field("captions").type)
+        table = table.set_column(4, "captions", captions)
+    elif damage == "column":
+        table = table.rename_columns(["picture", *table.column_names[1:-1], "image"])
+    else:
+        path = folder / ("train.identity.npy" if damage == "identity" else "train.offsets.npy")
+        array = np.load(path)
+        array[1] += 2**40
+        np.save(path, array)
+    shard.unlink()
+    with pa.OSFile(str(shard), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(DataError, match=f"^'mine': {folder}: the .*; pack the set again$"):
+        load(tmp_path, "jsonl", path=Path("mine"))
+
+
+def test_a_packed_set_with_checksums_joins_an_older_one(tmp_path: Path) -> None:
+    write_cuhk(tmp_path)
+    pack_set(choose("cuhk_pedes"), make_options(tmp_path), tmp_path)
+    as_older_format(pack_few(tmp_path))
+    train = (choose("jsonl", path=Path("mine")), choose("cuhk_pedes"))
+    joined = load_corpora(make_options(tmp_path, train=train), EvaluationOptions(select_on="last"), seed=1)
+    assert joined.train is not None
+    for row in range(len(joined.train)):
+        PictureReader(joined.train, make_options(tmp_path), CLIP_CHAIN).read(row)
+
+
+def test_loaders_that_map_the_files_again_verify_pictures(tmp_path: Path) -> None:
+    write_many(tmp_path, pictures=4)
+    original = (tmp_path / "mine" / "2.jpg").read_bytes()
+    folder = pack_few(tmp_path)
+    sent = pickle.dumps(load(tmp_path, "jsonl", path=Path("mine")).select(np.array([3, 2, 0])))
+    damage_picture(folder, original)
+    received: Corpus = pickle.loads(sent)
+    with pytest.raises(DataError, match="is damaged"):
+        read_bytes(received, 1)
+    assert read_bytes(received, 2)
+
+
+def test_two_processes_do_not_pack_into_one_folder(tmp_path: Path) -> None:
+    write_many(tmp_path, pictures=4)
+    (tmp_path / "mine" / ".packed-killed").mkdir()
+    mine, data = choose("jsonl", path=Path("mine")), make_options(tmp_path)
+    with (
+        hold_folder(tmp_path / "mine"),
+        pytest.raises(BusyError, match=f"^{tmp_path}/mine: another process is at work there"),
+    ):
+        pack_set(mine, data, tmp_path)
+    pack_set(mine, data, tmp_path)
+    assert not (tmp_path / "mine" / ".packed-killed").exists()
+    assert len(load(tmp_path, "jsonl", path=Path("mine"))) == 4, "the lock file is no data"
 
 
 def test_a_missing_picture_stops_packing_and_leaves_nothing(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 import logging
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.data.small_sets import flip_bit
 from tpr.config.schema import DataOptions
 from tpr.data import token_cache, tokenize
+from tpr.data.checksums import write_sealed
 from tpr.data.corpus import Corpus, offsets_of
 from tpr.data.token_cache import TokenTable, corpus_tokens
 from tpr.data.tokens import CLIP_TOKENIZER, END, START, ClipTokenizer
@@ -30,6 +33,11 @@ def make_corpus(captions: list[list[str]] = CAPTIONS, fingerprint: str = "f1") -
         has_identities=True,
         fingerprint=fingerprint,
     )
+
+
+def list_tables(cache: Path) -> list[str]:
+    """Names of all token tables, unfinished ones too; locks stay."""
+    return [path.name for path in (cache / "tokens").iterdir() if path.suffix != ".lock"]
 
 
 def test_rows_equal_the_tokenizer(tmp_path: Path) -> None:
@@ -64,7 +72,7 @@ def test_other_captions_get_another_table(tmp_path: Path) -> None:
     corpus_tokens(make_corpus(), data)
     other = corpus_tokens(make_corpus([["red"]], fingerprint="f2"), data)
     assert other.rows(np.array([0]), 3).tolist() == [[START, 736, END]]
-    assert len(list((tmp_path / "tokens").iterdir())) == 2
+    assert len(list_tables(tmp_path)) == 2
 
 
 def test_a_damaged_table_is_made_again(tmp_path: Path) -> None:
@@ -74,7 +82,7 @@ def test_a_damaged_table_is_made_again(tmp_path: Path) -> None:
         (folder / "ids.npy").unlink()
         (folder / "ids.npy").write_bytes(content)
         assert len(corpus_tokens(make_corpus(), data)) == 5
-    assert [path.name for path in (tmp_path / "tokens").iterdir()] == [folder.name]
+    assert list_tables(tmp_path) == [folder.name]
 
 
 def test_long_captions_are_counted_in_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -111,8 +119,44 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         corpus_tokens(make_corpus(), DataOptions(cache=tmp_path / "file"))
 
 
-def test_open_refuses_files_that_do_not_belong_together(tmp_path: Path) -> None:
-    np.save(tmp_path / "ids.npy", np.zeros(3, np.uint16))
-    np.save(tmp_path / "offsets.npy", np.array([0, 2]))
-    with pytest.raises(ValueError, match="do not belong together"):
+def test_a_flipped_bit_anywhere_changes_no_token(tmp_path: Path) -> None:
+    data = DataOptions(cache=tmp_path)
+    table = corpus_tokens(make_corpus(), data)
+    expected = table.rows(np.arange(5), 77).tolist()
+    files = sorted(table.folder.iterdir())
+    assert [path.name for path in files] == ["ids.npy", "manifest.json", "offsets.npy"]
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        flip_bit(files[random.integers(len(files))], random)
+        assert corpus_tokens(make_corpus(), data).rows(np.arange(5), 77).tolist() == expected
+
+
+def test_a_table_that_is_made_again_is_told_about_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus, data = make_corpus([["red"]]), DataOptions(cache=tmp_path)
+    folder = corpus_tokens(corpus, data).folder
+    flip_bit(folder / "offsets.npy", np.random.default_rng(2))
+    for _ in range(2):
+        corpus_tokens(corpus, data)
+    assert caplog.messages == [
+        f"cached token ids are damaged and are made again: {folder}/offsets.npy: is damaged "
+        "(it does not match its checksum)"
+    ]
+
+
+def test_a_table_of_another_corpus_is_made_again(tmp_path: Path) -> None:
+    data = DataOptions(cache=tmp_path)
+    other = corpus_tokens(make_corpus([["red"]], fingerprint="f2"), data).folder
+    mine = corpus_tokens(make_corpus(), data).folder
+    shutil.rmtree(mine)
+    other.rename(mine)
+    assert len(corpus_tokens(make_corpus(), data)) == 5
+
+
+def test_opening_what_is_no_table_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="manifest.json: cannot be read"):
+        TokenTable.open(tmp_path, CLIP_TOKENIZER)
+    write_sealed(tmp_path / "manifest.json", {"ids.npy": [1]})
+    with pytest.raises(DataError, match="cannot be read"):
         TokenTable.open(tmp_path, CLIP_TOKENIZER)

@@ -2,42 +2,30 @@
 
 An entry's name is a hash of everything that parsing depends on: adapter and its version, options, data
 root, and names, sizes and times of the annotation files. It is built in a temporary folder and renamed
-into place; one process builds while the others wait, so nobody ever sees half an entry.
+into place; one process builds while the others wait, so nobody ever sees half an entry. Its files are
+verified by checksums before they are mapped; an entry that does not fit is built anew.
 A packed set (`tpr data pack`) in `<root>/<folder>/packed/` is read in place of annotation and pictures.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tpr.config.schema import DataOptions
 from tpr.data.adapters.base import Adapter, Counts
-from tpr.data.columns import (
-    FORMAT,
-    MANIFEST,
-    Manifest,
-    SplitFiles,
-    SplitWriter,
-    load_manifest,
-    open_split,
-    read_identity,
-    save_manifest,
-    write_index,
-)
+from tpr.data.columns import SplitWriter, open_split, read_identity, write_index
 from tpr.data.corpus import Corpus, map_files, take_rows
+from tpr.data.manifest import FORMAT, MANIFEST, Manifest, SplitFiles, load_manifest, save_manifest
 from tpr.data.repeats import join_repeats, rewrite
 from tpr.data.sample import SPLITS, Protocol, Split
+from tpr.data.whole_folders import build_folder, find_lock, remove_leftovers
 from tpr.errors import DataError
+from tpr.locks import take_turns
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +54,14 @@ class Entry:
         return self.folder.name == PACKED
 
     def open(self, split: Split) -> Corpus:
-        """One split as a corpus; DataError if the set has none."""
+        """One split as a corpus; DataError if the set has none, or if its files are damaged."""
         if split not in self.manifest.splits:
             raise DataError(f"has no {split} split; it has: {', '.join(self.splits)}")
-        corpus = open_split(self.folder, self.manifest, split, root=self.root, name=self.label)
+        try:
+            corpus = open_split(self.folder, self.manifest, split, root=self.root, name=self.label)
+        except DataError as error:
+            remedy = "pack the set again" if self.is_packed else "start again"
+            raise DataError(f"{error}; {remedy}") from None
         return replace(corpus, protocol=self.protocol)
 
 
@@ -91,9 +83,17 @@ def open_entry(adapter: Adapter, data: DataOptions) -> Entry:
     if packed is not None:
         manifest = load_packed(adapter, packed)
         logger.info("%s: reading %s", adapter.label, packed)
+        if not manifest.has_checksums:
+            logger.info(
+                "%s: packed by an older version, without checksums; packed again, its pictures are verified",
+                adapter.label,
+            )
         return Entry(packed, manifest, root, adapter.label, adapter.protocol)
     folder = cache_folder(data) / "corpora" / f"{adapter.name}-{entry_key(adapter, root)}"
-    manifest = _load_whole(folder) or _build_once(adapter, root, folder)
+    try:
+        manifest = _load_whole(folder)
+    except DataError:
+        manifest = _build_once(adapter, root, folder)
     for note in manifest.notes:
         logger.info("%s: %s", adapter.label, note)
     for warning in manifest.warnings:
@@ -136,7 +136,8 @@ def entry_key(adapter: Adapter, root: Path) -> str:
     files = []
     for path in adapter.sources(root):
         facts = path.stat()
-        files.append([str(path.absolute()), facts.st_size, facts.st_mtime_ns])
+        # st_ctime: a program may set the other time back after it has changed a file, but not this one.
+        files.append([str(path.absolute()), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns])
     content = {
         "format": FORMAT,
         "adapter": adapter.name,
@@ -149,26 +150,26 @@ def entry_key(adapter: Adapter, root: Path) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _load_whole(folder: Path) -> Manifest | None:
-    """The manifest of an entry whose files can all be mapped; a damaged entry is removed."""
-    if not folder.is_dir():
-        return None
-    try:
-        manifest = load_manifest(folder)
-        for split in manifest.splits:
-            open_split(folder, manifest, split, root=folder, name="")
-        return manifest
-    except DataError as error:
-        logger.warning("cached tables are damaged and are made again: %s", error)
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
+def _load_whole(folder: Path) -> Manifest:
+    """The manifest of an entry whose files are all as they were written. Raises DataError otherwise."""
+    manifest = load_manifest(folder)
+    for split in manifest.splits:
+        open_split(folder, manifest, split, root=folder, name="")
+    return manifest
 
 
 def _build_once(adapter: Adapter, root: Path, folder: Path) -> Manifest:
+    """The manifest of an entry that is missing or damaged: built here, or by a process that was faster."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder.with_name(f"{folder.name}.lock")):
-            return _load_whole(folder) or _build(adapter, root, folder)
+        with take_turns(find_lock(folder)):
+            if folder.is_dir():
+                try:
+                    return _load_whole(folder)
+                except DataError as error:
+                    logger.warning("cached tables are damaged and are made again: %s", error)
+                    shutil.rmtree(folder, ignore_errors=True)
+            return _build(adapter, root, folder)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(
@@ -177,44 +178,12 @@ def _build_once(adapter: Adapter, root: Path, folder: Path) -> Manifest:
         ) from None
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One process at a time; where the file system cannot lock, the rename alone keeps entries whole."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            logger.info("%s: this file system does not lock", path)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
 def _build(adapter: Adapter, root: Path, folder: Path) -> Manifest:
     logger.info("%s: parsing %s", adapter.label, ", ".join(str(path) for path in adapter.sources(root)))
-    _remove_leftovers(folder)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        temporary.chmod(0o755)
-        manifest = parse_into(adapter, root, temporary)
-        temporary.rename(folder)
-    except FileExistsError:
-        return load_manifest(folder)
-    except OSError:
-        if (folder / MANIFEST).is_file():
-            return load_manifest(folder)
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return manifest
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Temporary folders of this entry that a killed process left a day ago or earlier."""
-    for leftover in folder.parent.glob(f".{folder.name}-*"):
-        if leftover.stat().st_mtime < time.time() - LEFTOVER_SECONDS:
-            shutil.rmtree(leftover, ignore_errors=True)
+    remove_leftovers(folder, older_than_seconds=LEFTOVER_SECONDS)
+    with build_folder(folder) as temporary:
+        parse_into(adapter, root, temporary)
+    return load_manifest(folder)
 
 
 def parse_into(adapter: Adapter, root: Path, folder: Path) -> Manifest:

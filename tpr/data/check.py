@@ -240,7 +240,7 @@ def _compare(corpora: Sequence[tuple[Corpus, SplitReport]], sizes: Sequence[Inde
 def find_identical(
     first: Corpus, first_sizes: IndexArray, second: Corpus, second_sizes: IndexArray
 ) -> list[tuple[str, str]]:
-    """Pairs of pictures with equal bytes, one of each corpus; empty files are passed over."""
+    """Pairs of pictures with equal bytes, one of each corpus; empty and unreadable files are passed over."""
     common = np.intersect1d(first_sizes, second_sizes)
     common = common[common > 0]
     known = {
@@ -249,11 +249,15 @@ def find_identical(
     }
     pairs = []
     for row in np.flatnonzero(np.isin(second_sizes, common)):
-        twin = known.get(_hash_picture(second, int(row)))
+        found = _hash_picture(second, int(row))
+        twin = None if found is None else known.get(found)
         if twin is not None:
             pairs.append((twin, second.image_path(int(row))))
     return pairs
 
 
-def _hash_picture(corpus: Corpus, row: int) -> bytes:
-    return hashlib.blake2b(read_bytes(corpus, row), digest_size=16).digest()
+def _hash_picture(corpus: Corpus, row: int) -> bytes | None:
+    try:
+        return hashlib.blake2b(read_bytes(corpus, row), digest_size=16).digest()
+    except DataError:
+        return None  # find_unreadable names it

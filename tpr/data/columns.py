@@ -5,10 +5,8 @@ An entry is a folder with `manifest.json` and, per split, Arrow files and two in
 without one is no entry.
 """
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tpr.data.corpus import Corpus, IndexArray, map_files, number_identities, offsets_of
-from tpr.data.sample import SPLITS, Sample, Split
+from tpr.data.checksums import sum_file
+from tpr.data.corpus import Corpus, IndexArray, first_line, map_files, number_identities, offsets_of
+from tpr.data.manifest import MANIFEST, Manifest, SplitFiles, index_names, verify_split
+from tpr.data.packed_pictures import CHECKSUM, PICTURE, find_pictures
+from tpr.data.sample import Sample, Split
 from tpr.errors import DataError
 
-MANIFEST = "manifest.json"
-FORMAT = 1
-"""Raise it whenever columns or files of an entry change."""
 ROWS_PER_BATCH = 16_384
 FOOTER_BYTES = 4096
 """Room kept for an Arrow file's schema and footer when its size is limited, plus BLOCK_BYTES per batch."""
@@ -38,36 +36,8 @@ SCHEMA = pa.schema(
         ("attributes", pa.list_(pa.int8())),
     ]
 )
-PICTURE = pa.field("picture", pa.large_binary())
-
-
-@dataclass(frozen=True)
-class SplitFiles:
-    """What the manifest knows of one split."""
-
-    files: list[str]
-    rows: int
-    captions: int
-    identities: int
-    fingerprint: str
-    repeats: int = 0
-    """Records that named a picture again and were joined to the first."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """Contents of an entry folder."""
-
-    adapter: str
-    version: int
-    options: dict[str, Any]
-    has_identities: bool
-    notes: list[str] = field(default_factory=list)
-    """What parsing did to the annotation, such as repairs."""
-    warnings: list[str] = field(default_factory=list)
-    """What the user should change; said at every start."""
-    splits: dict[Split, SplitFiles] = field(default_factory=dict)
-    format: int = FORMAT
+PACKED_SCHEMA = SCHEMA.append(PICTURE).append(CHECKSUM)
+"""Columns of a packed set."""
 
 
 class ShardWriter:
@@ -190,9 +160,12 @@ def write_index(
     if labels and split == "train":
         numbers = np.array([labels[one] for one in np.unique(identity).tolist()])[numbers]
     offsets = offsets_of(table.column("captions"))
-    save_array(folder / f"{split}.identity.npy", numbers if split == "train" else identity)
-    save_array(folder / f"{split}.offsets.npy", offsets)
-    return SplitFiles(files, len(identity), int(offsets[-1]), int(numbers.max()) + 1, fingerprint)
+    identities, starts = index_names(split)
+    save_array(folder / identities, numbers if split == "train" else identity)
+    save_array(folder / starts, offsets)
+    checksums = {name: sum_file(folder / name, find_pictures(folder / name)) for name in files}
+    checksums |= {name: sum_file(folder / name) for name in index_names(split)}
+    return SplitFiles(files, len(identity), int(offsets[-1]), int(numbers.max()) + 1, fingerprint, checksums)
 
 
 def read_identity(table: pa.Table) -> IndexArray:
@@ -207,39 +180,18 @@ def save_array(path: Path, array: IndexArray) -> None:
     sync(path)
 
 
-def save_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, which makes the folder an entry."""
-    path = folder / MANIFEST
-    path.write_text(json.dumps(asdict(manifest), indent=1, default=str), encoding="utf-8")
-    sync(path)
-    sync(folder)
-
-
-def load_manifest(folder: Path) -> Manifest:
-    """The manifest of an entry. Raises DataError if there is none that this version understands."""
-    try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        written = content.pop("splits")
-        splits = {split: SplitFiles(**written[split]) for split in SPLITS if split in written}
-        manifest = Manifest(**content, splits=splits)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{folder / MANIFEST}: cannot be read ({error})") from None
-    if manifest.format != FORMAT:
-        raise DataError(f"{folder}: format {manifest.format}, this version of tpr reads format {FORMAT}")
-    names = [name for files in splits.values() for name in files.files]
-    if any(Path(name).name != name for name in names):
-        raise DataError(f"{folder / MANIFEST}: a file name leads out of the folder")
-    return manifest
-
-
 def open_split(folder: Path, manifest: Manifest, split: Split, *, root: Path, name: str) -> Corpus:
     """One split of an entry, mapped. Raises DataError if a file is missing or damaged."""
     known = manifest.splits[split]
+    # Before anything is mapped: a library that maps a damaged file may end the process.
+    verify_split(folder, manifest, split)
     files = tuple((folder / file).absolute() for file in known.files)
     table = map_files(files)
-    identity = map_array(folder / f"{split}.identity.npy", known.rows)
-    offsets = map_array(folder / f"{split}.offsets.npy", known.rows + 1)
-    if table.num_rows != known.rows or int(offsets[-1]) != known.captions:
+    check_columns(folder, table, has_checksums=manifest.has_checksums)
+    identities, starts = index_names(split)
+    identity = map_array(folder / identities, known.rows)
+    offsets = map_array(folder / starts, known.rows + 1)
+    if not _belong_together(known, split, table, identity, offsets):
         raise DataError(f"{folder}: the files of split '{split}' do not match {MANIFEST}")
     return Corpus(
         name=name,
@@ -254,14 +206,45 @@ def open_split(folder: Path, manifest: Manifest, split: Split, *, root: Path, na
     )
 
 
+def _belong_together(
+    known: SplitFiles, split: Split, table: pa.Table, identity: IndexArray, offsets: IndexArray
+) -> bool:
+    if table.num_rows != known.rows or int(offsets[-1]) != known.captions:
+        return False
+    if PICTURE.name not in table.column_names:
+        return True  # made here, and verified
+    in_range = split != "train" or (
+        identity.min(initial=0) >= 0 and identity.max(initial=-1) < known.identities
+    )
+    return bool(in_range and np.array_equal(offsets, offsets_of(table.column("captions"))))
+
+
+def check_columns(folder: Path, table: pa.Table, *, has_checksums: bool) -> None:
+    """Raise DataError unless a table has an entry's columns; those of a packed set are looked through.
+
+    A packed set may come from elsewhere, and an old one has no checksums: no text or offset is trusted.
+    """
+    packed = PACKED_SCHEMA if has_checksums else SCHEMA.append(PICTURE)
+    is_packed = table.schema.equals(packed)
+    if not is_packed and not table.schema.equals(SCHEMA):
+        raise DataError(f"{folder}: the Arrow files have other columns than an entry")
+    if is_packed:
+        try:
+            table.validate(full=True)
+        except pa.ArrowException as error:
+            raise DataError(f"{folder}: the Arrow files are damaged ({first_line(error)})") from None
+        if any(column.null_count for column in table.columns):
+            raise DataError(f"{folder}: the Arrow files are damaged (a value is missing)")
+
+
 def map_array(path: Path, length: int) -> IndexArray:
     """An index array whose pages are shared until somebody writes to them."""
     try:
         # Mode c maps privately: torch accepts the array without a warning, and the file never changes.
         # A plain array over the mapping: indexing numpy's own memmap class is slower.
         array: npt.NDArray[Any] = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
+    except Exception as error:  # numpy reads a header as Python: a damaged one raises nearly anything
+        raise DataError(f"{path}: cannot be read ({first_line(error)})") from None
     if array.shape != (length,) or array.dtype != np.int64:
         raise DataError(f"{path}: found {array.dtype} of shape {array.shape}, expected {length} int64")
     return array

@@ -2,9 +2,9 @@
 
 Columns: image (string, path below the root), identity (int64, as published), camera (int16),
 infrared (bool), captions (list of string), attributes (list of int8) and, in a packed corpus, picture
-(binary, the file's original bytes; null where a joined set is not packed). Workers share the mapped pages;
-beside them a corpus holds two index arrays of 8 bytes per picture each, mapped as well until rows are
-selected.
+(binary, the file's original bytes) and checksum (uint64, of these bytes), both null where a joined set is
+not packed. Workers share the mapped pages; beside them a corpus holds two index arrays of 8 bytes per
+picture each, mapped as well until rows are selected.
 """
 
 import hashlib
@@ -133,9 +133,9 @@ def map_files(files: Sequence[Path]) -> pa.Table:
     """Arrow files as one table whose columns stay on disk until they are read."""
     try:
         tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in files]
-    except (OSError, pa.ArrowInvalid) as error:
+        return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
+    except (OSError, pa.ArrowException) as error:
         raise DataError(f"{files[0].parent}: the Arrow files cannot be read ({first_line(error)})") from None
-    return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
 
 
 def first_line(error: Exception) -> str:
@@ -219,7 +219,7 @@ def _join_files(corpora: Sequence[Corpus]) -> tuple[tuple[Path, ...], IndexArray
         return files, None
     rows, shift = [], 0
     for corpus in corpora:
-        stored = sum(pa.ipc.open_file(pa.memory_map(str(path))).read_all().num_rows for path in corpus.files)
+        stored = map_files(corpus.files).num_rows
         rows.append((np.arange(stored, dtype=np.int64) if corpus.rows is None else corpus.rows) + shift)
         shift += stored
     return files, np.concatenate(rows)

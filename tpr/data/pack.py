@@ -2,13 +2,12 @@
 
 The folder is `<out>/<set folder>/packed/`, so that `data.root=<out>` reads it, with or without the loose
 files beside it. Bytes are kept exactly, rows in order; a file holds at most 4 GiB unless one picture is
-larger. The options of the set at packing are part of it.
+larger. The options of the set at packing are part of it. Each picture lies beside a checksum of its bytes;
+all else is verified when a set is opened.
 """
 
 import hashlib
 import logging
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,21 +16,17 @@ import pyarrow as pa
 
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.cache import PACKED, open_entry, plain_options
-from tpr.data.columns import (
-    MANIFEST,
-    PICTURE,
-    SCHEMA,
-    ShardWriter,
-    SplitFiles,
-    read_identity,
-    save_manifest,
-    write_index,
-)
+from tpr.data.checksums import hash_bytes
+from tpr.data.columns import PACKED_SCHEMA, SCHEMA, ShardWriter, read_identity, write_index
 from tpr.data.corpora import build_adapter, open_corpus
 from tpr.data.corpus import Corpus
+from tpr.data.manifest import FORMAT, MANIFEST, SplitFiles, save_manifest
+from tpr.data.packed_pictures import CHECKSUM, PICTURE
 from tpr.data.pictures import read_bytes
 from tpr.data.sample import Split
+from tpr.data.whole_folders import build_folder, remove_leftovers
 from tpr.errors import DataError
+from tpr.locks import hold_folder
 
 logger = logging.getLogger(__name__)
 
@@ -51,29 +46,29 @@ class Packed:
 
 
 def pack_set(choice: Choice, data: DataOptions, out: Path, shard_bytes: int = SHARD_BYTES) -> Packed:
-    """Write a set and its pictures below `out`. DataError if a picture is missing or space runs out."""
+    """Write a set and its pictures below `out`.
+
+    Raises DataError if a picture is missing or space runs out, BusyError if another process packs there.
+    """
     adapter = build_adapter(choice)
     source = adapter.folder(data.root)
     folder = out / source.relative_to(data.root) / PACKED
-    if folder.exists():
-        raise DataError(f"{folder} exists already; remove it to pack again")
+    _refuse_existing(folder)
     entry = open_entry(adapter, data)
+    splits: dict[Split, SplitFiles] = {}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{PACKED}-"))
-        try:
-            temporary.chmod(0o755)
-            splits: dict[Split, SplitFiles] = {}
-            for split in entry.splits:
-                corpus = open_corpus(entry, split, choice.options)
-                repeats = entry.manifest.splits[split].repeats
-                splits[split] = replace(_pack_split(corpus, temporary, shard_bytes), repeats=repeats)
-            save_manifest(
-                temporary, replace(entry.manifest, options=plain_options(choice.options), splits=splits)
-            )
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with hold_folder(folder.parent):
+            _refuse_existing(folder)
+            remove_leftovers(folder)
+            with build_folder(folder) as temporary:
+                for split in entry.splits:
+                    corpus = open_corpus(entry, split, choice.options)
+                    repeats = entry.manifest.splits[split].repeats
+                    splits[split] = replace(_pack_split(corpus, temporary, shard_bytes), repeats=repeats)
+                options = plain_options(choice.options)
+                manifest = replace(entry.manifest, options=options, splits=splits, format=FORMAT)
+                save_manifest(temporary, manifest)
     except OSError as error:
         raise DataError(
             f"{folder} cannot be written ({error.strerror or error}); give another --out"
@@ -87,8 +82,13 @@ def pack_set(choice: Choice, data: DataOptions, out: Path, shard_bytes: int = SH
     )
 
 
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists():
+        raise DataError(f"{folder} exists already; remove it to pack again")
+
+
 def _pack_split(corpus: Corpus, folder: Path, shard_bytes: int) -> SplitFiles:
-    writer = ShardWriter(folder, corpus.split, SCHEMA.append(PICTURE), shard_bytes)
+    writer = ShardWriter(folder, corpus.split, PACKED_SCHEMA, shard_bytes)
     digest = hashlib.sha256(corpus.fingerprint.encode())
     target = max(1, min(BATCH_BYTES, shard_bytes // 4))
     pictures: list[bytes] = []
@@ -119,6 +119,7 @@ def _read_original(corpus: Corpus, row: int) -> bytes:
 def _make_batch(corpus: Corpus, start: int, pictures: list[bytes]) -> pa.RecordBatch:
     """The rows from `start` on with their pictures, as one batch of its own."""
     rows = corpus.table.select(SCHEMA.names).slice(start, len(pictures))
-    table = rows.append_column(PICTURE, pa.array(pictures, type=PICTURE.type)).combine_chunks()
-    (batch,) = table.to_batches()
+    table = rows.append_column(PICTURE, pa.array(pictures, type=PICTURE.type))
+    checksums = pa.array([hash_bytes(content) for content in pictures], type=CHECKSUM.type)
+    (batch,) = table.append_column(CHECKSUM, checksums).combine_chunks().to_batches()
     return batch

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from tpr.data.array_files import map_array_file
 from tpr.data.corpus import Corpus
+from tpr.data.packed_pictures import read_packed
 from tpr.errors import DataError
 
 MOST_PIXELS = 50_000_000
@@ -45,11 +46,13 @@ class JpegHeader(NamedTuple):
 
 
 def read_bytes(corpus: Corpus, row: int) -> bytes:
-    """The file of one picture, from the packed column or from below the root; DataError if it is missing."""
-    if "picture" in corpus.table.column_names:
-        packed = corpus.table.column("picture")[row].as_py()
-        if packed is not None:  # a joined set may be loose
-            return bytes(packed)
+    """The file of one picture, from the packed column or from below the root.
+
+    Raises DataError if it is missing, or if a packed one does not match its checksum.
+    """
+    packed = read_packed(corpus, row)
+    if packed is not None:
+        return packed
     image = corpus.image_path(row)
     stored = ARRAY_PICTURE.fullmatch(image)
     if stored is not None:

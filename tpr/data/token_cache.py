@@ -1,33 +1,36 @@
 """Token ids of a whole corpus, made once and mapped from two files ever after.
 
 `ids.npy` (uint16) holds the word pieces of all captions one after another, without start and end;
-`offsets.npy` (int64) says where each caption begins. A worker shares the pages; nothing is copied.
+`offsets.npy` (int64) says where each caption begins; `manifest.json` holds the checksums of both, which are
+verified before they are mapped. A worker shares the pages; nothing is copied.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from tpr.config.schema import DataOptions
-from tpr.data.cache import cache_folder
+from tpr.data.cache import LEFTOVER_SECONDS, cache_folder
+from tpr.data.checksums import Checksum, read_sealed, sum_file, verify_file, write_sealed
 from tpr.data.corpus import Corpus, IndexArray
+from tpr.data.manifest import FORMAT, MANIFEST
 from tpr.data.tokenizer import Tokenizer
 from tpr.data.tokens import CLIP_TOKENIZER
+from tpr.data.whole_folders import build_folder, find_lock, remove_leftovers
 from tpr.errors import DataError
+from tpr.locks import take_turns
 
 logger = logging.getLogger(__name__)
 
 CAPTIONS_AT_ONCE = 16_384
+IDS, OFFSETS = "ids.npy", "offsets.npy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +47,18 @@ class TokenTable:
 
     @classmethod
     def open(cls, folder: Path, tokenizer: Tokenizer) -> "TokenTable":
-        """Map the two files; OSError or ValueError if they are missing or damaged."""
-        ids, offsets = (
-            # Plain arrays over the mapping: indexing numpy's own memmap class is several times slower.
-            np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False))
-            for name in ("ids.npy", "offsets.npy")
-        )
-        if len(ids) != offsets[-1]:
-            raise ValueError(f"{folder}: ids and offsets do not belong together")
+        """Map the two files. Raises DataError if they are missing or not as they were written."""
+        known = read_sealed(folder / MANIFEST)
+        try:
+            for name in (IDS, OFFSETS):
+                verify_file(folder / name, Checksum.from_plain(**known[name]))
+            ids, offsets = (
+                # Plain arrays over the mapping: indexing numpy's own memmap class is several times slower.
+                np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False))
+                for name in (IDS, OFFSETS)
+            )
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{folder}: cannot be read ({error})") from None
         return cls(folder, ids, offsets, tokenizer)
 
     def __len__(self) -> int:
@@ -74,14 +81,16 @@ class TokenTable:
 
 def corpus_tokens(corpus: Corpus, data: DataOptions, tokenizer: Tokenizer = CLIP_TOKENIZER) -> TokenTable:
     """The corpus' token table, mapped from the cache or made now. Raises DataError in one line."""
-    key = hashlib.sha256(f"{tokenizer.key} {corpus.fingerprint}".encode()).hexdigest()[:24]
+    content = f"{tokenizer.key} {FORMAT} {corpus.fingerprint}"
+    key = hashlib.sha256(content.encode()).hexdigest()[:24]
     folder = cache_folder(data) / "tokens" / key
     try:
-        table = _open_whole(folder, corpus, tokenizer)
-        if table is None:
+        try:
+            table = _open_whole(folder, corpus, tokenizer)
+        except DataError:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with _one_at_a_time(folder.parent):
-                table = _open_whole(folder, corpus, tokenizer) or _make(corpus, folder, tokenizer)
+            with take_turns(find_lock(folder)):
+                table = _make_once(corpus, folder, tokenizer)
     except OSError as error:
         raise DataError(
             f"the cache folder {folder.parent} cannot be written ({error.strerror or error}); "
@@ -96,39 +105,26 @@ def corpus_tokens(corpus: Corpus, data: DataOptions, tokenizer: Tokenizer = CLIP
     return table
 
 
-def _open_whole(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenTable | None:
-    """The table in this folder; None if there is none, or it is damaged or another corpus'."""
-    try:
-        table = TokenTable.open(folder, tokenizer)
-    except (OSError, ValueError, EOFError):
-        return None
-    return table if len(table) == corpus.caption_count else None
+def _open_whole(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenTable:
+    """The table in this folder. Raises DataError if there is none, or it is damaged or another corpus'."""
+    table = TokenTable.open(folder, tokenizer)
+    if len(table) != corpus.caption_count:
+        raise DataError(f"{folder}: holds {len(table):,} captions, expected {corpus.caption_count:,}")
+    return table
 
 
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """One process makes a table while the others wait; a process that dies lets go of the lock."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+def _make_once(corpus: Corpus, folder: Path, tokenizer: Tokenizer) -> TokenTable:
+    """A table that is missing or damaged: made here, or by a process that was faster."""
+    if folder.is_dir():
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            logger.debug("%s: this file system does not lock; renaming alone keeps tables whole", folder)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _make(corpus: Corpus, folder: Path, tokenizer: Tokenizer) -> TokenTable:
+            return _open_whole(folder, corpus, tokenizer)
+        except DataError as error:
+            logger.warning("cached token ids are damaged and are made again: %s", error)
+            shutil.rmtree(folder, ignore_errors=True)
     logger.info("%s: tokenising %s captions, once", corpus.name, f"{corpus.caption_count:,}")
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        temporary.chmod(0o755)
+    remove_leftovers(folder, older_than_seconds=LEFTOVER_SECONDS)
+    with build_folder(folder) as temporary:
         _write(corpus, temporary, tokenizer)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return TokenTable.open(folder, tokenizer)
 
 
@@ -141,11 +137,12 @@ def _write(corpus: Corpus, folder: Path, tokenizer: Tokenizer) -> None:
         counts.append(np.diff(offsets))
     all_ids = np.concatenate([np.zeros(0, dtype=np.uint16), *parts])
     offsets = np.cumsum(np.concatenate([np.zeros(1, dtype=np.int64), *counts]))
-    for name, array in (("ids.npy", all_ids), ("offsets.npy", offsets)):
+    for name, array in ((IDS, all_ids), (OFFSETS, offsets)):
         with (folder / name).open("wb") as file:
             np.save(file, array, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
+    write_sealed(folder / MANIFEST, {name: asdict(sum_file(folder / name)) for name in (IDS, OFFSETS)})
 
 
 def _read_captions(corpus: Corpus) -> Iterator[list[str]]:

@@ -1,7 +1,8 @@
 """Drawing the world to disk: each set in a folder of its own, and a stamp that says what was drawn.
 
 A set is drawn under a hidden name, entered in the stamp and then renamed, so a folder with its published name
-is always whole. A folder that the stamp does not name is somebody else's and is never touched.
+is always whole. A folder that the stamp does not name is somebody else's and is never touched. One process
+draws below a folder at a time.
 """
 
 import difflib
@@ -22,6 +23,8 @@ from tpr.data.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, FOLDERS, PL
 from tpr.data.drawn.pictures import draw_picture
 from tpr.data.drawn.plan import Plan, Shot
 from tpr.errors import DataError
+from tpr.locks import hold_folder
+from tpr.whole_files import remove_partials, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -65,29 +68,40 @@ def draw_world(
     """Draw the sets (None: what the drawn recipes need; "all": every one) that are not there yet.
 
     identities: test identities of each benchmark; all other counts keep their proportion to it.
-    Raises DataError for an unknown set, a folder that is not ours, or one drawn with other arguments.
+    Raises DataError for an unknown set, a folder that is not ours, or one drawn with other arguments, and
+    BusyError while another process draws there.
     """
     names = check_names(sets)
     size = DEFAULT_IDENTITIES if identities is None else identities
     if size < 2:
         raise DataError(f"identities must be at least 2, got {size}")
     out = Path(out)
-    stamp = read_stamp(out)
-    missing = [name for name in names if not _is_drawn(out, name, stamp, seed, size)]
-    if not missing:
-        logger.info("%s is already drawn: %s", out, ", ".join(FOLDERS[name] for name in names))
-    started = time.monotonic()
     try:
-        for name in missing:
-            stamp[name] = _draw_set(out, name, stamp, seed=seed, identities=size, workers=workers)
+        out.mkdir(parents=True, exist_ok=True)
+        with hold_folder(out):
+            stamp = read_stamp(out)
+            missing = [name for name in names if not _is_drawn(out, name, stamp, seed, size)]
+            _draw_missing(out, missing, stamp, seed=seed, identities=size, workers=workers)
     except OSError as error:
         raise DataError(
             f"{out}: cannot draw there ({error.strerror or error}); choose another folder"
         ) from error
+    if not missing:
+        logger.info("%s is already drawn: %s", out, ", ".join(FOLDERS[name] for name in names))
+    return World(out, {name: stamp[name] for name in names}, tuple(missing))
+
+
+def _draw_missing(
+    out: Path, missing: Sequence[str], stamp: dict[str, DrawnSet], *, seed: int, identities: int, workers: int
+) -> None:
+    """Draw these sets and enter them in `stamp`; this process holds the folder."""
+    remove_leftovers(out)
+    started = time.monotonic()
+    for name in missing:
+        stamp[name] = _draw_set(out, name, stamp, seed=seed, identities=identities, workers=workers)
     if missing:
         pictures = sum(stamp[name].pictures for name in missing)
         logger.info("drew %d pictures into %s in %.0f s", pictures, out, time.monotonic() - started)
-    return World(out, {name: stamp[name] for name in names}, tuple(missing))
 
 
 def check_names(sets: Sequence[str] | None) -> tuple[str, ...]:
@@ -110,13 +124,21 @@ def read_stamp(out: Path) -> dict[str, DrawnSet]:
     if not path.is_file():
         return {}
     try:
-        return {
-            name: DrawnSet(**entry) for name, entry in json.loads(path.read_text("utf-8"))["sets"].items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        written = json.loads(path.read_text("utf-8"))["sets"]
+        return {name: _read_entry(entry) for name, entry in written.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path}: not a stamp of this program; remove {out} or choose another folder"
         ) from error
+
+
+def _read_entry(entry: dict[str, Any]) -> DrawnSet:
+    """One set as the stamp keeps it. Raises TypeError for anything else."""
+    found = DrawnSet(**entry)
+    numbers = (found.version, found.seed, found.identities, found.people or 0, found.pictures, found.captions)
+    if not all(type(number) is int for number in numbers):
+        raise TypeError("a count is not a number")
+    return found
 
 
 def _is_drawn(out: Path, name: str, stamp: dict[str, DrawnSet], seed: int, identities: int) -> bool:
@@ -144,14 +166,26 @@ def _draw_set(
     """Draw one set beside its place, enter it in the stamp, put it in its place."""
     plan = PLANNERS[name](identities, seed)
     logger.info("drawing %s: %d pictures, %d captions", plan.folder, len(plan.shots), plan.captions)
-    unfinished = out / f".drawing-{plan.folder}"
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
+    unfinished = find_unfinished(out, plan.folder)
     write_plan(plan, unfinished, workers)
     entry = DrawnSet(plan.folder, VERSION, seed, identities, plan.identities, len(plan.shots), plan.captions)
     write_stamp(out, stamp | {name: entry})
     unfinished.rename(out / plan.folder)
     return entry
+
+
+def find_unfinished(out: Path, folder: str) -> Path:
+    """Where a set lies until it is whole."""
+    return out / f".drawing-{folder}"
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove what killed processes left half-drawn. Raises OSError."""
+    remove_partials(out)
+    for folder in FOLDERS.values():
+        unfinished = find_unfinished(out, folder)
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
 
 
 def write_plan(plan: Plan, folder: Path, workers: int) -> None:
@@ -191,6 +225,4 @@ def write_stamp(out: Path, sets: dict[str, DrawnSet]) -> None:
     text = json.dumps(
         {"version": VERSION, "sets": {name: asdict(entry) for name, entry in sets.items()}}, indent=2
     )
-    fresh = out / f".{STAMP}"
-    fresh.write_text(text + "\n", "utf-8")
-    fresh.replace(out / STAMP)
+    write_whole(out / STAMP, text + "\n")
