@@ -83,7 +83,7 @@ def list_leftovers(folder: Path) -> list[str]:
         (["data.image_size=384"], "tpr: data.image_size: expected"),
         (["system=ira"], "tpr: system.name: 'ira' is not known (did you mean 'irra'?)"),
         (["data.test=[cuhk]"], "tpr: data.test[0].name: 'cuhk' is not known"),
-        (["optim.lr"], "tpr: command line: expected key=value such as optim.lr=2e-5, got 'optim.lr'"),
+        (["optim.lr"], "tpr: command line: expected key=value, got 'optim.lr'"),
         (["optim.lr=[1"], "tpr: command line: optim.lr=[1"),
         (["schedule.epochs=3"], "tpr: schedule.warmup_epochs=5 leaves no epoch of schedule.epochs=3"),
     ],

@@ -100,8 +100,8 @@ def test_packed_data_is_read_in_place_of_loose_files(
         (["check", "data.rot=x"], "tpr: data.rot: no such option"),
         (["pack", "nobody"], "tpr: SET: 'nobody' is not known; known: cuhk_pedes, "),
         (["pack", "mals", "--options", "file=x"], "tpr: mals.file: no such option"),
-        (["pack", "mals", "--options", "files"], "tpr: expected key=value, got 'files'\n"),
-        (["pack", "mals", "--options", "files=["], "tpr: files: '[' is not valid YAML\n"),
+        (["pack", "mals", "--options", "files"], "tpr: command line: expected key=value, got 'files'\n"),
+        (["pack", "mals", "--options", "files=["], "tpr: command line: files=[: not valid YAML: expected"),
         (["pack", "mals", "--shard-gigabytes", "0"], "tpr: --shard-gigabytes must be positive, got 0.0\n"),
     ],
 )
