@@ -163,9 +163,7 @@ def test_of_equal_overrides_the_later_wins(write):
 
 @pytest.mark.parametrize("text", ["optim.lr", "=3", "optim..lr=3", ".lr=3", "lr.=3", ""])
 def test_a_malformed_override_is_refused(write, text):
-    assert message(write("a.yaml", "x: 1\n"), [text]) == (
-        f"command line: expected key=value, got '{text}'"
-    )
+    assert message(write("a.yaml", "x: 1\n"), [text]) == (f"command line: expected key=value, got '{text}'")
 
 
 def test_an_override_that_is_no_yaml_is_quoted(write):

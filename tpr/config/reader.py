@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from easydict import EasyDict
 
@@ -86,7 +86,9 @@ def _read_file(path: Path, named: frozenset[str], opened: tuple[Path, ...]) -> M
     if document is None:
         raise ConfigError(f"{shown}: the file holds no options; expected lines such as 'system: NAME'")
     if not isinstance(document.value, dict):
-        raise ConfigError(f"{document.origin}: expected options as 'key: value', got {show_value(plain_value(document))}")
+        raise ConfigError(
+            f"{document.origin}: expected options as 'key: value', got {show_value(plain_value(document))}"
+        )
     own = dict(document.value)
     base = own.pop("base", None)
     merged: Mappings = {}

@@ -43,9 +43,7 @@ class StrictLoader(yaml.SafeLoader):
 
 
 def _resolve(tag: str, pattern: str, first: str) -> None:
-    StrictLoader.add_implicit_resolver(
-        TAG + tag, re.compile(f"^(?:{pattern})$"), list(first)
-    )
+    StrictLoader.add_implicit_resolver(TAG + tag, re.compile(f"^(?:{pattern})$"), list(first))
 
 
 _DIGITS, _EXPONENT = "[0-9][0-9_]*", "(?:[eE][-+][0-9]+)?"
@@ -57,9 +55,7 @@ _resolve(
     "-+0123456789.",
 )
 _resolve("merge", "<<", "<")
-StrictLoader.add_implicit_resolver(
-    f"{TAG}null", re.compile("^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]
-)
+StrictLoader.add_implicit_resolver(f"{TAG}null", re.compile("^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 
 
 def parse_document(text: str, place: Callable[[int], str], error_prefix: str | None = None) -> Entry | None:
