@@ -53,6 +53,7 @@ class Checkpoints(Kind):
     def attempt(self, random: Random) -> Verdict:
         """Load a system from a damaged file."""
         path = random.choice(self.originals)
+        self.tried = path.name
         target = self.folder / f"damaged{path.suffix}"
         target.write_bytes(damage(path.read_bytes(), random))
         # A run names its experiment, `evaluate` takes that of the file.

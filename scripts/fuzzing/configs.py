@@ -11,6 +11,24 @@ from tpr.config.schema import Experiment
 from tpr.config.typed import build_experiment, to_tree
 from tpr.systems import TABLES
 
+PLAIN = (
+    "0",
+    "1",
+    "2",
+    "8",
+    "0.5",
+    "1e-3",
+    "true",
+    "null",
+    "auto",
+    "none",
+    "text",
+    "a/b",
+    "[]",
+    "[1, 2]",
+    "{}",
+)
+"""Values that some options take."""
 SHIPPED = Path(__file__).parents[2] / "configs"
 
 
@@ -48,18 +66,17 @@ class Overrides(Kind):
         self.names = sorted({option.dotted for option in walk_options(Experiment, TABLES)})
 
     def attempt(self, random: Random) -> Verdict:
-        """Read a config with one to three words on top."""
-        words = [self._draw_word(random) for _ in range(random.randint(1, 3))]
+        """Read a config with one or two words on top."""
+        words = [self._draw_word(random) for _ in range(random.randint(1, 2))]
         after = to_tree(build_experiment(read_tree(self.file, words), TABLES))
         return Verdict.SAME if self.before == after else Verdict.OTHER
 
     def _draw_word(self, random: Random) -> str:
         name = random.choice(self.names).replace("[]", random.choice(["", "[0]"]))
-        value = (
-            random.choice(TOKENS)
-            if random.random() < 0.5
-            else damage_text(b'{name: irra, a: [1, "x"]}', random)
-        )
+        if random.random() < 0.5:
+            return f"{name}={random.choice(PLAIN)}"
+        anything = damage_text(b'{name: irra, a: [1, "x"]}', random)
+        value = random.choice((anything, *random.choices(TOKENS)))
         word = f"{name}={value.decode('utf-8', 'surrogateescape')}"
         if random.random() < 0.2:
             word = damage_text(word.encode("utf-8", "surrogateescape"), random).decode(

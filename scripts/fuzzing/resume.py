@@ -40,7 +40,7 @@ class Resume(Kind):
         super().__init__(folder)
         self.root = draw_sets(folder, ["rstpreid"])
         started = time.monotonic()
-        self._finish("alone")
+        self._run("alone")
         self.seconds = time.monotonic() - started
         self.before = self._read("alone")
 
@@ -48,34 +48,37 @@ class Resume(Kind):
         """Kill a run a few times, let it end, and compare."""
         shutil.rmtree(self.folder / "again", ignore_errors=True)
         for _ in range(random.randint(1, MOST_KILLS)):
-            process = self._start("again")
-            try:
-                process.wait(self.seconds * random.uniform(0.2, 1.1))
-            except subprocess.TimeoutExpired:
-                # SIGKILL as a machine that loses its power, SIGTERM as a cluster that takes it back.
-                process.send_signal(random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
-                process.communicate(timeout=SECONDS)
-        self._finish("again")
+            moment = self.seconds * random.uniform(0.2, 1.1)
+            # SIGKILL as a machine that loses its power, SIGTERM as a cluster that takes it back.
+            self._run("again", moment, random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
+        self._run("again")
         return Verdict.SAME if _are_equal(self.before, self._read("again")) else Verdict.SILENT
 
-    def _start(self, output: str) -> "subprocess.Popen[bytes]":
+    def _run(self, output: str, moment: float = SECONDS, end: int = signal.SIGKILL) -> None:
+        """One start of the run, which gets the signal if it is still at work at that moment."""
         words = [
             "train", str(ROOT / "configs/irra/rstpreid.yaml"), *TINY, f"data.root={self.root}",
             f"data.cache={self.folder / 'cache'}", f"runtime.output={self.folder / output}", f"name={NAME}",
         ]  # fmt: skip
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tpr", *words],
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-
-    def _finish(self, output: str) -> None:
-        process = self._start(output)
-        _, said = process.communicate(timeout=SECONDS)
-        if process.returncode:
-            raise RuntimeError(f"a run ended with code {process.returncode}: {said.decode(errors='replace')}")
+        is_ended = False
+        try:
+            _, said = process.communicate(timeout=moment)
+        except subprocess.TimeoutExpired:
+            process.send_signal(end)
+            _, said = process.communicate(timeout=SECONDS)
+            is_ended = moment < SECONDS
+        finally:
+            process.kill()
+        if process.returncode and not is_ended:
+            text = said.decode(errors="replace")
+            raise RuntimeError(f"a run ended with code {process.returncode}: {text}")
 
     def _read(self, output: str) -> Any:
         folder = self.folder / output / NAME

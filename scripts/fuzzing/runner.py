@@ -4,6 +4,7 @@ import argparse
 import importlib
 import logging
 import multiprocessing
+import signal
 import sys
 import tempfile
 import time
@@ -11,6 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from prettytable import PrettyTable
@@ -29,6 +31,7 @@ KINDS = {
 }
 """Name of a kind -> its class; imported late, each needs other libraries."""
 SECONDS_TO_START = 600.0
+SECONDS_TO_END = 10.0
 SHOWN = 5
 """Failures of a kind that are printed; the others are counted."""
 
@@ -40,32 +43,35 @@ def load_kind(name: str) -> type[Kind]:
     return kind
 
 
-def work(name: str, seed: int, numbers: range, sender: Connection) -> None:
-    """A child: attempts in turn, each reported before the next begins."""
+def work(name: str, seed: int, numbers: range, folder: Path, sender: Connection) -> None:
+    """A child: attempts in turn, each reported before the next begins; SIGTERM ends it in good order."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix=f"fuzz-{name}-") as folder:
-        kind = load_kind(name)(Path(folder))
-        sender.send(kind.longest_attempt)
-        for number in numbers:
-            sender.send(judge(kind, name, seed, number))
+    kind = load_kind(name)(folder)
+    sender.send(kind.longest_attempt)
+    for number in numbers:
+        sender.send(judge(kind, name, seed, number))
 
 
 def try_kind(name: str, seed: int, numbers: range, seconds: float) -> list[Attempt]:
     """Attempts for so long; a child that dies or hangs is a failure, and another one goes on behind it."""
     attempts: list[Attempt] = []
     while len(attempts) < len(numbers) and (not attempts or seconds > 0):
-        more, spent = _try_in_child(name, seed, numbers[len(attempts) :], seconds)
+        with tempfile.TemporaryDirectory(prefix=f"fuzz-{name}-") as folder:
+            more, spent = _try_in_child(name, seed, numbers[len(attempts) :], Path(folder), seconds)
         attempts += more
         seconds -= spent
     return attempts
 
 
-def _try_in_child(name: str, seed: int, numbers: range, seconds: float) -> tuple[list[Attempt], float]:
+def _try_in_child(
+    name: str, seed: int, numbers: range, folder: Path, seconds: float
+) -> tuple[list[Attempt], float]:
     """Attempts of one child, and the seconds that they took; its start does not count."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=work, args=(name, seed, numbers, sender), daemon=name != "resume")
+    child = context.Process(target=work, args=(name, seed, numbers, folder, sender))
     child.start()
     sender.close()
     attempts: list[Attempt] = []
@@ -86,9 +92,16 @@ def _try_in_child(name: str, seed: int, numbers: range, seconds: float) -> tuple
             raise RuntimeError(f"{name}: the child ended with exit code {child.exitcode}") from None
         attempts.append(Attempt(numbers[len(attempts)], Verdict.CRASH, f"signal {-child.exitcode}"))
     finally:
-        child.terminate()
-        child.join()
+        _end(child)
     return attempts, time.monotonic() - started
+
+
+def _end(child: BaseProcess) -> None:
+    child.terminate()
+    child.join(SECONDS_TO_END)
+    if child.is_alive():
+        child.kill()
+        child.join()
 
 
 def make_table(found: dict[str, list[Attempt]]) -> PrettyTable:

@@ -59,6 +59,7 @@ class Annotations(Kind):
     def attempt(self, random: Random) -> Verdict:
         """Parse a set with one damaged file."""
         name, path = random.choice(self.files)
+        self.tried = f"{name}/{path.name}"
         original = path.read_bytes()
         if name not in self.before:
             self.before[name] = self._read(name)
@@ -85,6 +86,7 @@ class Stored(Kind):
     def attempt(self, random: Random) -> Verdict:
         """Read a set whose stored files have one damage."""
         path = random.choice(self.stored)
+        self.tried = path.name
         spoilt = damage(path.read_bytes(), random)
         path.unlink()  # somebody may still have the old file mapped
         path.write_bytes(spoilt)

@@ -46,6 +46,8 @@ class Kind(ABC):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.tried = ""
+        """Name of the file that the last attempt damaged."""
 
     @abstractmethod
     def attempt(self, random: Random) -> Verdict:
@@ -55,8 +57,9 @@ class Kind(ABC):
 def judge(kind: Kind, name: str, seed: int, number: int) -> Attempt:
     """One attempt; it depends on kind, seed and number alone."""
     try:
-        return Attempt(number, kind.attempt(Random(f"{name} {seed} {number}")))
-    except KeyboardInterrupt:
+        verdict = kind.attempt(Random(f"{name} {seed} {number}"))
+        return Attempt(number, verdict, kind.tried)
+    except (KeyboardInterrupt, SystemExit):
         raise
     except UserError as error:
         message = " ".join(str(error).split())
@@ -64,4 +67,4 @@ def judge(kind: Kind, name: str, seed: int, number: int) -> Attempt:
             return Attempt(number, Verdict.REFUSED, message)
         return Attempt(number, Verdict.TRACEBACK, f"a message of {len(message)} letters")
     except BaseException:  # a library in Rust panics beside Exception
-        return Attempt(number, Verdict.TRACEBACK, traceback.format_exc())
+        return Attempt(number, Verdict.TRACEBACK, f"{kind.tried}\n{traceback.format_exc()}")
