@@ -29,6 +29,8 @@ PLAIN = (
     "{}",
 )
 """Values that some options take."""
+CHOICES = ("", "system=irra", "model=clip", "adapter=cuhk_pedes")
+"""Names whose options the recipe has."""
 SHIPPED = Path(__file__).parents[2] / "configs"
 
 
@@ -63,7 +65,9 @@ class Overrides(Kind):
         super().__init__(folder)
         self.file = SHIPPED / "irra" / "cuhk_pedes.yaml"
         self.before = to_tree(build_experiment(read_tree(self.file), TABLES))
-        self.names = sorted({option.dotted for option in walk_options(Experiment, TABLES)})
+        self.names = sorted(
+            {option.dotted for option in walk_options(Experiment, TABLES) if option.choice in CHOICES}
+        )
 
     def attempt(self, random: Random) -> Verdict:
         """Read a config with one or two words on top."""

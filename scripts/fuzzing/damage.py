@@ -13,25 +13,27 @@ TOKENS = (
 """What texts hold that surprises their readers."""
 VALUE = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d[\d.]*|\b[a-z_]+\b')
 LONGEST_PIECE = 64
-MOST_DAMAGES = 4
+FEW = (1, 1, 1, 2, 4)
+"""Damages of one file; mostly one, so that the rest is looked at."""
 
 
 def damage(content: bytes, random: Random) -> bytes:
     """The content with one to four places damaged; a file is small enough to be copied."""
-    for _ in range(random.randint(1, MOST_DAMAGES)):
+    for _ in range(random.choice(FEW)):
         content = random.choice(DAMAGES)(content, random)
     return content
 
 
 def damage_text(content: bytes, random: Random) -> bytes:
-    """A text with values exchanged as often as bytes are damaged."""
-    if random.random() < 0.3:
+    """A text with values exchanged for surprising ones or for one another; now and then damaged bytes."""
+    if random.random() < 0.2:
         return damage(content, random)
-    for _ in range(random.randint(1, MOST_DAMAGES)):
+    for _ in range(random.choice(FEW)):
         found = [match.span() for match in VALUE.finditer(content)]
         if found:
-            start, end = random.choice(found)
-            content = content[:start] + random.choice(TOKENS) + content[end:]
+            (start, end), other = random.choice(found), slice(*random.choice(found))
+            piece = random.choice(TOKENS) if random.random() < 0.5 else content[other]
+            content = content[:start] + piece + content[end:]
     return content
 
 

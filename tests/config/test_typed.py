@@ -209,6 +209,12 @@ def test_unknown_option_suggests_one_of_another_group():
     assert message({"qqqq": 1}).startswith("qqqq: no such option in Experiment; options: name, seed,")
 
 
+def test_an_option_of_another_name_is_not_offered_in_the_place_where_it_is_none():
+    assert message({"system": {"name": "irra", "margin": 1}}) == (
+        "system.margin: no such option in Irra; options: temperature, losses"
+    )
+
+
 def test_a_name_without_options_says_so():
     assert message({"data": {"train": [{"name": "cuhk_pedes", "zzz": 1}]}}) == (
         "data.train[0].zzz: no such option in Plain; it has no options"

@@ -195,15 +195,16 @@ class _Builder:
     def unknown(self, cls: type[Any], key: str, declared: list[str], where: str) -> ConfigError:
         """An option that does not exist: the nearest of its group, or of the whole schema."""
         near = guess(key, declared)
-        near += self.guess_elsewhere(key, allow_similar=not near)
+        near += self.guess_elsewhere(key, _join(where, key), allow_similar=not near)
         listed = f"options: {', '.join(declared)}" if declared else "it has no options"
         return self.error(_join(where, key), f"no such option in {class_title(cls)}{near}; {listed}")
 
-    def guess_elsewhere(self, key: str, *, allow_similar: bool) -> str:
-        """Options of the same name in other groups, or of a similar one."""
+    def guess_elsewhere(self, key: str, asked: str, *, allow_similar: bool) -> str:
+        """Options of the same name in other groups, or of a similar one; asked: what there is not."""
         places: dict[str, str] = {}
         for option in walk_options(self.schema, self.tables):
-            if "[]" not in option.dotted and not is_dataclass(option.hint):
+            is_other = "[]" not in option.dotted and option.dotted != asked
+            if is_other and not is_dataclass(option.hint):
                 places.setdefault(option.dotted, option.field.name)
         exact = key in places.values()
         name = key if exact or not allow_similar else nearest(key, places.values())
