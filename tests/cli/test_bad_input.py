@@ -83,8 +83,17 @@ def list_leftovers(folder: Path) -> list[str]:
         (["data.image_size=384"], "tpr: data.image_size: expected"),
         (["system=ira"], "tpr: system.name: 'ira' is not known (did you mean 'irra'?)"),
         (["data.test=[cuhk]"], "tpr: data.test[0].name: 'cuhk' is not known"),
-        (["optim.lr"], "tpr: command line: expected key=value such as optim.lr=2e-5, got 'optim.lr'"),
+        (["optim.lr"], "tpr: command line: expected key=value, got 'optim.lr'"),
         (["optim.lr=[1"], "tpr: command line: optim.lr=[1"),
+        ([f"evaluation.batch={2**70}"], "tpr: evaluation.batch: expected int in (-2^31, 2^31), got 1180"),
+        ([f"schedule.epochs={10**400}"], "tpr: schedule.epochs: expected int in [1, 1000000], got 1000"),
+        (["optim.lr=" + "9" * 5000], "tpr: command line: optim.lr=999"),
+        (["optim.lr=!!timestamp x"], "tpr: command line: optim.lr=!!timestamp x: values of the kind"),
+        (["model=" + "{a: " * 400 + "}" * 400], "tpr: command line: model={a: "),
+        (["data.text_length=1000000000"], "tpr: data.text_length: expected int in [3, 1024], got 1000000000"),
+        (["data.image_size=[1000000,64]"], "tpr: data.image_size[0]: expected int in [1, 4096], got 1000000"),
+        (["runtime.output=" + "x" * 5000], "tpr: runtime.output: expected a path of at most 4095 bytes"),
+        (["name=" + "x" * 300], "tpr: name must have at most 200 bytes"),
         (["schedule.epochs=3"], "tpr: schedule.warmup_epochs=5 leaves no epoch of schedule.epochs=3"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -110,6 +119,31 @@ def test_a_mistaken_config_file_is_one_line(type_command: Type, tmp_path: Path) 
     missing = type_command("train", ROOT / "configs/irra/cuhk_peds.yaml").message
     assert "cuhk_peds.yaml: no such config file (did you mean 'cuhk_pedes.yaml'?)" in missing
     assert "no CONFIG given; name one of" in type_command("train").message
+
+
+def test_the_home_folder_may_be_written_as_its_sign(
+    type_command: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    drawn = type_command("draw", "~/x", "--identities", 2, "--sets", "rstpreid", "--workers", 1)
+    assert drawn.code == 0, drawn.err
+    assert (home / "x" / "RSTPReid").is_dir()
+    assert "home/here.yaml: no such config file" in type_command("show", "~/here.yaml").message
+    assert f"{home}/a.pt" in type_command("evaluate", "~/a.pt").message
+    assert f"{home}/runs" in type_command("report", "~/runs").message
+    assert f"{home}/a.pt" in type_command("train", "--finetune", "~/a.pt").message
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("~")] == []
+
+
+def test_a_number_of_a_command_has_its_range(type_command: Type, tmp_path: Path) -> None:
+    for word, problem in [("1", "in [2, 1000000], got '1'"), ("9" * 5000, ", got '999"), ("x", ", got 'x'")]:
+        message = type_command("draw", tmp_path / "x", "--identities", word).message
+        assert message.startswith("tpr: argument --identities: expected int") and problem in message
+    assert "argument --workers: expected int" in type_command("draw", tmp_path, "--workers", 10**9).message
+    assert list_leftovers(tmp_path / "x") == []
 
 
 # Folders and annotation files.

@@ -14,11 +14,11 @@ def rows():
 def test_an_option_has_type_default_and_sentence(monkeypatch):
     monkeypatch.delenv("TPR_DATA", raising=False)
     assert rows()["", "optim.clip"] == OptionRow(
-        "optim.clip", "float | null", "null", "Largest gradient norm; absent: gradients are not clipped."
+        "optim.clip", "float > 0 | null", "null", "Largest gradient norm; absent: gradients are not clipped."
     )
-    assert rows()["", "optim.lr"][1:3] == ("float", "1.0e-05")
-    assert rows()["", "optim.betas"][1:3] == ("[float, float]", "[0.9, 0.999]")
-    assert rows()["", "schedule.milestones"][1:3] == ("list of int", "[20, 50]")
+    assert rows()["", "optim.lr"][1:3] == ("float >= 0", "1.0e-05")
+    assert rows()["", "optim.betas"][1:3] == ("[float in [0, 1), float in [0, 1)]", "[0.9, 0.999]")
+    assert rows()["", "schedule.milestones"][1:3] == ("list of int >= 1", "[20, 50]")
     assert rows()["", "data.unit"][1:3] == ("pair | image", "pair")
     assert rows()["", "data.root"][1:3] == ("path", "data")
     assert rows()["", "data.augment"][1:] == ("options", "", "Augmentation of training pictures.", "")

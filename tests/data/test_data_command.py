@@ -100,9 +100,18 @@ def test_packed_data_is_read_in_place_of_loose_files(
         (["check", "data.rot=x"], "tpr: data.rot: no such option"),
         (["pack", "nobody"], "tpr: SET: 'nobody' is not known; known: cuhk_pedes, "),
         (["pack", "mals", "--options", "file=x"], "tpr: mals.file: no such option"),
-        (["pack", "mals", "--options", "files"], "tpr: expected key=value, got 'files'\n"),
-        (["pack", "mals", "--options", "files=["], "tpr: files: '[' is not valid YAML\n"),
-        (["pack", "mals", "--shard-gigabytes", "0"], "tpr: --shard-gigabytes must be positive, got 0.0\n"),
+        (["pack", "mals", "--options", "files"], "tpr: command line: expected key=value, got 'files'\n"),
+        (["pack", "mals", "--options", "files=["], "tpr: command line: files=[: not valid YAML: expected"),
+        *(
+            (["pack", "mals", f"--shard-gigabytes={size}"], f"tpr: argument --shard-gigabytes: {problem}")
+            for size, problem in [
+                ("0", "expected float in [0.001, 1000], got '0'"),
+                ("nan", "expected float, got 'nan'"),
+                ("-inf", "expected float, got '-inf'"),
+                ("1e400", "expected float, got '1e400'"),
+                ("1e9", "expected float in [0.001, 1000], got '1e9'"),
+            ]
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_code_2(

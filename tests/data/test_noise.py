@@ -12,6 +12,7 @@ from tests.data.small_corpus import make_corpus, make_data
 from tests.data.small_sets import cuhk_record, write_cuhk
 from tpr.config.noise import NoiseOptions
 from tpr.config.schema import Choice
+from tpr.config.typed import build_options
 from tpr.data import tokenize
 from tpr.data.adapters import ADAPTERS
 from tpr.data.corpora import load_split
@@ -179,12 +180,12 @@ def test_another_integer_type_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rate": 1.0}, r"rate must lie in \[0, 1\), got 1.0"),
-        ({"rate": -0.1}, r"rate must lie in \[0, 1\), got -0.1"),
-        ({"rate": float("nan")}, r"rate must lie in \[0, 1\), got nan"),
-        ({"seed": 2**32}, r"seed must lie in \[0, 2\^32\)"),
+        ({"rate": 1.0}, r"rate: expected float in \[0, 1\), got 1.0"),
+        ({"rate": -0.1}, r"rate: expected float in \[0, 1\), got -0.1"),
+        ({"rate": float("nan")}, "rate: expected float, got nan"),
+        ({"seed": 2**32}, r"seed: expected int in \[0, 2\^32\)"),
     ],
 )
 def test_options_without_sense_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        NoiseOptions(**options)
+        build_options(NoiseOptions, options, {})

@@ -12,6 +12,8 @@ from tests.data.small_slots import INFRARED, VISIBLE, make_slots
 from tests.data.test_loader import assert_equal
 from tpr.config.augment import AugmentOptions
 from tpr.config.noise import NoiseOptions
+from tpr.config.schema import DataOptions
+from tpr.config.typed import build_options
 from tpr.data import tokenize
 from tpr.data.batch import Batch
 from tpr.data.chains import CLIP_CHAIN, name_chain
@@ -222,8 +224,8 @@ def test_options_that_do_not_suit_slots_are_refused(corpus: Corpus, tmp_path: Pa
         make_loader(corpus, batch=10)
     with pytest.raises(ConfigError, match="data.noise moves captions between pictures of one kind"):
         make_samples(corpus, noise=NoiseOptions(rate=0.2))
-    with pytest.raises(ConfigError, match=r"rephrased must lie in \[0, 1\], got 1.5"):
-        make_data(tmp_path, rephrased=1.5)
+    with pytest.raises(ConfigError, match=r"rephrased: expected float in \[0, 1\], got 1.5"):
+        build_options(DataOptions, {"rephrased": 1.5}, {})
     with pytest.raises(
         DataError, match="^data.rephrased=0.5: no caption of small_set has a rephrasing; fetch"
     ):

@@ -10,6 +10,8 @@ from typing import Any
 
 from tpr.captioning.engines import ENGINES
 from tpr.captioning.forms import FORMS
+from tpr.commands.arguments import typed
+from tpr.config.ranges import Count
 from tpr.data.adapters import ADAPTERS
 from tpr.errors import explain_disk
 
@@ -47,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
     _add_run(commands)
     status = _add_command(commands, "status", "caption_results", "how far a plan is", plans=1)
     status.add_argument("--statistics", action="store_true", help="also lengths, openings, slots, n-grams")
-    status.add_argument("--picture", metavar="FILE.png", type=Path, help="draw the statistics")
+    status.add_argument("--picture", metavar="FILE.png", type=typed(Path), help="draw the statistics")
     _add_merge(commands)
     _add_command(commands, "verify", "caption_results", "is every caption there exactly once", plans=1)
     _add_finetune(commands)
@@ -61,7 +63,7 @@ def _add_command(
         name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     if plans:
-        parser.add_argument("plans", metavar="PLAN", nargs=plans, type=Path, help="folder of a plan")
+        parser.add_argument("plans", metavar="PLAN", nargs=plans, type=typed(Path), help="folder of a plan")
     parser.set_defaults(run=lambda namespace: _run(module, name, namespace))
     return parser
 
@@ -85,7 +87,7 @@ def _add_plan(commands: Any) -> None:
         metavar="SOURCE",
         help=f"folder of pictures, or of a plan to rephrase, or one of {', '.join(ADAPTERS)}",
     )
-    plan.add_argument("folder", metavar="PLAN", type=Path, help="folder to write the plan into")
+    plan.add_argument("folder", metavar="PLAN", type=typed(Path), help="folder to write the plan into")
     plan.add_argument(
         "--captions",
         nargs="+",
@@ -102,13 +104,21 @@ def _add_plan(commands: Any) -> None:
         "--filters",
         "which captions are accepted: min_words, max_words, full_stop, english, duplicates, colours",
     )
-    plan.add_argument("--attempts", type=int, default=5, help="per caption; default: %(default)s")
-    plan.add_argument("--seed", type=int, default=0, help="of every draw; default: %(default)s")
-    plan.add_argument("--styles", type=int, default=0, metavar="N", help="the model's styles; default: none")
-    plan.add_argument("--images", type=int, metavar="N", help="so many pictures at random; default: all")
-    plan.add_argument("--shard-pictures", type=int, default=2048, metavar="N", help="default: %(default)s")
-    plan.add_argument("--texts", type=Path, metavar="FOLDER", help="instructions.yaml and templates.txt")
-    plan.add_argument("--root", type=Path, help="data root of a set; default: TPR_DATA, else data")
+    plan.add_argument("--attempts", type=typed(int), default=5, help="per caption; default: %(default)s")
+    plan.add_argument("--seed", type=typed(int), default=0, help="of every draw; default: %(default)s")
+    plan.add_argument(
+        "--styles", type=typed(int), default=0, metavar="N", help="the model's styles; default: none"
+    )
+    plan.add_argument(
+        "--images", type=typed(Count), metavar="N", help="so many pictures at random; default: all"
+    )
+    plan.add_argument(
+        "--shard-pictures", type=typed(int), default=2048, metavar="N", help="default: %(default)s"
+    )
+    plan.add_argument(
+        "--texts", type=typed(Path), metavar="FOLDER", help="instructions.yaml and templates.txt"
+    )
+    plan.add_argument("--root", type=typed(Path), help="data root of a set; default: TPR_DATA, else data")
     plan.add_argument("--split", choices=["train", "val", "test", "all"], default="train", help="of a set")
     _add_words(plan, "--options", "options of the set")
     plan.add_argument(
@@ -140,7 +150,7 @@ def _add_run(commands: Any) -> None:
         commands, "run", "caption_run", "work through a plan; stop and start it at will", plans=1
     )
     run.epilog = RUN_EXAMPLES
-    run.add_argument("--root", type=Path, help="where the pictures lie on this machine")
+    run.add_argument("--root", type=typed(Path), help="where the pictures lie on this machine")
     _add_words(run, "--engine-options", "options for this machine, such as batch=64")
     run.add_argument(
         "--retry-failures", action="store_true", help="ask once more for what failed in finished shards"
@@ -153,14 +163,19 @@ def _add_run(commands: Any) -> None:
         help="let Ray run it on many GPUs and machines; no ADDRESS: RAY_ADDRESS, else this machine alone",
     )
     run.add_argument(
-        "--workers", type=int, metavar="N", help="of Ray; default: one per GPU, without GPUs one per core"
+        "--workers",
+        type=typed(Count),
+        metavar="N",
+        help="of Ray; default: one per GPU, without GPUs one per core",
     )
 
 
 def _add_merge(commands: Any) -> None:
     merge = _add_command(commands, "merge", "caption_results", "finished captions as a corpus", plans="+")
     merge.add_argument("--form", required=True, choices=list(FORMS), help="what to write")
-    merge.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="folder to write into")
+    merge.add_argument(
+        "--out", required=True, type=typed(Path), metavar="FOLDER", help="folder to write into"
+    )
     merge.add_argument(
         "--labels", nargs="+", default=[], metavar="NAME", help="names of models, for file names"
     )
@@ -175,11 +190,11 @@ def _add_finetune(commands: Any) -> None:
     )
     finetune.epilog = FINETUNE_EXAMPLES
     finetune.add_argument("set", metavar="SET", help=f"of {', '.join(ADAPTERS)}")
-    finetune.add_argument("out", metavar="OUT", type=Path, help="folder to write the captioner into")
+    finetune.add_argument("out", metavar="OUT", type=typed(Path), help="folder to write the captioner into")
     finetune.add_argument(
         "--model", required=True, metavar="FOLDER", help="BLIP to begin with; hub:ORG/NAME fetches one"
     )
     _add_words(finetune, "--settings", "of the training, such as epochs=3 infrared=only; docs/captions.md")
-    finetune.add_argument("--root", type=Path, help="data root; default: TPR_DATA, else data")
+    finetune.add_argument("--root", type=typed(Path), help="data root; default: TPR_DATA, else data")
     finetune.add_argument("--split", choices=["train", "val", "test"], default="train")
     _add_words(finetune, "--options", "options of the set")

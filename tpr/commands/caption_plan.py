@@ -7,6 +7,7 @@ from tpr.captioning.listing import Source, adapter_source, folder_source
 from tpr.captioning.plan import PLAN, Settings, choose_engine, write_plan
 from tpr.captioning.rephrase import plan_source
 from tpr.captioning.texts import read_texts
+from tpr.commands.arguments import type_word
 from tpr.config.schema import Choice
 from tpr.config.typed import build_options
 from tpr.config.yaml_entries import parse_values
@@ -30,8 +31,6 @@ def run_plan(namespace: argparse.Namespace) -> int:
         "shard_pictures": namespace.shard_pictures,
     }
     settings = build_options(Settings, options, {})
-    if namespace.images is not None and namespace.images < 1:
-        raise ConfigError(f"--images must be at least 1, got {namespace.images}")
     engine = choose_engine(namespace.engine, parse_values(namespace.engine_options))
     texts = read_texts(namespace.texts)
     source = choose_source(namespace)
@@ -56,7 +55,7 @@ def choose_source(namespace: argparse.Namespace) -> Source:
             rephrases=namespace.rephrase,
             infrared=namespace.infrared,
         )
-    folder = Path(namespace.source)
+    folder: Path = type_word(namespace.source, Path)
     if not folder.is_dir():
         raise ConfigError(
             f"SOURCE: '{namespace.source}' is neither a folder nor a set; sets: {', '.join(ADAPTERS)}"

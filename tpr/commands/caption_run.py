@@ -65,8 +65,6 @@ def run_by_ray(plan: Plan, root: Path, namespace: argparse.Namespace) -> None:
     """Hand the shards out to workers of a Ray cluster."""
     from tpr.captioning.ray_run import run_on_ray, started_ray
 
-    if namespace.workers is not None and namespace.workers < 1:
-        raise ConfigError(f"--workers must be at least 1, got {namespace.workers}")
     # Ray takes SIGTERM for itself when it starts.
     with started_ray(namespace.ray, namespace.workers), stopped_by_signals():
         run_on_ray(plan, root, workers=namespace.workers, retry_failures=namespace.retry_failures)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tpr.commands.arguments import typed
 from tpr.commands.resolve import resolve_checkpoint
 from tpr.config.resolved import to_tree
 from tpr.engine.checkpoint import write_checkpoint
@@ -27,9 +28,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=typed(Path))
     parser.add_argument("arguments", nargs="*", default=[], metavar="key=value")
-    parser.add_argument("--out", type=Path, help="file to write; default: beside it, ending in .tpr.pt")
+    parser.add_argument(
+        "--out", type=typed(Path), help="file to write; default: beside it, ending in .tpr.pt"
+    )
     parser.set_defaults(run=run)
 
 

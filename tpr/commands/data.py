@@ -3,11 +3,15 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prettytable import PrettyTable
 
+from tpr.commands.arguments import typed
 from tpr.commands.resolve import resolve_experiment, split_arguments
+from tpr.config.messages import show_name
+from tpr.config.ranges import Range
+from tpr.config.reader import read_overrides
 from tpr.config.schema import Choice, DataOptions
 from tpr.config.typed import build_options
 from tpr.config.yaml_entries import parse_values
@@ -57,11 +61,14 @@ def add_parser(subparsers: Any) -> None:
     pack.add_argument("set", metavar="SET", help=f"one of {', '.join(ADAPTERS)}")
     pack.add_argument("--options", nargs="+", default=[], metavar="key=value", help="options of the set")
     pack.add_argument(
-        "--root", type=Path, help="data root; default: the environment variable TPR_DATA, else data"
+        "--root", type=typed(Path), help="data root; default: the environment variable TPR_DATA, else data"
     )
-    pack.add_argument("--out", type=Path, help="data root to write below; default: the same")
+    pack.add_argument("--out", type=typed(Path), help="data root to write below; default: the same")
     pack.add_argument(
-        "--shard-gigabytes", type=float, default=SHARD_BYTES / GIGABYTE, help="default: %(default)s"
+        "--shard-gigabytes",
+        type=typed(Annotated[float, Range(0.001, 1000)]),
+        default=SHARD_BYTES / GIGABYTE,
+        help="default: %(default)s",
     )
     pack.set_defaults(run=run_pack)
 
@@ -84,8 +91,6 @@ def run_pack(namespace: argparse.Namespace) -> int:
     """Pack one set."""
     if namespace.set not in ADAPTERS:
         raise ConfigError(f"SET: '{namespace.set}' is not known; known: {', '.join(ADAPTERS)}")
-    if namespace.shard_gigabytes <= 0:
-        raise ConfigError(f"--shard-gigabytes must be positive, got {namespace.shard_gigabytes}")
     options = build_options(
         ADAPTERS[namespace.set].Options, parse_values(namespace.options), TABLES, namespace.set
     )
@@ -104,13 +109,13 @@ def read_data_options(arguments: Sequence[str]) -> DataOptions:
     config, overrides = split_arguments(arguments)
     if config is not None:
         return resolve_experiment(arguments).data
-    values = parse_values(overrides)
-    strange = [key for key in values if not key.startswith("data.")]
+    strange = [word for word in overrides if not word.startswith("data.")]
     if strange:
-        raise ConfigError(f"{strange[0]}: without a CONFIG only data.* can be given, such as data.root=/data")
-    return build_options(
-        DataOptions, {key.removeprefix("data."): value for key, value in values.items()}, TABLES, "data"
-    )
+        raise ConfigError(
+            f"{show_name(strange[0].partition('=')[0])}: without a CONFIG only data.* can be given, such as "
+            "data.root=/data"
+        )
+    return build_options(DataOptions, read_overrides(overrides).values.get("data", {}), TABLES, "data")
 
 
 def list_findings(report: CheckReport) -> list[str]:

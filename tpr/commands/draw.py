@@ -3,7 +3,10 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import Annotated
 
+from tpr.commands.arguments import typed
+from tpr.config.ranges import Range
 from tpr.data.drawn import draw_world
 from tpr.data.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, PLANNERS
 from tpr.data.drawn.sheet import write_sheet
@@ -26,24 +29,32 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder to draw into; later a run's data.root")
+    parser.add_argument(
+        "out", metavar="OUT", type=typed(Path), help="folder to draw into; later a run's data.root"
+    )
     parser.add_argument(
         "--identities",
         metavar="N",
-        type=int,
+        type=typed(Annotated[int, Range(2, 1_000_000)]),
         default=None,
         help=f"test identities per benchmark; all sizes keep their proportion to it ({DEFAULT_IDENTITIES})",
     )
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="same seed, same bytes (0)")
+    parser.add_argument("--seed", metavar="S", type=typed(int), default=0, help="same seed, same bytes (0)")
     parser.add_argument(
         "--sets",
         metavar="A,B",
         default=",".join(DEFAULT_SETS),
         help=f"sets to draw, or all ({','.join(DEFAULT_SETS)}; known: {', '.join(PLANNERS)})",
     )
-    parser.add_argument("--workers", metavar="W", type=int, default=2, help="processes that draw (2)")
     parser.add_argument(
-        "--sheet", metavar="FILE.png", type=Path, default=None, help="also write a contact sheet"
+        "--workers",
+        metavar="W",
+        type=typed(Annotated[int, Range(1, 1024)]),
+        default=2,
+        help="processes that draw (2)",
+    )
+    parser.add_argument(
+        "--sheet", metavar="FILE.png", type=typed(Path), default=None, help="also write a contact sheet"
     )
     parser.set_defaults(run=run)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tpr import distributed
+from tpr.commands.arguments import typed
 from tpr.commands.resolve import resolve_checkpoint
 from tpr.data.corpora import load_corpora
 from tpr.engine.precision import choose_device, choose_precision
@@ -32,7 +33,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=typed(Path))
     parser.add_argument("arguments", nargs="*", default=[], metavar="key=value")
     parser.add_argument("--intervals", action="store_true", help="add 95 %% intervals over identities")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON instead of a table")

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from tpr.commands.arguments import type_word, typed
 from tpr.report.console import say
 from tpr.report.runs import group_seeds, read_runs, tabulate_runs
 
@@ -28,14 +29,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--each", action="store_true", help="show every seed's run below the row of their mean"
     )
     parser.add_argument(
-        "--curves", type=Path, metavar="FILE.png", help="draw loss and R@1 in the course of the runs"
+        "--curves", type=typed(Path), metavar="FILE.png", help="draw loss and R@1 in the course of the runs"
     )
     parser.set_defaults(run=run)
 
 
 def run(namespace: argparse.Namespace) -> int:
     """Read the runs, draw their curves where asked, print their table."""
-    groups = group_seeds(read_runs([Path(word) for word in namespace.arguments]))
+    groups = group_seeds(read_runs([type_word(word, Path) for word in namespace.arguments]))
     picture: Path | None = namespace.curves
     if picture is not None:
         # Imported here: matplotlib takes half a second, and all other commands need not wait for it.

@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tpr.commands.arguments import type_word
+from tpr.config.ranges import Seed
 from tpr.config.reader import COMMAND_LINE, read_stored_tree, read_tree
 from tpr.config.resolved import dump_yaml
+from tpr.config.scalars import convert_scalar
 from tpr.config.schema import Experiment
 from tpr.config.typed import build_experiment
 from tpr.errors import ConfigError
@@ -25,13 +28,14 @@ SHARED_BY_STAGES = re.compile(r"(model|data|runtime|report)[.=]")
 def resolve_experiment(arguments: Sequence[str], finetune: Path | None = None) -> Experiment:
     """The run that `[CONFIG] [key=value ...] [--finetune CHECKPOINT]` asks for."""
     config, overrides = split_arguments(arguments)
-    if finetune is not None:
-        overrides = [*overrides, f"init.checkpoint={json.dumps(str(finetune))}"]
     if config is None:
         config, architecture = choose_finetune_config(finetune)
         overrides = [*architecture, *overrides]
     tree = read_tree(config, overrides)
     experiment = build_experiment(tree, TABLES)
+    if finetune is not None:
+        # Not as an override: YAML cannot say every letter that a path may have.
+        experiment = replace(experiment, init=replace(experiment.init, checkpoint=finetune))
     first = experiment.init.config
     if first is not None and tree.origins.get("init.config") != COMMAND_LINE:
         experiment = replace(experiment, init=replace(experiment.init, config=config.parent / first))
@@ -71,7 +75,10 @@ def spread_over_seeds(experiment: Experiment, seeds: str, arguments: Sequence[st
             )
         if int(word) in map(int, words[:position]):
             raise ConfigError(f"--seeds {seeds}: {int(word)} is repeated; name each seed once")
-    numbers = map(int, words)
+    try:
+        numbers = [convert_scalar(word, Seed) for word in words]
+    except ValueError as error:
+        raise ConfigError(f"--seeds {seeds}: {error}") from None
     return [replace(experiment, seed=seed, name=f"{experiment.name}-seed{seed}") for seed in numbers]
 
 
@@ -84,7 +91,7 @@ def resolve_checkpoint(checkpoint: Path, overrides: Sequence[str]) -> Experiment
 def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """The config file, which comes first and has no `=`, and the overrides."""
     if arguments and not re.match(r"[A-Za-z_][\w.]*=", arguments[0]):
-        return Path(arguments[0]), list(arguments[1:])
+        return type_word(arguments[0], Path), list(arguments[1:])
     return None, list(arguments)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tpr.commands.arguments import typed
 from tpr.config.reader import Tree, read_tree
 from tpr.config.resolved import dump_value
 from tpr.config.schema import Experiment
@@ -30,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG")
+    parser.add_argument("config", type=typed(Path), metavar="CONFIG")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parser.set_defaults(run=run)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tpr.captioning.engines import ENGINES
 from tpr.captioning.styles.options import ClusterOptions, EncoderOptions, TrainOptions
+from tpr.commands.arguments import typed
 from tpr.config.options import describe_options
 from tpr.data.adapters import ADAPTERS
 from tpr.errors import explain_disk
@@ -31,9 +32,9 @@ def add_parser(subparsers: Any) -> None:
     commands = parser.add_subparsers(dest="style_command", required=True, metavar="COMMAND")
     features = _add_command(commands, "features", "captions without the person, as CLIP sees them")
     features.epilog = list_options("options of --encoder", EncoderOptions)
-    features.add_argument("out", metavar="OUT", type=Path, help="folder to write into")
+    features.add_argument("out", metavar="OUT", type=typed(Path), help="folder to write into")
     features.add_argument("--sets", nargs="+", required=True, metavar="SET", help=f"of {', '.join(ADAPTERS)}")
-    features.add_argument("--root", type=Path, help="data root; default: TPR_DATA, else data")
+    features.add_argument("--root", type=typed(Path), help="data root; default: TPR_DATA, else data")
     _add_words(features, "--options", "options of the set, where there is one")
     features.add_argument(
         "--engine",
@@ -43,24 +44,30 @@ def add_parser(subparsers: Any) -> None:
     _add_words(features, "--engine-options", "options of the engine")
     _add_words(features, "--encoder", "options of CLIP's text tower")
     features.add_argument(
-        "--texts", type=Path, metavar="FOLDER", help="styles/words.yaml and styles/rewrite.txt"
+        "--texts", type=typed(Path), metavar="FOLDER", help="styles/words.yaml and styles/rewrite.txt"
     )
     cluster = _add_command(commands, "cluster", "captions that are put alike are a style")
     cluster.epilog = list_options("options", ClusterOptions)
-    cluster.add_argument("features", metavar="FEATURES", type=Path, help="folder of `tpr style features`")
-    cluster.add_argument("out", metavar="OUT", type=Path, help="folder to write into")
+    cluster.add_argument(
+        "features", metavar="FEATURES", type=typed(Path), help="folder of `tpr style features`"
+    )
+    cluster.add_argument("out", metavar="OUT", type=typed(Path), help="folder to write into")
     cluster.add_argument("arguments", nargs="*", metavar="key=value")
-    cluster.add_argument("--texts", type=Path, metavar="FOLDER", help="instructions.yaml")
+    cluster.add_argument("--texts", type=typed(Path), metavar="FOLDER", help="instructions.yaml")
     train = _add_command(commands, "train", "learn a few vectors per style, and the projector")
     train.epilog = list_options("options", TrainOptions)
-    train.add_argument("data", metavar="DATA", type=Path, help="folder of `tpr style cluster`, or HAM's JSON")
     train.add_argument(
-        "out", metavar="OUT", type=Path, help="folder of the run; one that is there is gone on with"
+        "data", metavar="DATA", type=typed(Path), help="folder of `tpr style cluster`, or HAM's JSON"
+    )
+    train.add_argument(
+        "out", metavar="OUT", type=typed(Path), help="folder of the run; one that is there is gone on with"
     )
     train.add_argument("arguments", nargs="*", metavar="key=value")
     export = _add_command(commands, "export", "a model folder with the styles inside")
-    export.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="last.pt of `tpr style train`")
-    export.add_argument("out", metavar="OUT", type=Path, help="folder to write into")
+    export.add_argument(
+        "checkpoint", metavar="CHECKPOINT", type=typed(Path), help="last.pt of `tpr style train`"
+    )
+    export.add_argument("out", metavar="OUT", type=typed(Path), help="folder to write into")
     export.add_argument(
         "arguments", nargs="*", metavar="key=value", help="such as model=FOLDER, if it has moved"
     )

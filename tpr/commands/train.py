@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from tpr import distributed
+from tpr.commands.arguments import typed
 from tpr.commands.resolve import resolve_experiment, resolve_first, spread_over_seeds
 from tpr.config.resolved import to_tree
 from tpr.config.schema import Experiment
@@ -52,7 +53,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("arguments", nargs="*", metavar="CONFIG [key=value ...]")
     parser.add_argument(
         "--finetune",
-        type=Path,
+        type=typed(Path),
         metavar="CHECKPOINT",
         help="start from these weights; same as init.checkpoint=",
     )

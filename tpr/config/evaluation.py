@@ -1,8 +1,9 @@
 """Options of measuring retrieval."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from tpr.config.ranges import Count, Range
 from tpr.config.visible_infrared import VisibleInfraredOptions
 from tpr.errors import ConfigError
 
@@ -11,15 +12,15 @@ from tpr.errors import ConfigError
 class EvaluationOptions:
     """When and how retrieval is measured, and which epoch is kept."""
 
-    every_epochs: int = 1
+    every_epochs: Count = 1
     """Epochs between two evaluations during training; the last epoch is always evaluated."""
-    batch: int = 512
+    batch: Count = 512
     """Pictures or captions embedded at once; results do not depend on it beyond rounding."""
     directions: tuple[Literal["text_to_image", "image_to_text"], ...] = ("text_to_image",)
     """Directions that get a table row, on sets of captions."""
     select_on: Literal["val", "test", "last"] = "val"
     """What picks best.pt: validation, the test sets (as published, marked in tables), or the last epoch."""
-    held_out: float = 0.1
+    held_out: Annotated[float, Range(0, 1, "both")] = 0.1
     """Share of training identities held out for validation where a set has no validation split."""
     before: bool = False
     """Evaluate once before the first step: the direct-transfer row beside a fine-tuned one."""
@@ -29,11 +30,5 @@ class EvaluationOptions:
     """Protocol of sets of visible and infrared pictures."""
 
     def __post_init__(self) -> None:
-        if self.every_epochs < 1 or self.batch < 1:
-            raise ConfigError(
-                f"every_epochs and batch must be at least 1, got {self.every_epochs} and {self.batch}"
-            )
         if not self.directions or len(set(self.directions)) != len(self.directions):
             raise ConfigError(f"directions must name each direction once, got {list(self.directions)}")
-        if not 0 < self.held_out < 1:
-            raise ConfigError(f"held_out must lie between 0 and 1, got {self.held_out}")

@@ -5,6 +5,7 @@ from dataclasses import Field, dataclass, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from tpr.config.scalars import split_hint
 from tpr.config.schema import Named
 
 Tables = Mapping[str, Mapping[str, type[Any]]]
@@ -60,7 +61,8 @@ def type_words(hint: Any, tables: Tables) -> str:
         return " | ".join(words + ["null"] * (NoneType in get_args(hint)))
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return type_words(inner[0], tables)
+        kind, limit = split_hint(hint)
+        return " ".join([type_words(kind, tables), *([str(limit)] if limit else [])])
     if origin is Literal:
         return " | ".join(map(str, inner))
     if origin is tuple:

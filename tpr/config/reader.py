@@ -7,19 +7,24 @@ single file.
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from easydict import EasyDict
 
 from tpr.config.hints import named_kind
-from tpr.config.messages import guess
+from tpr.config.messages import guess, show_name, show_value
+from tpr.config.paths import type_path
 from tpr.config.schema import Experiment
-from tpr.config.yaml_entries import Entry, Mappings, parse_document
+from tpr.config.yaml_entries import COMMAND_LINE, Entry, Mappings, parse_document, parse_word, plain_value
 from tpr.errors import ConfigError
 
-COMMAND_LINE = "command line"
+__all__ = ["COMMAND_LINE", "Tree", "named_groups", "read_overrides", "read_stored_tree", "read_tree"]
+
+MOST_BYTES = 1_000_000
+"""Of a config file; those that this program writes have a few thousand."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +61,22 @@ def read_stored_tree(text: str, shown: str, overrides: Sequence[str] = ()) -> Tr
     return _override(document.value, overrides, named_groups())
 
 
+def read_overrides(overrides: Sequence[str]) -> Tree:
+    """`key=value` overrides on top of nothing. Raises ConfigError in one line."""
+    return _override({}, overrides, named_groups())
+
+
 def _override(entries: Mappings, overrides: Sequence[str], groups: frozenset[str]) -> Tree:
     parsed = [_parse_override(text) for text in overrides]
     # Names go first: in `system.tau=0.1 system=rde` the new group must not swallow the option beside it.
     for key, entry in sorted(parsed, key=lambda item: not _sets_name(item[0], groups)):
         entries = _merge_groups(entries, _nest(key, entry), groups)
-    values = {key: _plain(entry) for key, entry in entries.items()}
+    values = {key: plain_value(entry) for key, entry in entries.items()}
     return Tree(EasyDict(values), dict(_origins(entries)))
 
 
 def _read_file(path: Path, named: frozenset[str], opened: tuple[Path, ...]) -> Mappings:
-    resolved = path.resolve()
+    resolved = _resolve(path)
     if resolved in opened:
         circle = [*opened[opened.index(resolved) :], resolved]
         names = " -> ".join(os.path.relpath(file, circle[0].parent) for file in circle)
@@ -76,7 +86,9 @@ def _read_file(path: Path, named: frozenset[str], opened: tuple[Path, ...]) -> M
     if document is None:
         raise ConfigError(f"{shown}: the file holds no options; expected lines such as 'system: NAME'")
     if not isinstance(document.value, dict):
-        raise ConfigError(f"{document.origin}: expected options as 'key: value', got {_plain(document)!r}")
+        raise ConfigError(
+            f"{document.origin}: expected options as 'key: value', got {show_value(plain_value(document))}"
+        )
     own = dict(document.value)
     base = own.pop("base", None)
     merged: Mappings = {}
@@ -85,13 +97,26 @@ def _read_file(path: Path, named: frozenset[str], opened: tuple[Path, ...]) -> M
     return _merge_groups(merged, own, named)
 
 
+def _resolve(path: Path) -> Path:
+    """The file that a path stands for, links followed."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        # A circle of links, a NUL, a working folder that was removed.
+        raise ConfigError(f"{show_name(str(path))}: cannot be read ({error})") from None
+
+
 def _read_text(path: Path, shown: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ConfigError(f"{shown}: no config file, it has more than {MOST_BYTES:,} bytes")
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         if "=" in path.name:
             raise ConfigError(f"{path.name}: a config file is expected before any key=value") from None
-        near = sorted(file.name for file in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        near = sorted(file.name for file in path.parent.glob("*.yaml"))
         raise ConfigError(f"{shown}: no such config file{guess(path.name, near)}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown}: not a text file in UTF-8 (byte {error.start})") from None
@@ -100,25 +125,36 @@ def _read_text(path: Path, shown: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    """A path as a user would type it: relative below the working folder, else whole."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    """A path as a user would type it: relative below the working folder, else whole; always one line."""
+    # A working folder that was removed has no name.
+    with suppress(OSError):
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    shown = str(path)
+    return shown if shown.isprintable() else show_value(shown)
 
 
 def _base_files(base: Entry | None, folder: Path) -> list[Path]:
     if base is None:
         return []
-    entries = base.value if isinstance(base.value, list) else [base]
-    for entry in entries:
-        if not isinstance(entry.value, str):
-            raise ConfigError(
-                f"base: expected a file or a list of files, got {_plain(base)!r} (in {base.origin})"
-            )
-        if not (folder / entry.value).is_file():
-            raise ConfigError(
-                f"base: no file {entry.value!r} beside this one; bases are relative to their file "
-                f"(in {entry.origin})"
-            )
-    return [folder / str(entry.value) for entry in entries]
+    return [
+        _base_file(entry, base, folder) for entry in (base.value if isinstance(base.value, list) else [base])
+    ]
+
+
+def _base_file(entry: Entry, base: Entry, folder: Path) -> Path:
+    if not isinstance(entry.value, str):
+        found = show_value(plain_value(base))
+        raise ConfigError(f"base: expected a file or a list of files, got {found} (in {base.origin})")
+    try:
+        file = folder / type_path(entry.value)
+    except ValueError as error:
+        raise ConfigError(f"base: {error} (in {entry.origin})") from None
+    if not os.path.isfile(file):  # noqa: PTH113 - that of pathlib raises where a folder may not be read
+        raise ConfigError(
+            f"base: no file {show_value(entry.value)} beside this one; bases are relative to their file "
+            f"(in {entry.origin})"
+        )
+    return file
 
 
 def _merge_groups(under: Mappings, over: Mappings, named: frozenset[str]) -> Mappings:
@@ -138,7 +174,7 @@ def _is_renamed(before: Entry, entry: Entry) -> bool:
         return False
     if "name" not in before.value or "name" not in entry.value:
         return False
-    return bool(_plain(before.value["name"]) != _plain(entry.value["name"]))
+    return bool(plain_value(before.value["name"]) != plain_value(entry.value["name"]))
 
 
 def _merge(under: Entry | None, over: Entry) -> Entry:
@@ -151,19 +187,15 @@ def _merge(under: Entry | None, over: Entry) -> Entry:
 
 
 def _parse_override(text: str) -> tuple[str, Entry]:
-    key, equals, value = text.partition("=")
-    key = key.strip()
-    if not equals or not all(key.split(".")) or not key.isprintable():
-        raise ConfigError(f"command line: expected key=value such as optim.lr=2e-5, got {text!r}")
+    key, entry = parse_word(text)
     if "[" in key:
         raise ConfigError(
-            f"command line: {key}: entries of a list are not set one by one; "
-            f"give the whole list, {key.partition('[')[0]}=[...]"
+            f"command line: {show_name(key)}: entries of a list are not set one by one; "
+            f"give the whole list, {show_name(key.partition('[')[0])}=[...]"
         )
     if key == "base" or key.startswith("base."):
         raise ConfigError("command line: base belongs into a config file")
-    entry = parse_document(value, lambda _: COMMAND_LINE, error_prefix=f"command line: {text}")
-    return key, entry or Entry(None, COMMAND_LINE)
+    return key, entry
 
 
 def _sets_name(key: str, named: frozenset[str]) -> bool:
@@ -176,14 +208,6 @@ def _nest(key: str, entry: Entry) -> Mappings:
     for part in reversed(rest):
         entry = Entry({part: entry}, COMMAND_LINE)
     return {first: entry}
-
-
-def _plain(entry: Entry) -> Any:
-    if isinstance(entry.value, dict):
-        return {key: _plain(inner) for key, inner in entry.value.items()}
-    if isinstance(entry.value, list):
-        return [_plain(inner) for inner in entry.value]
-    return entry.value
 
 
 def _origins(entries: Mappings, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from tpr.config.hints import Tables, is_union, named_kind, type_hints, type_words, union_members, walk_options
-from tpr.config.messages import class_title, guess, nearest, show_value
+from tpr.config.messages import class_title, guess, nearest, show_name, show_value
 from tpr.config.reader import COMMAND_LINE, Tree, read_tree
 from tpr.config.resolved import dump_yaml, fingerprint, to_tree
 from tpr.config.scalars import convert_scalar
@@ -71,7 +71,7 @@ class _Builder:
         declared, hints = {field.name: field for field in fields(cls) if field.init}, type_hints(cls)
         for key in values:
             if key not in declared:
-                raise self.unknown(cls, str(key), list(declared), where)
+                raise self.unknown(cls, show_name(key), list(declared), where)
         arguments = {}
         for name, field in declared.items():
             if name in values:
@@ -89,8 +89,6 @@ class _Builder:
         kind = named_kind(hint)
         if kind is not None:
             return self.convert_choice(value, kind, where)
-        if get_origin(hint) is Annotated:
-            return self.convert(value, get_args(hint)[0], where)
         if is_union(hint):
             return self.convert_union(value, hint, where)
         if is_dataclass(hint):
@@ -123,7 +121,7 @@ class _Builder:
             raise self.error(_join(where, "name"), f"not given; {known}")
         name = value["name"]
         if not isinstance(name, str) or name not in table:
-            near = guess(str(name), table)
+            near = guess(name, table) if isinstance(name, str) else ""
             raise self.error(_join(where, "name"), f"{show_value(name)} is not known{near}; {known}")
         rest = {key: value[key] for key in value if key != "name"}
         return Choice(name, self.convert_options(table[name], rest, where))
@@ -132,7 +130,7 @@ class _Builder:
         """The first member that accepts the value; mappings go to the member that has options."""
         members = union_members(hint)
         # Python's word for nothing is no value of an optional option: `data.cache: None` is no folder.
-        if type(None) in get_args(hint) and value in (None, "None"):
+        if type(None) in get_args(hint) and (value is None or _is_text(value, "None")):
             return None
         with_options = [member for member in members if is_dataclass(member) or named_kind(member)]
         if len(members) == 1 or (isinstance(value, Mapping) and len(with_options) == 1):
@@ -149,10 +147,11 @@ class _Builder:
         """One of a few values; text also stands for a choice that is written the same."""
         choices = get_args(hint)
         for choice in choices:
-            if (type(choice) is type(value) and choice == value) or str(choice) == value:
+            if (type(choice) is type(value) and choice == value) or _is_text(value, str(choice)):
                 return choice
         words = [str(choice) for choice in choices]
-        near = guess(str(value), words) if len(words) > CHOICES_WITHOUT_GUESS else ""
+        has_guess = len(words) > CHOICES_WITHOUT_GUESS and isinstance(value, str)
+        near = guess(value, words) if has_guess else ""
         raise self.error(where, f"expected one of {', '.join(words)}, got {show_value(value)}{near}")
 
     def convert_tuple(self, value: Any, hint: Any, where: str) -> Any:
@@ -161,7 +160,7 @@ class _Builder:
         is_free = Ellipsis in inner
         if not isinstance(value, (list, tuple)):
             is_one_entry = is_free and isinstance(value, (str, int, float))
-            advice = f"; write [{value}]" if is_one_entry and str(value).isprintable() else ""
+            advice = f"; write [{show_name(value)}]" if is_one_entry else ""
             raise self.error(where, f"expected a list, got {show_value(value)}{advice}")
         if not is_free and len(inner) != len(value):
             found = f"got {len(value)}: {show_value(list(value))}"
@@ -178,7 +177,8 @@ class _Builder:
         for key in value:
             if not isinstance(key, str):
                 raise self.error(where, f"expected names as text, got {show_value(key)}")
-        return {key: self.convert(value[key], get_args(hint)[1], _join(where, key)) for key in value}
+        inner = get_args(hint)[1]
+        return {key: self.convert(value[key], inner, _join(where, show_name(key))) for key in value}
 
     def error(self, where: str, problem: str) -> ConfigError:
         """The message with the place that the value came from."""
@@ -195,15 +195,16 @@ class _Builder:
     def unknown(self, cls: type[Any], key: str, declared: list[str], where: str) -> ConfigError:
         """An option that does not exist: the nearest of its group, or of the whole schema."""
         near = guess(key, declared)
-        near += self.guess_elsewhere(key, allow_similar=not near)
+        near += self.guess_elsewhere(key, _join(where, key), allow_similar=not near)
         listed = f"options: {', '.join(declared)}" if declared else "it has no options"
         return self.error(_join(where, key), f"no such option in {class_title(cls)}{near}; {listed}")
 
-    def guess_elsewhere(self, key: str, *, allow_similar: bool) -> str:
-        """Options of the same name in other groups, or of a similar one."""
+    def guess_elsewhere(self, key: str, asked: str, *, allow_similar: bool) -> str:
+        """Options of the same name in other groups, or of a similar one; asked: what there is not."""
         places: dict[str, str] = {}
         for option in walk_options(self.schema, self.tables):
-            if "[]" not in option.dotted and not is_dataclass(option.hint):
+            is_other = "[]" not in option.dotted and option.dotted != asked
+            if is_other and not is_dataclass(option.hint):
                 places.setdefault(option.dotted, option.field.name)
         exact = key in places.values()
         name = key if exact or not allow_similar else nearest(key, places.values())
@@ -226,6 +227,10 @@ class _Builder:
 
 def _is_required(field: "Field[Any]") -> bool:
     return field.default is MISSING and field.default_factory is MISSING
+
+
+def _is_text(value: Any, text: str) -> bool:
+    return isinstance(value, str) and value == text
 
 
 def _join(where: str, key: str) -> str:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from tpr.config.ranges import Range, ShortSeed
 from tpr.errors import ConfigError
 
 Query = Literal["infrared", "text", "fused", "ensemble"]
@@ -18,13 +19,13 @@ class VisibleInfraredOptions:
     """What stands for an infrared picture: itself, its text, both fused, their sum; empty: all of them."""
     text: Literal["own", "oracle"] = "own"
     """An infrared picture's own caption, or one of the true person's visible pictures (as published)."""
-    text_seed: int = 1
+    text_seed: ShortSeed = 1
     """Seed of the draw of oracle texts."""
     sysu: tuple[Literal["all", "indoor"], ...] = ("all", "indoor")
     """Searches of SYSU-MM01: visible pictures of all cameras, or of the indoor ones, 1 and 2."""
     shots: Literal["single", "multi"] = "single"
     """Gallery pictures of each person and camera in SYSU-MM01: one, or up to ten."""
-    trials: int = 10
+    trials: Annotated[int, Range(1, 1000)] = 10
     """Galleries that are drawn, by the seeds 0, 1, ...; a set that takes every picture has one."""
     directions: tuple[CrossDirection, ...] = ("infrared_to_visible",)
     """Who searches whom; sampled: the drawn infrared pictures search all visible ones, an LLCM variant."""
@@ -34,10 +35,6 @@ class VisibleInfraredOptions:
             chosen = getattr(self, name)
             if len(set(chosen)) != len(chosen) or (not chosen and name != "queries"):
                 raise ConfigError(f"{name} must name each choice once, got {list(chosen)}")
-        if not 0 <= self.text_seed < 2**32:
-            raise ConfigError(f"text_seed must lie in [0, 2^32), got {self.text_seed}")
-        if self.trials < 1:
-            raise ConfigError(f"trials must be at least 1, got {self.trials}")
 
 
 def check_splits(train: Sequence[Any], test: Sequence[Any]) -> None:
