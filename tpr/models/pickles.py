@@ -5,6 +5,7 @@
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
@@ -82,8 +83,11 @@ def read_pickle(stream: IO[bytes]) -> tuple[Any, dict[str, Storage]]:
     """
     reader = _Reader()
     try:
-        for instruction, argument, _ in pickletools.genops(stream):
-            reader.follow(instruction.name, argument)
+        with warnings.catch_warnings():
+            # Python warns of odd escapes in names, which damaged files have.
+            warnings.simplefilter("ignore")
+            for instruction, argument, _ in pickletools.genops(stream):
+                reader.follow(instruction.name, argument)
         return reader.stack.pop(), reader.storages
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"the pickled values do not fit each other ({error})") from None
