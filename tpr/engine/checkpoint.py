@@ -8,7 +8,7 @@ every random number is a function of (seed, epoch, step, sample), see `tpr.data.
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor
@@ -27,11 +27,32 @@ def describe_versions() -> dict[str, str]:
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write atomically; on failure the old file stays and TrainingError names the reason."""
+    writer: _Writer | None = None
     try:
         with open_whole(path) as file:
-            torch.save(_mark() | state, file)
+            writer = _Writer(file)
+            torch.save(_mark() | state, cast(IO[bytes], writer))
     except (OSError, RuntimeError) as error:
-        raise _unwritten(path, error) from error
+        first = writer.first_error if writer is not None else None
+        raise _unwritten(path, first or error) from error
+
+
+class _Writer:
+    """A file that remembers why it could not be written: torch tells what followed from it instead."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.first_error: OSError | None = None
+        self._file = file
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.first_error = self.first_error or error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def write_safetensors(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
