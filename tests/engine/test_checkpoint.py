@@ -1,4 +1,6 @@
 import errno
+import io
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     assert torch.equal(read["model"]["weight"], torch.arange(3.0))
     assert (read["step"], read["best"], read["config"]) == (7, None, {"seed": 1})
     assert read["versions"]["torch"] == torch.__version__
+    assert read["format_version"] == 1
 
 
 def test_a_full_disk_keeps_the_checkpoint_written_before(tmp_path, monkeypatch):
@@ -31,6 +34,19 @@ def test_a_full_disk_keeps_the_checkpoint_written_before(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert read_checkpoint_file(path)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("room", [0, 500, 3000])
+def test_a_disk_that_fills_up_under_torch_is_named_as_the_reason(room, tmp_path, monkeypatch):
+    class Disk(io.BytesIO):
+        def write(self, content):
+            if self.tell() + len(content) > room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content)
+
+    monkeypatch.setattr(checkpoint, "open_whole", lambda path: nullcontext(Disk()))
+    with pytest.raises(TrainingError, match=r"could not be written \(No space left on device\); none was"):
+        write_checkpoint(tmp_path / "last.pt", {"model": {"weight": torch.zeros(1000)}})
 
 
 def test_a_truncated_last_checkpoint_is_one_line(tmp_path):

@@ -13,6 +13,7 @@ import tpr
 from tests.systems.small_systems import CAPTIONS, EVERY_LOSS, FIRST, SETTING, SMALL, make_batch, make_irra
 from tpr.config.schema import Choice, DataOptions, Experiment, InitOptions
 from tpr.config.typed import to_tree
+from tpr.data.tokens import tokenize
 from tpr.errors import CheckpointError
 from tpr.models import ClipArchitecture, ClipOptions, ImageArchitecture, TextArchitecture, read_checkpoint
 from tpr.systems import build_system, load_system, load_weights, read_experiment_of
@@ -267,3 +268,106 @@ def test_building_hands_the_captions_per_image_on():
 def test_nothing_to_encode_is_said_in_one_line():
     with pytest.raises(tpr.errors.DataError, match="nothing to encode: expected at least one text"):
         make_irra().encode_texts([])
+
+
+def test_hugging_faces_clip_gives_the_features_that_transformers_gives(tmp_path):
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(3)
+    sizes = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 1, "num_hidden_layers": 2}
+    config = CLIPConfig(
+        text_config=sizes | {"vocab_size": 49408, "eos_token_id": 49407, "bos_token_id": 49406},
+        vision_config=sizes | {"image_size": 32, "patch_size": 16},
+        projection_dim=32,
+    )
+    official = CLIPModel(config).eval()
+    with torch.no_grad():
+        for name, value in official.named_parameters():
+            if name.endswith("bias"):
+                value.normal_()
+    torch.save(official.state_dict(), tmp_path / "pytorch_model.bin")
+    save_file(official.state_dict(), tmp_path / "model.safetensors", {"format": "pt"})
+    tokens = tokenize(CAPTIONS)
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        words = official.text_projection(official.text_model(input_ids=tokens).pooler_output)
+        images = official.visual_projection(official.vision_model(pixel_values=pixels).pooler_output)
+    for file in ("pytorch_model.bin", "model.safetensors"):
+        experiment = read_experiment_of(read_checkpoint(tmp_path / file))
+        experiment = replace(experiment, data=replace(experiment.data, image_size=(32, 32)))
+        whole = load_system(tmp_path / file, experiment=experiment)
+        weights = replace(experiment.model.options, weights=str(tmp_path / file))
+        started = build_system(replace(experiment, model=Choice("clip", weights)), whole.setting).eval()
+        for towers in (whole.base_model, started.base_model):
+            with torch.no_grad():
+                found = towers.encode_image(pixels).pooled, towers.encode_text(tokens).pooled
+            torch.testing.assert_close(found, (images, words), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"visual.conv1.weight": torch.zeros(3)}, "no CLIP with a vision transformer"),
+        ({"visual.conv1.weight": torch.zeros(0, 3, 16, 16)}, "its weights do not have"),
+        ({"visual.positional_embedding": torch.tensor(1.0)}, "its weights do not have"),
+        ({"visual.positional_embedding": torch.zeros(0, 64)}, "its weights do not have"),
+        ({"token_embedding.weight": torch.zeros(2, 2, 2)}, "no CLIP with a vision transformer"),
+        (
+            {"base_model.x": torch.ones(1), "image_selection.shortcut.weight": torch.tensor(1.0)},
+            "do not have",
+        ),
+        ({"visual.infrared.conv.weight": torch.zeros(3)}, "its weights do not have"),
+    ],
+)
+def test_weights_of_odd_shapes_are_refused_in_one_line(change, message, tmp_path):
+    _, state = bare_clip()
+    torch.save(state | change, tmp_path / "clip.pt")
+    with pytest.raises(CheckpointError, match=f"clip.pt: .*{message}") as error:
+        load_system(tmp_path / "clip.pt")
+    assert "\n" not in str(error.value)
+
+
+def test_a_value_of_other_dimensions_leaves_its_part_fresh(tmp_path):
+    system = make_irra()
+    state = system.state_dict()
+    position = "base_model.positional_embedding"
+    for odd in (
+        torch.tensor(1.0),
+        torch.zeros(0, 64),
+        torch.zeros(3, 3, 3),
+        state[position].to(torch.complex64),
+    ):
+        torch.save(state | {position: odd}, tmp_path / "odd.pt")
+        assert list(load_weights(system, tmp_path / "odd.pt", 0.5).reinitialised) == [position]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"config": []}, "its config is a list"),
+        ({"config": {"model": 3}}, "configuration is not for this version"),
+        (
+            {"config": {"model": {"name": "clip", "stride": 0}, "data": {"image_size": [64, 32]}}},
+            "not for this",
+        ),
+        ({"config": {"model": "clip", "data": 7}}, "configuration is not for this version"),
+        ({"setting": {"identities": "many"}}, "configuration is not for this version .*identities"),
+        ({"setting": {"identities": 10**17}}, "a system of its sizes cannot be built"),
+        ({"setting": {"identities": -4}}, "a system of its sizes cannot be built"),
+        ({"setting": 5}, "its setting is a int"),
+    ],
+)
+def test_files_of_ours_with_odd_content_are_refused_in_one_line(content, message, tmp_path):
+    whole = {
+        "format": "tpr",
+        "model": make_irra().state_dict(),
+        "config": to_tree(make_experiment()),
+        "setting": asdict(SETTING),
+    }
+    torch.save(whole | content, tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match=f"best.pt: .*{message}") as error:
+        load_system(tmp_path / "best.pt")
+    assert "\n" not in str(error.value)
+    if "setting" not in content:
+        with pytest.raises(CheckpointError, match=f"best.pt: .*{message}"):
+            load_weights(make_irra(), tmp_path / "best.pt")

@@ -8,14 +8,15 @@ from typing import Any
 from tpr.commands.arguments import typed
 from tpr.commands.resolve import resolve_checkpoint
 from tpr.config.resolved import to_tree
-from tpr.engine.checkpoint import write_checkpoint
+from tpr.engine.checkpoint import write_checkpoint, write_safetensors
 from tpr.errors import CheckpointError
 from tpr.report.console import configure_logging, say
 from tpr.systems import load_system
 
 EXAMPLES = """examples:
   tpr convert irra_cuhk.pth
-  tpr convert ViT-B-16.pt --out clip.pt data.image_size=[384,128]"""
+  tpr convert ViT-B-16.pt --out clip.pt data.image_size=[384,128]
+  tpr convert best.pt --out best.safetensors"""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,7 +32,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("checkpoint", type=typed(Path))
     parser.add_argument("arguments", nargs="*", default=[], metavar="key=value")
     parser.add_argument(
-        "--out", type=typed(Path), help="file to write; default: beside it, ending in .tpr.pt"
+        "--out",
+        type=typed(Path),
+        help="file to write, .safetensors or any other; default: beside it, ending in .tpr.pt",
     )
     parser.set_defaults(run=run)
 
@@ -45,12 +48,11 @@ def run(namespace: argparse.Namespace) -> int:
         raise CheckpointError(f"{target}: is there already; remove it or choose another with --out")
     experiment = resolve_checkpoint(source, namespace.arguments)
     system = load_system(source, experiment=experiment)
-    state: dict[str, Any] = {
-        "model": system.state_dict(),
-        "config": to_tree(experiment),
-        "setting": asdict(system.setting),
-    }
-    write_checkpoint(target, state)
+    about: dict[str, Any] = {"config": to_tree(experiment), "setting": asdict(system.setting)}
+    if target.suffix == ".safetensors":
+        write_safetensors(target, system.state_dict(), about)
+    else:
+        write_checkpoint(target, {"model": system.state_dict(), **about})
     say(
         f"written to {target}; evaluate it with: tpr evaluate {target} data.root=/data data.test=[cuhk_pedes]"
     )

@@ -2,17 +2,18 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tpr.commands.arguments import type_word
+from tpr.config.places import forget_places
 from tpr.config.ranges import Seed
 from tpr.config.reader import COMMAND_LINE, read_stored_tree, read_tree
-from tpr.config.resolved import dump_yaml
+from tpr.config.resolved import dump_yaml, plain_value
 from tpr.config.scalars import convert_scalar
-from tpr.config.schema import Experiment
+from tpr.config.schema import Experiment, RuntimeOptions
 from tpr.config.typed import build_experiment
 from tpr.errors import ConfigError
 from tpr.models.weights import read_checkpoint
@@ -83,8 +84,14 @@ def spread_over_seeds(experiment: Experiment, seeds: str, arguments: Sequence[st
 
 
 def resolve_checkpoint(checkpoint: Path, overrides: Sequence[str]) -> Experiment:
-    """The run that made a checkpoint, or one that fits an official file, with overrides on top."""
-    stored = dump_yaml(read_experiment_of(read_checkpoint(checkpoint)))
+    """The run that made a checkpoint, or one that fits an official file, with overrides on top.
+
+    A checkpoint may come from anyone: of its places only the data folder, which is read, is a default here,
+    and of its machine only the arithmetic, which the numbers depend on.
+    """
+    experiment = forget_places(read_experiment_of(read_checkpoint(checkpoint)), kept=["data.root"])
+    runtime = RuntimeOptions(precision=experiment.runtime.precision)
+    stored = dump_yaml(replace(experiment, runtime=runtime))
     return build_experiment(read_stored_tree(stored, str(checkpoint), overrides), TABLES)
 
 
@@ -99,29 +106,29 @@ def choose_finetune_config(finetune: Path | None) -> tuple[Path, list[str]]:
     """Without a CONFIG: the drawn recipe for a drawn checkpoint, with the checkpoint's architecture."""
     if finetune is None:
         raise ConfigError(f"no CONFIG given; name one of {name_configs('*/*')}, or --finetune CHECKPOINT")
-    config = read_checkpoint(finetune).config
-    if config is None or not str(config.get("name", "")).startswith("drawn-"):
+    checkpoint = read_checkpoint(finetune)
+    stored = None if checkpoint.config is None else read_experiment_of(checkpoint)
+    if stored is None or not (stored.name or "").startswith("drawn-"):
         found = "is not of the drawn world"
-    elif config["model"]["name"] != DRAWN_MODEL:
-        found = f"has towers '{config['model']['name']}', which the drawn recipe does not take"
+    elif stored.model.name != DRAWN_MODEL:
+        found = f"has towers '{stored.model.name}', which the drawn recipe does not take"
     else:
-        return CONFIGS / "drawn" / "finetune.yaml", copy_architecture(config)
+        return CONFIGS / "drawn" / "finetune.yaml", copy_architecture(stored)
     raise ConfigError(
         f"--finetune {finetune}: this checkpoint {found}, so a CONFIG must say what to "
         f"fine-tune on; choose one of {name_configs('*/finetune*')}, {name_configs('irra/*')}"
     )
 
 
-def copy_architecture(config: Mapping[str, Any]) -> list[str]:
-    """A checkpoint's towers, input and data folder as overrides."""
-    data: dict[str, Any] = config["data"]
-    architecture = {
-        "model": config["model"] | {"weights": None},
-        "data.root": data["root"],
-        "data.image_size": data["image_size"],
-        "data.text_length": data["text_length"],
+def copy_architecture(stored: Experiment) -> list[str]:
+    """A checkpoint's towers, input and data folder, which is only read, as overrides."""
+    architecture: dict[str, Any] = {
+        "model": plain_value(stored.model) | {"weights": None},
+        "data.root": str(stored.data.root),
+        "data.image_size": stored.data.image_size,
+        "data.text_length": stored.data.text_length,
     }
-    return [f"{key}={json.dumps(value)}" for key, value in architecture.items()]
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in architecture.items()]
 
 
 def name_configs(pattern: str) -> str:

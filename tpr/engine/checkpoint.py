@@ -1,20 +1,23 @@
 """Checkpoints that are whole or not there: written beside the target, synced, then renamed.
 
-A checkpoint is a dictionary of tensors and plain values, read with `weights_only=True`. It holds model,
+A checkpoint is a dictionary of tensors and plain values, and nothing else is read from one. It holds model,
 optimiser, position in the run, best score, the resolved config and versions. No random state is kept:
 every random number is a function of (seed, epoch, step, sample), see `tpr.data.randomness`.
 """
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
+from torch import Tensor
 
 from tpr import __version__
 from tpr.errors import CheckpointError, TrainingError
-from tpr.models.weights import FORMAT, read_torch_file
-from tpr.whole_files import open_whole
+from tpr.models.safetensor_files import dump_safetensors
+from tpr.models.weights import FORMAT, FORMAT_VERSION, is_ours, read_torch_file
+from tpr.whole_files import open_whole, write_whole
 
 
 def describe_versions() -> dict[str, str]:
@@ -24,14 +27,52 @@ def describe_versions() -> dict[str, str]:
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write atomically; on failure the old file stays and TrainingError names the reason."""
+    writer: _Writer | None = None
     try:
         with open_whole(path) as file:
-            torch.save({"format": FORMAT, "versions": describe_versions(), **state}, file)
+            writer = _Writer(file)
+            torch.save(_mark() | state, cast(IO[bytes], writer))
     except (OSError, RuntimeError) as error:
-        kept = "the one written before is kept" if path.exists() else "none was written before"
-        raise TrainingError(
-            f"{path}: the checkpoint could not be written ({_reason(error)}); {kept}"
-        ) from error
+        first = writer.first_error if writer is not None else None
+        raise _unwritten(path, first or error) from error
+
+
+class _Writer:
+    """A file that remembers why it could not be written: torch tells what followed from it instead."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.first_error: OSError | None = None
+        self._file = file
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.first_error = self.first_error or error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def write_safetensors(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write weights as safetensors with a checksum; about: plain values beside them. Raises TrainingError.
+
+    `tpr.models.read_checkpoint` reads it as a checkpoint of ours.
+    """
+    try:
+        write_whole(path, dump_safetensors(state, _mark() | dict(about)))
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def _mark() -> dict[str, Any]:
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "versions": describe_versions()}
+
+
+def _unwritten(path: Path, error: Exception) -> TrainingError:
+    kept = "the one written before is kept" if path.exists() else "none was written before"
+    return TrainingError(f"{path}: the checkpoint could not be written ({_reason(error)}); {kept}")
 
 
 def describe_kept(path: Path) -> str:
@@ -42,10 +83,10 @@ def describe_kept(path: Path) -> str:
 def read_checkpoint_file(path: Path) -> dict[str, Any]:
     """A checkpoint of ours, tensors on the CPU. Raises CheckpointError in one line."""
     try:
-        state = read_torch_file(path)
+        state: dict[str, Any] = read_torch_file(path)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; else remove it or set runtime.resume=never") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not is_ours(state):
         raise CheckpointError(
             f"{path}: not a checkpoint of this framework, which `format: {FORMAT}` would mark"
         )

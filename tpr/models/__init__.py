@@ -2,8 +2,9 @@
 
 from tpr.models.architecture import ClipArchitecture, ImageArchitecture, TextArchitecture
 from tpr.models.clip import ClipOptions, ClipTowers
+from tpr.models.fitting import LoadReport, fit_state
 from tpr.models.text_tower import Encoded
-from tpr.models.weights import Checkpoint, LoadReport, fit_state, read_checkpoint
+from tpr.models.weights import Checkpoint, read_checkpoint
 
 __all__ = [
     "Checkpoint",

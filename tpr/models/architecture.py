@@ -114,8 +114,10 @@ def read_architecture(state: Mapping[str, Tensor], *, quick_gelu: bool) -> ClipA
         hidden = state["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0]
         text = read_text_architecture(state)
         embed_dim = state["text_projection"].shape[1]
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
         raise CheckpointError(f"no CLIP with a vision transformer: {error} is missing") from None
+    except (ValueError, IndexError, TypeError):
+        raise CheckpointError("no CLIP with a vision transformer: a weight has other dimensions") from None
     found = ClipArchitecture(
         embed_dim=embed_dim,
         image=ImageArchitecture(

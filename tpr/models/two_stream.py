@@ -13,10 +13,12 @@ from tpr.data.tokens import CLIP_TOKENIZER
 from tpr.errors import ConfigError
 from tpr.models.architecture import TextArchitecture, read_text_architecture
 from tpr.models.clip import ClipOptions
+from tpr.models.clip_names import rename_hugging_face
 from tpr.models.download import find_imagenet, find_weights
+from tpr.models.fitting import fit_state
 from tpr.models.resnet import EXPANSION, Stem, build_stages, draw_convolutions, rename_resnet
 from tpr.models.text_tower import TextTower
-from tpr.models.weights import fit_state, read_checkpoint
+from tpr.models.weights import read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +108,8 @@ def load_text(tower: TextTower, weights: str, minimum_share: float) -> None:
     """Takes the text half of a CLIP, its projection stretched; says what fitted."""
     path = find_weights(ClipOptions(architecture=TEXT_SOURCE, weights=weights), "model.text_weights")
     own = tower.state_dict()
-    state = {name: value for name, value in read_checkpoint(path).state.items() if name in own}
+    stored = rename_hugging_face(read_checkpoint(path).state)
+    state = {name: value for name, value in stored.items() if name in own}
     report = fit_state(tower, state, minimum_share=minimum_share, source=str(path))
     logger.info("%s: %s", path, report.render())
 

@@ -207,7 +207,7 @@ class System(nn.Module):
     @classmethod
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Names of the system's official checkpoint -> ours; IRRA's layout by default."""
-        return {name.removeprefix("module."): value for name, value in state.items()}
+        return dict(state)
 
     @classmethod
     def read_options(cls, state: Mapping[str, Tensor]) -> Any | None:

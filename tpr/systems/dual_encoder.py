@@ -18,9 +18,11 @@ from tpr.data.patches import draw_patches
 from tpr.data.tokenizer import Tokenizer
 from tpr.data.views import Views
 from tpr.models.clip import ClipOptions, ClipTowers
+from tpr.models.clip_names import rename_hugging_face
 from tpr.models.download import find_weights
+from tpr.models.fitting import LoadReport, fit_state
 from tpr.models.text_tower import round_length
-from tpr.models.weights import LoadReport, fit_state, read_checkpoint
+from tpr.models.weights import read_checkpoint
 from tpr.objectives.contrastive import Gathered, normalise, widen
 from tpr.systems.base import Progress, Setting, Side, System
 
@@ -78,12 +80,12 @@ class DualEncoder(System):
 
     @classmethod
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """IRRA's layout (`module.` before every name or not) and bare CLIP files -> our names.
+        """IRRA's layout and bare CLIP files, Hugging Face's among them -> our names.
 
         Bare CLIP names get `base_model.` in front, as whole names: never by their endings, since blocks of
         the cross-modal transformer end like those of the text tower.
         """
-        names = {name.removeprefix("module."): value for name, value in state.items()}
+        names = rename_hugging_face(state)
         names = {name: value for name, value in names.items() if name.split(".")[-1] not in NOT_WEIGHTS}
         if any(name.startswith(TOWERS) for name in names):
             return names

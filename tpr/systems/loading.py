@@ -3,21 +3,23 @@
 import logging
 import math
 import re
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from tpr import systems
-from tpr.config.schema import Choice, DataOptions, Experiment
+from tpr.config.schema import Choice, DataOptions, Experiment, Named
 from tpr.config.typed import build_experiment, build_options
 from tpr.errors import CheckpointError, ConfigError
 from tpr.models.architecture import find_architecture, read_architecture
 from tpr.models.clip import ClipOptions, count_patches
+from tpr.models.fitting import LoadReport, fit_state
 from tpr.models.positions import guess_grid
-from tpr.models.weights import Checkpoint, LoadReport, fit_state, read_checkpoint
+from tpr.models.weights import Checkpoint, read_checkpoint
 from tpr.systems.base import Setting, System
 from tpr.systems.dual_encoder import TOWERS, take_towers
 
@@ -25,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 OFFICIAL_SIZE = (384, 128)
 """Input of every published system that shares IRRA's layout."""
-CLASSIFIER = re.compile(r"(module\.)?classifier\.(classifier\.)?weight")
+CLASSIFIER = re.compile(r"classifier\.(classifier\.)?weight")
 """The classifier of an official file, a row per identity."""
 OPENAI_NAMES = {"input_resolution", "context_length", "vocab_size"}
 """Entries of OpenAI's own files beside the weights."""
@@ -64,7 +66,13 @@ def load_system(
     """
     content = read_checkpoint(Path(checkpoint))
     experiment = experiment or read_experiment_of(content)
-    system = _build(experiment, _read_setting(content, experiment))
+    setting = _read_setting(content, experiment)
+    try:
+        system = _build(experiment, setting)
+    except (RuntimeError, MemoryError, ArithmeticError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint}: a system of its sizes cannot be built ({str(error).partition(chr(10))[0]})"
+        ) from None
     report = _fit(system, content, experiment.init.minimum_share)
     logger.info("%s: %s", checkpoint, report.render())
     if report.missing or report.reinitialised:
@@ -79,16 +87,26 @@ def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
             return build_experiment(checkpoint.config, systems.TABLES)
         except ConfigError as error:
             raise _unreadable(checkpoint, error) from None
-    name, options, state = recognise_official(checkpoint)
+    try:
+        experiment = _recognise_experiment(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from None
+    except (ConfigError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path}: its weights do not have the names and shapes of a system here ({error})"
+        ) from None
+    if isinstance(experiment.model.options, ClipOptions):
+        _warn_of_activation(checkpoint)
+    return experiment
+
+
+def _recognise_experiment(checkpoint: Checkpoint) -> Experiment:
+    name, options, state = recognise_official(checkpoint.state)
     found = systems.SYSTEMS[name].read_model(state)
     if found is not None:
         return Experiment(system=Choice(name, options), model=found[0], data=found[1])
     towers = take_towers(state)
-    try:
-        sizes = read_architecture(towers, quick_gelu=True)
-    except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error}") from None
-    _warn_of_activation(checkpoint)
+    sizes = read_architecture(towers, quick_gelu=True)
     patches = len(towers["visual.positional_embedding"]) - 1
     image_size, stride = find_input(patches, sizes.image.patch)
     return Experiment(
@@ -98,13 +116,13 @@ def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
     )
 
 
-def recognise_official(checkpoint: Checkpoint) -> tuple[str, Any, dict[str, Tensor]]:
-    """Name and options of the system that an official file is of, and its weights in our names."""
+def recognise_official(stored: Mapping[str, Tensor]) -> tuple[str, Any, dict[str, Tensor]]:
+    """Name and options of the system that an official file's weights are of, and the weights in our names."""
     for name, system in systems.SYSTEMS.items():
-        state = system.from_official(checkpoint.state)
+        state = system.from_official(stored)
         if (options := system.read_options(state)) is not None:
             return name, options, state
-    raise CheckpointError(f"{checkpoint.path}: of no system here; known: {', '.join(systems.SYSTEMS)}")
+    raise CheckpointError(f"of no system here; known: {', '.join(systems.SYSTEMS)}")
 
 
 def find_input(patches: int, patch: int) -> tuple[tuple[int, int], int | None]:
@@ -143,19 +161,28 @@ def _fit(system: System, checkpoint: Checkpoint, minimum_share: float) -> LoadRe
     return fit_state(system, state, minimum_share=minimum_share, grid=grid, source=str(checkpoint.path))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _StoredInput:
+    """What of a stored configuration decides the number of patches."""
+
+    model: Annotated[Choice, Named("model")]
+    image_size: tuple[int, int]
+
+
 def _read_grid(checkpoint: Checkpoint) -> tuple[int, int] | None:
     """Rows and columns of patches of a checkpoint of ours, whose number alone may mean several shapes."""
     config = checkpoint.config or {}
-    model = {key: value for key, value in config["model"].items() if key != "name"}
-    if systems.MODELS.get(config["model"]["name"]) is not ClipOptions:
-        return None
+    data = config.get("data")
+    image_size = data.get("image_size") if isinstance(data, Mapping) else None
     try:
-        options = build_options(ClipOptions, model, systems.TABLES, "model")
+        values = {"model": config.get("model"), "image_size": image_size}
+        stored = build_options(_StoredInput, values, systems.TABLES)
+        if not isinstance(stored.model.options, ClipOptions):
+            return None
+        patch = find_architecture(stored.model.options.architecture).image.patch
     except ConfigError as error:
         raise _unreadable(checkpoint, error) from None
-    patch = find_architecture(options.architecture).image.patch
-    height, width = config["data"]["image_size"]
-    return count_patches((height, width), patch, options.stride or patch)
+    return count_patches(stored.image_size, patch, stored.model.options.stride or patch)
 
 
 def _unreadable(checkpoint: Checkpoint, error: ConfigError) -> CheckpointError:
@@ -163,15 +190,19 @@ def _unreadable(checkpoint: Checkpoint, error: ConfigError) -> CheckpointError:
 
 
 def _read_setting(checkpoint: Checkpoint, experiment: Experiment) -> Setting:
+    classifiers = [value for name, value in checkpoint.state.items() if CLASSIFIER.fullmatch(name)]
+    sizes: dict[str, Any] = {
+        "image_size": experiment.data.image_size,
+        "text_length": experiment.data.text_length,
+        "identities": next((len(weight) for weight in classifiers if weight.dim() > 0), None),
+        "captions": 0,
+    }
     stored = checkpoint.setting or {}
-    classifiers = {name: value for name, value in checkpoint.state.items() if CLASSIFIER.fullmatch(name)}
-    identities = next((len(weight) for weight in classifiers.values()), None)
-    return Setting(
-        image_size=experiment.data.image_size,
-        text_length=experiment.data.text_length,
-        identities=stored.get("identities", identities),
-        captions=stored.get("captions", 0),
-    )
+    sizes |= {name: stored[name] for name in ("identities", "captions") if name in stored}
+    try:
+        return build_options(Setting, sizes, systems.TABLES, "setting")
+    except ConfigError as error:
+        raise _unreadable(checkpoint, error) from None
 
 
 def _warn_of_activation(checkpoint: Checkpoint) -> None:

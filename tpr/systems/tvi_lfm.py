@@ -105,7 +105,7 @@ class TviLfm(System):
     @classmethod
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Official names -> ours; the logit scale, which no published recipe trains, is left behind."""
-        names = {name.removeprefix("module."): value for name, value in state.items()}
+        names = dict(state)
         names.pop("logit_scale", None)
         for official, ours in OFFICIAL_NAMES.items():
             names = {re.sub(official, ours, name): value for name, value in names.items()}

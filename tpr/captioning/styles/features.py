@@ -28,7 +28,8 @@ from tpr.errors import CheckpointError, ConfigError, DataError
 from tpr.models.architecture import find_architecture
 from tpr.models.clip import ClipOptions, ClipTowers
 from tpr.models.download import find_weights
-from tpr.models.weights import fit_state, read_checkpoint
+from tpr.models.fitting import fit_state
+from tpr.models.weights import read_checkpoint
 from tpr.systems import load_system
 from tpr.systems.dual_encoder import DualEncoder, take_towers
 from tpr.whole_files import open_whole, write_whole
