@@ -1,4 +1,5 @@
 import errno
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -45,3 +46,31 @@ def test_another_programs_file_is_named_as_such(tmp_path):
     torch.save({"model": {}}, tmp_path / "last.pt")
     with pytest.raises(CheckpointError, match="not a checkpoint of this framework"):
         read_checkpoint_file(tmp_path / "last.pt")
+
+
+class FullDisk:
+    """A file of which the disk takes a few bytes."""
+
+    def __init__(self, path):
+        self.file, self.room = path.open("wb"), 3000
+
+    def write(self, data):
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self.file.write(data)
+
+    def flush(self):
+        self.file.flush()
+
+
+def test_a_disk_that_fills_up_within_torchs_writing_is_the_reason_that_is_told(tmp_path, monkeypatch):
+    @contextmanager
+    def open_full(path):
+        disk = FullDisk(tmp_path / "partial")
+        with disk.file:
+            yield disk
+
+    monkeypatch.setattr(checkpoint, "open_whole", open_full)
+    with pytest.raises(TrainingError, match="could not be written .No space left on device.; none was"):
+        write_checkpoint(tmp_path / "last.pt", {"model": {"weight": torch.zeros(100_000)}})

@@ -7,7 +7,7 @@ every random number is a function of (seed, epoch, step, sample), see `tpr.data.
 
 import platform
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -24,10 +24,14 @@ def describe_versions() -> dict[str, str]:
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write atomically; on failure the old file stays and TrainingError names the reason."""
+    witness: _Witness | None = None
     try:
         with open_whole(path) as file:
-            torch.save({"format": FORMAT, "versions": describe_versions(), **state}, file)
-    except (OSError, RuntimeError) as error:
+            witness = _Witness(file)
+            torch.save({"format": FORMAT, "versions": describe_versions(), **state}, witness)  # type: ignore[arg-type]
+    except (OSError, RuntimeError) as failure:
+        # torch goes on after a failed write and fails again over its own position in the file.
+        error = (witness and witness.first) or failure
         kept = "the one written before is kept" if path.exists() else "none was written before"
         raise TrainingError(
             f"{path}: the checkpoint could not be written ({_reason(error)}); {kept}"
@@ -50,6 +54,26 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
             f"{path}: not a checkpoint of this framework, which `format: {FORMAT}` would mark"
         )
     return state
+
+
+class _Witness:
+    """A file for torch.save that remembers the first error of writing."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.first: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write, or remember why not."""
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.first = self.first or error
+            raise
+
+    def flush(self) -> None:
+        """As the file does."""
+        self.file.flush()
 
 
 def _reason(error: Exception) -> str:
