@@ -210,7 +210,7 @@ class Trainer:
         self.settle()
         if self.steps_done % self.steps_per_epoch:
             self.save_last()
-        if self.best is None:
+        if self.best is None and not self.has_best_of_now():
             self.evaluate()
         if self.epoch <= self.experiment.schedule.epochs:
             return
@@ -223,6 +223,11 @@ class Trainer:
             )
         else:
             self.keeper.accept()
+
+    def has_best_of_now(self) -> bool:
+        """Whether an earlier start of this run was cut here and left its best.pt."""
+        path = self.folder / BEST
+        return path.exists() and read_checkpoint_file(path).get("step") == self.steps_done
 
     def settle(self) -> None:
         """Wait for the device, and judge the states that were written and the one that stands."""
