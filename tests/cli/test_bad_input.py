@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -22,6 +23,7 @@ from PIL import Image
 from tests.cli.conftest import TINY_CLIP
 from tests.cli.screen import ROOT, Outcome, Type
 from tests.data.small_sets import cuhk_record, write_cuhk, write_json, write_picture
+from tpr.locks import hold_folder
 
 CONFIG = ROOT / "configs" / "irra" / "cuhk_pedes.yaml"
 SIXTEEN = [
@@ -397,6 +399,43 @@ def test_a_file_in_place_of_the_output_folder_is_one_line(train: Type, tmp_path:
     message = train().message
     assert "the run folder cannot be written" in message and "runtime.output=FOLDER" in message
     assert (tmp_path / "runs").read_text() == "not a folder"
+
+
+def test_a_run_that_another_process_works_on_is_one_line(train: Type, tmp_path: Path) -> None:
+    assert train("runtime.max_steps=1").code == 0
+    folder = tmp_path / "runs" / "irra-cuhk_pedes"
+    before = (folder / "last.pt").read_bytes()
+    with hold_folder(folder):
+        message = train("runtime.max_steps=2").message
+    assert message.startswith(f"tpr: {folder}: another process is at work there; wait for it")
+    assert (folder / "last.pt").read_bytes() == before
+
+
+def test_a_best_checkpoint_in_place_of_the_last_is_one_line(train: Type, tmp_path: Path) -> None:
+    assert train("runtime.max_steps=1").code == 0
+    folder = tmp_path / "runs" / "irra-cuhk_pedes"
+    (folder / "last.pt").write_bytes((folder / "best.pt").read_bytes())
+    assert (
+        "it holds no optimizer and no tables, as a best.pt does not" in train("runtime.max_steps=2").message
+    )
+
+
+def test_a_start_says_what_is_minimised_and_a_journal_of_nothing_saved_begins_anew(
+    root: Path, train: Type, tmp_path: Path
+) -> None:
+    outcome = train("runtime.max_steps=2", "runtime.log_every_steps=1", "system.losses={sdm: 2, mlm: 0}")
+    assert "\nminimises 2 x sdm + 1 x id\n" in outcome.out
+    assert re.search(r"loss \d+\.\d{4} = sdm \d+\.\d{3} \+ id \d+\.\d{3}  ", outcome.out)
+    once = [json.loads(line) | {"time": 0} for line in read_journal(root).splitlines()]
+    for path in (tmp_path / "runs" / "irra-cuhk_pedes").glob("*.pt"):
+        path.unlink()
+    assert (
+        train("runtime.max_steps=2", "runtime.log_every_steps=1", "system.losses={sdm: 2, mlm: 0}").code == 0
+    )
+    again = [json.loads(line) | {"time": 0} for line in read_journal(root).splitlines()]
+    for event in (*once, *again):
+        event.pop("pairs_per_second", None)
+    assert again == once
 
 
 def test_a_read_only_run_folder_is_one_line(train: Type, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ def test_the_members_and_packages_in_the_docs_are_those_of_the_code() -> None:
     folders = [path.parent for path in (ROOT / "tpr").glob("*/__init__.py")]
     assert sorted(packages) == sorted(str(path.relative_to(ROOT)) for path in folders)
     members = [row[0].strip("`") for row in rows if not row[0].startswith("`tpr/") and row[0].startswith("`")]
-    assert len(members) == 9
+    assert len(members) == 10
     for member in members:
         assert member in vars(System) or member in System.__annotations__, member
 

@@ -102,13 +102,15 @@ class Silence:
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, dict[str, float]]] = []
+        self.rewound: list[int] = []
 
     def advance(self, pairs: int) -> None: ...
 
     def record_step(self, epoch: int, step: int, means: dict[str, float], *_: float) -> None:
         self.steps.append((step, means))
 
-    def rewind(self, step: int) -> None: ...
+    def rewind(self, step: int) -> None:
+        self.rewound.append(step)
 
 
 def make_trainer(

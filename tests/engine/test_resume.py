@@ -1,5 +1,7 @@
 """A run that is cut off and continued must equal the uninterrupted one bit for bit."""
 
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -171,9 +173,38 @@ def count_calls(function, calls):
     return call
 
 
-def test_a_new_run_has_nothing_to_resume(tmp_path):
+def test_a_new_run_has_nothing_to_resume_and_begins_a_new_journal(tmp_path):
     corpus = make_corpus(tmp_path)
-    assert not make_trainer(make_experiment(tmp_path, LOSSES), corpus, tmp_path / "new").resume()
+    trainer = make_trainer(make_experiment(tmp_path, LOSSES), corpus, tmp_path / "new")
+    assert not trainer.resume()
+    assert trainer.recorder.rewound == [0]
+
+
+@pytest.mark.parametrize("stop", [3, 4, 5])
+def test_means_of_a_stopped_and_resumed_run_are_of_all_steps_that_they_name(tmp_path, stop):
+    corpus = make_corpus(tmp_path)
+    experiment = make_experiment(tmp_path, {"sdm": 1.0})
+    experiment = replace(experiment, runtime=replace(experiment.runtime, log_every_steps=3, max_steps=8))
+    whole = make_trainer(experiment, corpus, tmp_path / "whole")
+    whole.fit()
+
+    first = make_trainer(experiment, corpus, tmp_path / "cut")
+    advance, done = first.recorder.advance, []
+
+    def stop_here(pairs):
+        advance(pairs)
+        done.append(pairs)
+        if len(done) == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    first.recorder.advance = stop_here
+    with pytest.raises(SystemExit):
+        first.fit()
+    second = make_trainer(experiment, corpus, tmp_path / "cut")
+    assert second.resume()
+    assert second.recorder.rewound == [stop]
+    second.fit()
+    assert first.recorder.steps + second.recorder.steps == whole.recorder.steps
 
 
 def test_best_is_kept_and_last_goes_on(tmp_path):
@@ -208,7 +239,7 @@ def test_a_nan_in_a_loss_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_pa
     corpus = make_corpus(tmp_path)
     trainer = make_trainer(make_experiment(tmp_path, LOSSES), corpus, tmp_path / "run")
     run_steps(trainer, 2)
-    good = {name: value.clone() for name, value in trainer.system.state_dict().items()}
+    now = {name: value.clone() for name, value in trainer.system.state_dict().items()}
     forward = trainer.system.losses
 
     def spoil(features, batch, progress):
@@ -219,8 +250,10 @@ def test_a_nan_in_a_loss_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_pa
     trainer.experiment = replace(
         trainer.experiment, runtime=replace(trainer.experiment.runtime, max_steps=20)
     )
-    with pytest.raises(TrainingError, match=r"step 5: .*not finite for 3 steps in a row.*samples"):
+    with pytest.raises(
+        TrainingError, match=r"step 5: .*not finite for 3 steps in a row.*samples.*last\.pt holds step 1,"
+    ):
         trainer.fit()
-    assert states_are_equal(trainer.system.state_dict(), good)
-    last = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
-    assert states_are_equal(last["model"], good)
+    assert states_are_equal(trainer.system.state_dict(), now)
+    # Nothing proves the state after step 2, from which no good step was taken; step 2 proves the one before.
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] == 1

@@ -5,7 +5,8 @@ import pytest
 
 from tpr.config.schema import Choice, Experiment, OptimOptions, RuntimeOptions
 from tpr.engine import run_folder
-from tpr.engine.run_folder import find_folder, open_folder, read_fingerprint
+from tpr.engine.claim import find_folder
+from tpr.engine.run_folder import open_folder, read_fingerprint
 from tpr.errors import TrainingError
 from tpr.models.clip import ClipOptions
 from tpr.systems import SYSTEMS
@@ -40,8 +41,7 @@ def test_another_configuration_gets_the_next_number_and_nothing_is_overwritten(e
     other = replace(experiment, optim=OptimOptions(lr=0.5))
     second = find_folder(other)
     assert second.name == "drawn-pretrain-2"
-    named = open_folder(second, other)
-    assert named.name == "drawn-pretrain-2"
+    open_folder(second, other)
     assert find_folder(other) == second
     assert find_folder(experiment).name == "drawn-pretrain"
 
@@ -58,7 +58,8 @@ def test_config_of_a_run_folder_reproduces_the_run(experiment):
     from tpr.systems import TABLES
 
     folder = find_folder(experiment)
-    named = open_folder(folder, experiment)
+    open_folder(folder, experiment)
+    named = replace(experiment, name=folder.name)
     assert build_experiment(read_tree(folder / "config.yaml"), TABLES) == named
     assert find_folder(build_experiment(read_tree(folder / "config.yaml"), TABLES)) == folder
 

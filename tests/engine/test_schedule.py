@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tpr.config.schema import ScheduleOptions
-from tpr.engine.schedule import rate_factor
+from tpr.engine.schedule import check_schedule, rate_factor
+from tpr.errors import ConfigError
 
 PARITY = json.loads((Path(__file__).parents[1] / "parity" / "irra.json").read_text())
 
@@ -44,3 +45,22 @@ def test_step_schedule_drops_after_its_milestones():
 def test_constant_schedule_warms_up_and_stays():
     schedule = ScheduleOptions(epochs=4, warmup_epochs=2, name="constant")
     assert [rate_factor(schedule, epoch) for epoch in (1, 2, 3, 4)] == pytest.approx([0.1, 0.55, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 10**300}, r"schedule\.epochs=1000.* of 7 steps each are more than can be counted"),
+        (
+            {"name": "step", "gamma": 1e200, "milestones": (3, 4), "warmup_epochs": 0},
+            r"schedule\.gamma=1e\+200: the rate of epoch 5 is beyond all numbers",
+        ),
+    ],
+)
+def test_a_schedule_beyond_numbers_is_refused_in_one_line(options, message):
+    with pytest.raises(ConfigError, match=message):
+        check_schedule(ScheduleOptions(**options), 7)
+
+
+def test_rates_after_the_last_epoch_do_not_matter():
+    check_schedule(ScheduleOptions(name="step", gamma=1e200, milestones=(3, 90), epochs=60), 7)

@@ -153,3 +153,38 @@ def test_the_bar_is_drawn_on_a_terminal_whether_or_not_it_tells_its_width(
     os.close(ours)
     last = text.rstrip().splitlines()[-1].rpartition("\r")[2]
     assert " 40%|" in last and "40/100" in last and "loss 0.500, 20.0 pairs/s" in last
+
+
+def test_a_line_names_the_parts_of_the_loss_and_a_bar_does_where_there_is_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_logging(tmp_path / "log.txt", main=True)
+    with Progress(10, terminal=False) as progress:
+        progress.report("step 1", loss=3.0, pairs_per_second=2.0, parts={"sdm": 1.0, "id": 2.0})
+    assert "step 1  loss 3.0000 = sdm 1.000 + id 2.000  2.0 pairs/s" in capsys.readouterr().out
+    for columns, is_named in ((160, True), (90, False)):
+        monkeypatch.setattr(console, "get_width", lambda columns=columns: columns)
+        with Progress(10, terminal=True) as progress:
+            assert progress.bar is not None
+            progress.bar.ncols = columns
+            progress.report("step 1", loss=3.0, pairs_per_second=2.0, parts={"sdm": 1.0, "id": 2.0})
+            assert ("sdm 1.000" in str(progress.bar.postfix)) == is_named
+            assert "loss 3.000" in str(progress.bar.postfix)
+
+
+def test_a_run_goes_on_without_its_log_where_the_disk_is_full(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    configure_logging(tmp_path / "log.txt", main=True)
+    for word in ("one", "two"):
+        logging.getLogger("tpr").info(word)
+    configure_logging(main=True)
+    screen = capsys.readouterr()
+    assert screen.out == "one\ntwo\n"
+    assert (
+        screen.err
+        == f"warning: {tmp_path / 'log.txt'}: the log cannot be written (No space left on device)\n"
+    )

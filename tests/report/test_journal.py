@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tpr.errors import TrainingError
+from tpr.errors import DataError, TrainingError
 from tpr.evaluation.metrics import Metrics
 from tpr.evaluation.results import Probe, Results, Row
 from tpr.report.journal import Journal, read_journal
@@ -130,3 +130,32 @@ def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     journal.resume(2)
     journal.close()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_start_from_nothing_begins_journal_and_curves_anew(tmp_path: Path) -> None:
+    for last in (9, 6):
+        journal = Journal(tmp_path)
+        journal.resume(0)
+        write_steps(journal, range(1, last))
+        journal.close()
+    steps = [event["step"] for event in read_journal(tmp_path / "journal.jsonl") if event["kind"] == "step"]
+    assert steps == [1, 2, 3, 4, 5]
+    assert [event.step for event in read_board(tmp_path).Scalars("loss/loss")] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"{", b"7", b"[]", b'{"kind": "step"}', b'{"kind": "step", "step": "1"}', b"\xff", b"[" * 100_000],
+    ids=range(7),
+)
+def test_a_broken_line_is_named_unless_a_kill_left_it_unfinished(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    whole = b'{"kind": "step", "step": 1}\n'
+    path.write_bytes(whole + line)
+    assert [event["step"] for event in read_journal(path)] == [1]
+    path.write_bytes(whole + line + b"\n" + whole)
+    journal = Journal(tmp_path, tensorboard=False)
+    with pytest.raises(DataError, match=r"journal\.jsonl:2: not a line of a journal.*or remove it"):
+        journal.resume(1)
+    journal.close()
+    assert path.read_bytes() == whole + line + b"\n" + whole

@@ -79,7 +79,7 @@ def take_what_is_no_text(folder: Path) -> Path:
         (take_a_foreign_folder, "a folder of something else", "`tpr train` writes such a folder"),
         (take_a_foreign_file, "a file that lies in no run folder", "`tpr train` writes such a folder"),
         (take_the_folder_above, "a folder of something else", "name those inside, such as {folder}/x"),
-        (take_what_is_no_text, "cannot be read (not text)", "`tpr train` writes such a folder"),
+        (take_what_is_no_text, "a folder of something else", "`tpr train` writes such a folder"),
     ],
 )
 def test_what_is_no_run_folder_is_one_clear_line(
@@ -105,9 +105,14 @@ def test_what_is_no_run_folder_is_one_clear_line(
         (
             "journal.jsonl",
             '{"kind": "step", "epoch": 1}\n',
+            "journal.jsonl:1: not a line of a journal, which names kind and step",
+        ),
+        (
+            "journal.jsonl",
+            '{"kind": "step", "step": 1, "epoch": 1}\n',
             "journal.jsonl: not the journal of a run \\(no 'los",
         ),
-        ("journal.jsonl", "7\n", "journal.jsonl: not the journal of a run"),
+        ("journal.jsonl", "7\n", "journal.jsonl:1: not a line of a journal"),
         (
             "config.yaml",
             "# fingerprint: 0\nname: x\n",
@@ -200,7 +205,7 @@ def test_a_group_is_called_what_its_runs_have_in_common(labels: list[str], expec
 
 
 def make_run(label: str, seed: int, science: str = "") -> Run:
-    return Run(label, seed, science, 60, True, History((), ()), Closing(TEN, True))
+    return Run(label, seed, science, 60, True, History((), ()), Closing(TEN, 1, True))
 
 
 def test_groups_with_the_same_name_are_told_apart() -> None:

@@ -32,7 +32,7 @@ def test_losses_are_finite_and_every_parameter_gets_a_gradient(options, captions
     system = make_irra(options, setting=replace(SETTING, captions_per_image=captions_per_image))
     output = system(make_batch(captions_per_image), FIRST)
     wanted = {name for name in ("sdm", "id", "mlm", "itc", "cmpm") if getattr(options.losses, name) > 0}
-    assert set(output.losses) == wanted
+    assert set(output.losses) == wanted == set(system.loss_weights())
     assert all(torch.isfinite(value) for value in (*output.losses.values(), *output.metrics.values()))
     sum(output.losses.values()).backward()
     for name, parameter in system.named_parameters():

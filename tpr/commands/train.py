@@ -5,9 +5,8 @@ The flow of a whole run is `train` below, one folder of the package per line.
 
 import argparse
 import logging
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,17 +15,20 @@ import torch
 from tpr import distributed
 from tpr.commands.arguments import typed
 from tpr.commands.resolve import resolve_experiment, resolve_first, spread_over_seeds
-from tpr.config.resolved import to_tree
 from tpr.config.schema import Experiment
 from tpr.data.corpora import Corpora, load_corpora
 from tpr.data.loader import TrainLoader
 from tpr.engine.checkpoint import describe_kept, read_checkpoint_file
+from tpr.engine.claim import enter_folder
 from tpr.engine.precision import choose_device, choose_precision
-from tpr.engine.run_folder import LOG_FILE, find_folder, forget_unstarted, open_folder
+from tpr.engine.resuming import reading
+from tpr.engine.run_folder import LOG_FILE, forget_unstarted, is_finished
+from tpr.engine.schedule import check_schedule
 from tpr.engine.trainer import Trainer
 from tpr.errors import ConfigError, TrainingError, UserError
 from tpr.evaluation.evaluator import Evaluator
-from tpr.report.closing import draw_pictures, is_finished, say_closing, say_comparison, write_results
+from tpr.evaluation.results import Results
+from tpr.report.closing import draw_pictures, say_closing, say_comparison, write_results
 from tpr.report.console import configure_logging
 from tpr.report.recorder import RunRecorder
 from tpr.systems import SYSTEMS, build_system, load_weights
@@ -113,12 +115,16 @@ def train_stages(experiment: Experiment, arguments: Sequence[str], device: torch
 
 def train(experiment: Experiment, device: torch.device) -> Path:
     """One whole run: find its folder and return it, train what is left of it, print and keep its table."""
-    folder = Path(distributed.share_object(str(find_folder(experiment))))
-    if is_finished(folder):
-        if distributed.is_main_rank():
+    with enter_folder(experiment) as folder:
+        if not is_finished(folder):
+            go_on(replace(experiment, name=folder.name), folder, device)
+        elif distributed.is_main_rank():
             say_closing(folder, experiment)
-        return folder
-    experiment = open_folder(folder, experiment)
+    return folder
+
+
+def go_on(experiment: Experiment, folder: Path, device: torch.device) -> None:
+    """What is left of a run, in its folder, which this process holds."""
     configure_logging(folder / LOG_FILE if distributed.is_main_rank() else None)
     try:
         fit_and_report(experiment, folder, device)
@@ -132,7 +138,6 @@ def train(experiment: Experiment, device: torch.device) -> Path:
             f"rank {distributed.rank()}: lost contact with another process, which died or hung and may have "
             f"said why; {describe_kept(folder / 'last.pt')}: start the same command again to go on"
         ) from error
-    return folder
 
 
 def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -> None:
@@ -144,15 +149,17 @@ def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -
     setting = describe_setting(experiment, corpora)
     system = build_start(experiment, setting)
     loader = build_loader(experiment, corpora, system, device)
+    check_schedule(experiment.schedule, len(loader))
     evaluator = Evaluator(experiment, corpora, device=device, precision=precision)
     evaluator.check(system)
     recording = RunRecorder(
         folder,
         experiment,
+        losses=list(system.loss_weights()),
         pairs=min(len(loader) * experiment.data.batch, len(loader.samples)) * experiment.schedule.epochs,
         steps=len(loader) * experiment.schedule.epochs,
     )
-    with closing(recording) as recorder:
+    with recording as recorder:
         before: dict[str, Any] = {}
 
         def score(system: System, epoch: int, step: int) -> float:
@@ -169,14 +176,23 @@ def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -
             precision=precision,
             scorer=score,
             recorder=recorder,
-            extra_state=lambda: {"config": to_tree(experiment), "setting": asdict(setting), "before": before},
+            extra_state=lambda: {"before": before},
         )
         if (state := trainer.resume()) is not None:
-            before |= state["before"]
+            before |= read_before(state, folder / "last.pt")
         elif experiment.evaluation.before:
             before |= evaluator.evaluate(system, "test").to_json()
         trainer.fit()
         close_run(trainer, evaluator, recorder, before)
+
+
+def read_before(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The evaluation before the first step that a state holds. Raises CheckpointError."""
+    with reading(path, "the evaluation before the first step"):
+        before = dict(state["before"])
+        if before:
+            Results.from_json(before)
+        return before
 
 
 def describe_setting(experiment: Experiment, corpora: Corpora) -> Setting:
@@ -205,6 +221,8 @@ def build_start(experiment: Experiment, setting: Setting) -> System:
         load_weights(system, experiment.init.checkpoint, experiment.init.minimum_share)
     values = sum(parameter.numel() for parameter in system.parameters())
     logger.info("%s: %s parameters", experiment.system.name, f"{values:,}")
+    weights = system.loss_weights()
+    logger.info("minimises %s", " + ".join(f"{weight:g} x {name}" for name, weight in weights.items()))
     return system
 
 
@@ -233,15 +251,21 @@ def close_run(trainer: Trainer, evaluator: Evaluator, recorder: RunRecorder, bef
     """Evaluate the best epoch on the test sets, draw, and print the last lines."""
     folder, experiment, step = trainer.folder, trainer.experiment, trainer.steps_done
     distributed.barrier()
-    trainer.system.load_state_dict(read_checkpoint_file(folder / "best.pt")["model"])
+    if not (folder / "best.pt").exists():
+        raise TrainingError(
+            f"{folder}: no epoch gave sound weights with a finite score, so there is no best.pt to measure; "
+            "lower optim.lr or set optim.clip"
+        )
+    best = read_checkpoint_file(folder / "best.pt")
+    trainer.system.load_state_dict(best["model"])
     recorder.progress.close()
     if experiment.data.test:
         results = evaluator.evaluate(trainer.system, "test")
-        recorder.journal.evaluation(step, trainer.best_epoch, "best", results)
+        recorder.journal.evaluation(step, best["best_epoch"], "best", results)
         draw_pictures(folder, evaluator, trainer.system, recorder, step)
         if distributed.is_main_rank():
             finished = trainer.epoch > experiment.schedule.epochs
-            write_results(folder, results, before, trainer.best_epoch, finished=finished)
+            write_results(folder, results, before, best["best_epoch"], finished=finished)
     if trainer.loader.skipped:
         logger.warning("%d unreadable pictures were replaced by neighbours", trainer.loader.skipped)
     recorder.close()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from tpr.config.changeable import changeable
 from tpr.config.ranges import Count, Range
 from tpr.config.visible_infrared import VisibleInfraredOptions
 from tpr.errors import ConfigError
@@ -14,7 +15,7 @@ class EvaluationOptions:
 
     every_epochs: Count = 1
     """Epochs between two evaluations during training; the last epoch is always evaluated."""
-    batch: Count = 512
+    batch: Count = changeable(512)
     """Pictures or captions embedded at once; results do not depend on it beyond rounding."""
     directions: tuple[Literal["text_to_image", "image_to_text"], ...] = ("text_to_image",)
     """Directions that get a table row, on sets of captions."""

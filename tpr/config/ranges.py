@@ -52,6 +52,7 @@ Whole = Annotated[int, Range(0)]
 Seed = Annotated[int, Range(0, 2**63, "high")]
 ShortSeed = Annotated[int, Range(0, 2**32, "high")]
 """Seed of a generator that takes four bytes."""
+Bytes = Annotated[int, Range(0, 2**62)]
 Share = Annotated[float, Range(0, 1)]
 PartialShare = Annotated[float, Range(0, 1, "high")]
 """A share that leaves something over."""

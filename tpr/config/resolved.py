@@ -10,10 +10,8 @@ from typing import Any
 import yaml
 from yaml.nodes import ScalarNode
 
+from tpr.config.changeable import drop_changeable
 from tpr.config.schema import Choice, Experiment
-
-NOT_SCIENCE = frozenset({"name", "runtime", "report"})
-"""Groups that change neither weights nor numbers; two runs that differ only here are the same run."""
 
 
 def to_tree(experiment: Experiment) -> dict[str, Any]:
@@ -34,8 +32,8 @@ def dump_value(value: Any) -> str:
 
 
 def fingerprint(experiment: Experiment) -> str:
-    """Short hash of all options but name, runtime and report."""
-    tree = {key: value for key, value in to_tree(experiment).items() if key not in NOT_SCIENCE}
+    """Short hash of all options but those that may change between two starts of one run."""
+    tree = drop_changeable(to_tree(experiment), Experiment)
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tpr.config.augment import AugmentOptions
+from tpr.config.changeable import changeable
 from tpr.config.evaluation import EvaluationOptions
 from tpr.config.messages import show_value
 from tpr.config.noise import NoiseOptions
@@ -59,7 +60,7 @@ class DataOptions:
     """Data sets to train on, joined; identities of later sets follow those of earlier ones."""
     test: tuple[AdapterChoice, ...] = ()
     """Data sets to evaluate, one table row each."""
-    cache: Path | None = None
+    cache: Path | None = changeable(None)
     """Folder for parsed annotations and tokens; absent: `tpr` in the user's cache folder."""
     batch: Count = 64
     """Samples in one step, counted over all processes."""
@@ -156,29 +157,29 @@ class InitOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
-    """The machine, not the science: left out when two configs are compared."""
+    """The machine; all but the precision may change between two starts of one run."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = changeable("auto")
     """Where to compute; auto takes a GPU that torch can see."""
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     """Arithmetic of the towers over float32 weights; auto is bf16 on a GPU that has it, else float32."""
-    workers: Annotated[int, Range(0, 1024)] = 4
+    workers: Annotated[int, Range(0, 1024)] = changeable(4)
     """Loader processes per training process; they never change a batch."""
-    compile: bool = False
+    compile: bool = changeable(False)
     """Compile the model with torch.compile."""
-    output: Path = Path("runs")
+    output: Path = changeable(Path("runs"))
     """Folder of run folders."""
-    log_every_steps: Count = 50
+    log_every_steps: Count = changeable(50)
     """Steps between two lines of losses; the device is asked only then."""
-    save_every_steps: Count = 1000
+    save_every_steps: Count = changeable(1000)
     """Steps between two writes of last.pt within an epoch; every epoch's end writes it too."""
-    max_steps: Count | None = None
+    max_steps: Count | None = changeable(None)
     """Stop after so many steps of this run; absent: run all epochs."""
-    max_bad_steps: Count = 3
+    max_bad_steps: Count = changeable(3)
     """Steps in a row with a non-finite loss after which the run stops."""
-    resume: Literal["auto", "never"] = "auto"
+    resume: Literal["auto", "never"] = changeable("auto")
     """Continue the newest run folder of the same configuration, or always start a new one."""
-    timeout_seconds: Annotated[int, Range(1, 10_000_000)] = 600
+    timeout_seconds: Annotated[int, Range(1, 10_000_000)] = changeable(600)
     """Longest wait for another process before the run ends with a message."""
 
 
@@ -186,9 +187,9 @@ class RuntimeOptions:
 class ReportOptions:
     """What a run writes beside its checkpoints."""
 
-    tensorboard: bool = True
+    tensorboard: bool = changeable(True)
     """Write TensorBoard events."""
-    ranking_queries: Annotated[int, Range(0, 1000)] = 8
+    ranking_queries: Annotated[int, Range(0, 1000)] = changeable(8)
     """Queries drawn into ranking.png per test set; 0 writes no picture."""
 
 
@@ -196,7 +197,7 @@ class ReportOptions:
 class Experiment:
     """One whole run; the run folder's config.yaml is this, resolved."""
 
-    name: str | None = None
+    name: str | None = changeable(None)
     """Name of the run folder; absent: the config's folder and stem."""
     seed: Seed = 1
     """Seed of weights, order, augmentation and masks."""

@@ -5,14 +5,13 @@ once they have arrived on the host, so a bad run is stopped a few steps late on 
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tpr import distributed
-from tpr.engine.checkpoint import describe_kept
 from tpr.errors import TrainingError
 from tpr.systems.base import StepOutput
 
@@ -29,11 +28,13 @@ class _Flag:
 class BadStepGuard:
     """Stops a run after `limit` steps in a row whose loss or gradient is not finite."""
 
-    def __init__(self, limit: int, checkpoint: Path) -> None:
-        """checkpoint: where the run saves, for the message."""
+    def __init__(self, limit: int, give_up: Callable[[], str]) -> None:
+        """give_up: leaves the run as it can go on, and says how, for the message."""
         self.limit = limit
-        self.checkpoint = checkpoint
+        self.give_up = give_up
         self.in_a_row = 0
+        self.good_step = 0
+        """The newest step that is known to have been good."""
         self.waiting: deque[_Flag] = deque()
 
     def watch(self, step: int, bad: Tensor, output: StepOutput, samples: Tensor) -> None:
@@ -48,9 +49,17 @@ class BadStepGuard:
         while self.waiting and _has_arrived(self.waiting[0]):
             self._judge(self.waiting.popleft())
 
+    def settle(self) -> None:
+        """Judge every step up to now; the host waits for the device."""
+        while self.waiting:
+            flag = self.waiting.popleft()
+            if flag.arrived is not None:
+                flag.arrived.synchronize()
+            self._judge(flag)
+
     def _judge(self, flag: _Flag) -> None:
         if not bool(flag.bad):
-            self.in_a_row = 0
+            self.in_a_row, self.good_step = 0, flag.step
             return
         self.in_a_row += 1
         if self.in_a_row < self.limit:
@@ -60,7 +69,7 @@ class BadStepGuard:
         shown = ", ".join(map(str, samples[:16])) + (", ..." if len(samples) > 16 else "")
         raise TrainingError(
             f"step {flag.step}: losses or gradients were not finite for {self.limit} steps in a row "
-            f"(rank {distributed.rank()}: {losses}; samples {shown}); {describe_kept(self.checkpoint)}; "
+            f"(rank {distributed.rank()}: {losses}; samples {shown}); {self.give_up()}; "
             "lower optim.lr, set optim.clip, or look at these samples"
         )
 

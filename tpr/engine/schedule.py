@@ -7,7 +7,32 @@ Source: IRRA's scheduler, stepped once per epoch: epoch e uses t = e - 1, so the
 import math
 from bisect import bisect_right
 
+from tpr.config.messages import show_value
 from tpr.config.schema import ScheduleOptions
+from tpr.errors import ConfigError
+
+MOST_STEPS = 2**53
+"""Steps of a run beyond this one have no exact number among floats."""
+
+
+def check_schedule(schedule: ScheduleOptions, steps_per_epoch: int) -> None:
+    """Refuse a run whose steps or rates are beyond what numbers can hold. Raises ConfigError."""
+    if schedule.epochs * steps_per_epoch > MOST_STEPS:
+        raise ConfigError(
+            f"schedule.epochs={show_value(schedule.epochs)} of {steps_per_epoch:,} steps each are more than "
+            f"can be counted ({MOST_STEPS:,}); lower it"
+        )
+    turns = {1, schedule.warmup_epochs + 1, schedule.epochs, *(after + 1 for after in schedule.milestones)}
+    for epoch in sorted(epoch for epoch in turns if epoch <= schedule.epochs):
+        try:
+            factor = rate_factor(schedule, epoch)
+        except OverflowError:
+            factor = math.inf
+        if not math.isfinite(factor):
+            raise ConfigError(
+                f"schedule.gamma={schedule.gamma:g}: the rate of epoch {epoch} is beyond all numbers; lower "
+                "it, or leave out milestones"
+            )
 
 
 def rate_factor(schedule: ScheduleOptions, epoch: int, share_of_epoch: float = 0.0) -> float:

@@ -5,11 +5,13 @@ sample), so a resumed run repeats the uninterrupted one bit for bit on a CPU.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,45 +19,24 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tpr import distributed
 from tpr.config.schema import Experiment
+from tpr.config.typed import to_tree
 from tpr.data.batch import Batch
 from tpr.data.loader import TrainLoader
 from tpr.data.randomness import Purpose, stream_key
-from tpr.engine.checkpoint import read_checkpoint_file, write_checkpoint
+from tpr.engine.checkpoint import read_checkpoint_file
 from tpr.engine.guard import BadStepGuard
+from tpr.engine.keeper import BEST, LAST, Keeper
+from tpr.engine.listeners import Recorder, Scorer
 from tpr.engine.meter import Meter
 from tpr.engine.optim import build_optimizer, gradient_norm, set_rates
 from tpr.engine.precision import Precision
+from tpr.engine.resuming import check_own, find_unsound, load_optimizer, reading
 from tpr.engine.schedule import rate_factor
 from tpr.engine.stopping import Stopping
+from tpr.errors import TrainingError
 from tpr.systems.base import EpochContext, Progress, StepOutput, System
 
 logger = logging.getLogger(__name__)
-
-
-class Scorer(Protocol):
-    """What the trainer asks of an evaluator: a score of the system now, higher is better."""
-
-    def __call__(self, system: System, epoch: int, step: int) -> float:
-        """Measure; every rank calls it and gets the same."""
-        ...
-
-
-class Recorder(Protocol):
-    """What the trainer tells a journal."""
-
-    def advance(self, pairs: int) -> None:
-        """So many more training samples are done."""
-        ...
-
-    def record_step(
-        self, epoch: int, step: int, means: dict[str, float], lr: float, pairs_per_second: float
-    ) -> None:
-        """Means over the steps since the last such call."""
-        ...
-
-    def rewind(self, step: int) -> None:
-        """The run continues after `step`."""
-        ...
 
 
 class Trainer:
@@ -86,7 +67,8 @@ class Trainer:
         self.scaler = precision.build_scaler()
         self.model = wrap_model(self.system, precision.device, compiled=experiment.runtime.compile)
         self.meter = Meter()
-        self.guard = BadStepGuard(experiment.runtime.max_bad_steps, folder / "last.pt")
+        self.keeper = Keeper(folder)
+        self.guard = BadStepGuard(experiment.runtime.max_bad_steps, self.keeper.give_up)
         self.epoch = 1
         self.steps_done = 0
         self.best: float | None = None
@@ -140,8 +122,7 @@ class Trainer:
         with self.precision.autocast():
             output: StepOutput = self.model(batch, progress)
         total = torch.stack(list(output.losses.values())).sum()
-        bad = self.update(total)
-        self.meter.add(output, total)
+        bad = self.update(total, self.meter.add(output, total))
         self.steps_done += 1
         self.guard.watch(self.steps_done, bad, output, batch["sample_index"])
         return output
@@ -155,25 +136,27 @@ class Trainer:
         torch.manual_seed(stream_key(seed + distributed.rank(), self.steps_done, Purpose.DROPOUT))
         return Progress(seed=seed, epoch=self.epoch, step=self.steps_done)
 
-    def update(self, total: Tensor) -> Tensor:
+    def update(self, total: Tensor, of_all_ranks: Tensor) -> Tensor:
         """Backward pass and optimiser step; returns 1 on the device where the step was skipped.
 
-        Shares of the loss add up over ranks while DDP takes the mean of gradients, hence the factor.
+        total, of_all_ranks: this rank's share of the loss, and the whole. Shares add up over ranks while DDP
+        takes the mean of gradients, hence the factor.
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss = total * distributed.world_size()
         if self.scaler is not None:
-            return self.update_scaled(loss)
+            self.update_scaled(loss)
+            return (~torch.isfinite(of_all_ranks)).float()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = gradient_norm(self.system)
-        bad = (~torch.isfinite(norm)).float()
+        bad = (~(torch.isfinite(norm) & torch.isfinite(of_all_ranks))).float()
         self.clip(norm)
         # The fused optimisers leave parameters and state alone where found_inf is 1, without asking the host.
         self.optimizer.found_inf = bad  # type: ignore[attr-defined]
         self.optimizer.step()
         return bad
 
-    def update_scaled(self, loss: Tensor) -> Tensor:
+    def update_scaled(self, loss: Tensor) -> None:
         """The same under float16's loss scaling, which itself skips steps that overflow."""
         assert self.scaler is not None
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -182,7 +165,6 @@ class Trainer:
             self.clip(gradient_norm(self.system))
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return (~torch.isfinite(loss.detach())).float()
 
     def clip(self, norm: Tensor) -> None:
         """Scale gradients down to `optim.clip`, where it is set."""
@@ -193,6 +175,7 @@ class Trainer:
         """Log, save and stop where it is time to."""
         runtime = self.experiment.runtime
         self.pairs += batch["global_size"]
+        self.keeper.prove(self.guard.good_step)
         self.recorder.advance(batch["global_size"])
         within_epoch = self.steps_done % self.steps_per_epoch != 0
         save = within_epoch and self.steps_done % runtime.save_every_steps == 0
@@ -203,7 +186,7 @@ class Trainer:
             self.save_last()
         if stopping.is_asked():
             self.save_last()
-            stopping.leave(self.folder / "last.pt", self.steps_done)
+            stopping.leave(self.folder / LAST, self.steps_done)
 
     def log(self) -> None:
         """Read the meter, the only place where the host waits for the device."""
@@ -224,25 +207,56 @@ class Trainer:
 
     def finish(self) -> None:
         """A run that `runtime.max_steps` cut has a last.pt, and a best.pt to look at, as a whole one has."""
-        if self.best is None:
-            self.evaluate()
+        self.settle()
         if self.steps_done % self.steps_per_epoch:
             self.save_last()
+        if self.best is None and not self.has_best_of_now():
+            self.evaluate()
+        if self.epoch <= self.experiment.schedule.epochs:
+            return
+        # No step will follow the last one and prove it: what it said itself must do.
+        if self.guard.in_a_row:
+            logger.warning(
+                "the last %d steps were not finite and are left out; %s",
+                self.guard.in_a_row,
+                self.keeper.give_up(),
+            )
+        else:
+            self.keeper.accept()
+
+    def has_best_of_now(self) -> bool:
+        """Whether an earlier start of this run was cut here and left its best.pt."""
+        path = self.folder / BEST
+        return path.exists() and read_checkpoint_file(path).get("step") == self.steps_done
+
+    def settle(self) -> None:
+        """Wait for the device, and judge the states that were written and the one that stands."""
+        self.guard.settle()
+        self.keeper.prove(self.guard.good_step)
+        unsound = find_unsound(self.system.state_dict())
+        if unsound is not None:
+            raise TrainingError(
+                f"step {self.steps_done}: the losses were finite, but '{unsound}' is not; "
+                f"{self.keeper.give_up()}; lower optim.lr or set optim.clip"
+            )
 
     def evaluate(self) -> None:
         """Score the system and write best.pt where it beats all earlier epochs."""
+        self.settle()
         score = float(self.epoch)
         if self.experiment.evaluation.select_on != "last":
             score = self.scorer(self.system, self.epoch, self.steps_done)
-        if self.best is None or score > self.best:
+        if not math.isfinite(score):
+            logger.warning("epoch %d: the score is %s and cannot be the best", self.epoch, score)
+        elif self.best is None or score > self.best:
             self.best, self.best_epoch = score, self.epoch
-            if distributed.is_main_rank():
-                write_checkpoint(self.folder / "best.pt", self.describe(with_optimizer=False))
+            self.keeper.save(BEST, self.describe(with_optimizer=False), self.steps_done)
 
     def save_last(self) -> None:
         """Write last.pt on the main rank."""
         if distributed.is_main_rank():
-            write_checkpoint(self.folder / "last.pt", self.describe(with_optimizer=True))
+            self.settle()
+            self.keeper.save(LAST, self.describe(with_optimizer=True), self.steps_done)
 
     def describe(self, *, with_optimizer: bool) -> dict[str, Any]:
         """Everything a checkpoint holds."""
@@ -252,31 +266,53 @@ class Trainer:
             "step": self.steps_done,
             "best": self.best,
             "best_epoch": self.best_epoch,
+            "config": to_tree(self.experiment),
+            "setting": asdict(self.system.setting),
+            "precision": self.precision.name,
             **self.extra_state(),
         }
         if with_optimizer:
+            state["meter"] = self.meter.save()
             state["optimizer"] = self.optimizer.state_dict()
             state["scaler"] = self.scaler.state_dict() if self.scaler else None
             state["tables"] = {name: table.save() for name, table in self.system.tables().items()}
         return state
 
     def resume(self) -> dict[str, Any] | None:
-        """Continue from last.pt and return its content; None where the run is new."""
-        path = self.folder / "last.pt"
-        if not path.exists():
-            return None
-        state = read_checkpoint_file(path)
+        """Continue from last.pt and return its content; None where the run is new.
+
+        Raises CheckpointError where it is not a state of this run.
+        """
+        path = self.folder / LAST
+        state = read_checkpoint_file(path) if path.exists() else None
+        if state is not None:
+            self.take_over(state, path)
+            logger.info("resumed %s at epoch %d, step %d", path, self.epoch, self.steps_done)
+        self.keeper.take_up(self.steps_done)
+        self.recorder.rewind(self.steps_done)
+        return state
+
+    def take_over(self, state: dict[str, Any], path: Path) -> None:
+        """Stand where a state stood that `describe` gave."""
+        check_own(
+            state,
+            path,
+            self.experiment,
+            self.system,
+            steps_per_epoch=self.steps_per_epoch,
+            precision=self.precision.name,
+        )
         self.system.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scaler and state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
-        for name, table in self.system.tables().items():
-            table.load(state["tables"][name], self.precision.device)
+        load_optimizer(self.optimizer, state["optimizer"], path)
+        with reading(path, "scaler, tables or means"):
+            if self.scaler and state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
+            for name, table in self.system.tables().items():
+                table.load(state["tables"][name], self.precision.device)
+            if "meter" in state:
+                self.meter.load(state["meter"], self.precision.device)
         self.epoch, self.steps_done = state["epoch"], state["step"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self.recorder.rewind(self.steps_done)
-        logger.info("resumed %s at epoch %d, step %d", path, self.epoch, self.steps_done)
-        return state
 
 
 def wrap_model(system: System, device: torch.device, *, compiled: bool) -> nn.Module:

@@ -14,13 +14,13 @@ from PIL import Image
 
 from tpr.config.schema import Experiment
 from tpr.engine.run_folder import RESULTS_FILE
+from tpr.errors import TrainingError
 from tpr.evaluation.evaluator import Evaluator
 from tpr.evaluation.results import Results
 from tpr.report.console import say
 from tpr.report.gallery import draw_rankings
 from tpr.report.recorder import RunRecorder
-from tpr.report.runs import group_seeds, read_runs, tabulate_runs
-from tpr.report.tables import join_before_and_after
+from tpr.report.runs import Closing, group_seeds, read_closing, read_runs, tabulate_runs
 from tpr.systems.base import System
 from tpr.whole_files import write_whole
 
@@ -37,7 +37,13 @@ def write_results(
         "best_epoch": epoch,
         "finished": finished,
     }
-    write_whole(folder / RESULTS_FILE, json.dumps(content, indent=2))
+    try:
+        write_whole(folder / RESULTS_FILE, json.dumps(content, indent=2))
+    except OSError as error:
+        raise TrainingError(
+            f"{folder / RESULTS_FILE}: the results cannot be written ({error.strerror or error}); free or "
+            "unlock the folder, then start the same command again"
+        ) from error
 
 
 def draw_pictures(
@@ -55,30 +61,16 @@ def draw_pictures(
         recorder.journal.picture("ranking", np.asarray(Image.open(folder / PICTURE).convert("RGB")), step)
 
 
-def is_finished(folder: Path) -> bool:
-    """True where a whole run has left its results."""
-    path = folder / RESULTS_FILE
-    return path.exists() and bool(json.loads(path.read_text(encoding="utf-8"))["finished"])
-
-
 def say_closing(folder: Path, experiment: Experiment) -> None:
     """Print the table of a run, where everything is, and what to type next."""
-    if (folder / RESULTS_FILE).exists():
-        say_results(folder)
+    closing = read_closing(folder)
+    if closing is not None:
+        say(closing.results.to_table(f"{folder.name}: test sets, %, epoch {closing.epoch}"))
     say(f"run folder:  {folder}")
     say(f"checkpoint:  {folder / 'best.pt'}")
     if (folder / PICTURE).exists():
         say(f"pictures:    {folder / PICTURE}")
-    say(f"next:        {suggest_command(folder, experiment)}")
-
-
-def say_results(folder: Path) -> None:
-    """Print the table of a run's results, direct transfer beside fine-tuned."""
-    content = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
-    results = Results.from_json(content["results"])
-    if content["before"]:
-        results = join_before_and_after(Results.from_json(content["before"]), results)
-    say(results.to_table(f"{folder.name}: test sets, %, epoch {content['best_epoch']}"))
+    say(f"next:        {suggest_command(folder, experiment, closing)}")
 
 
 def say_comparison(folders: Sequence[Path]) -> None:
@@ -87,20 +79,19 @@ def say_comparison(folders: Sequence[Path]) -> None:
     say(f"next:        {find_program()} report --each --curves curves.png {shlex.join(map(str, folders))}")
 
 
-def suggest_command(folder: Path, experiment: Experiment) -> str:
+def suggest_command(folder: Path, experiment: Experiment, closing: Closing | None) -> str:
     """Fine-tuning after pre-training on the drawn world, a closer look after any other run."""
     is_drawn = str(experiment.name).startswith("drawn-") and experiment.model.name == "clip"
     if experiment.init.checkpoint is None and is_drawn:
         return f"sh finetune.sh --finetune {folder / 'best.pt'}"
-    return f"{find_program()} evaluate {folder / 'best.pt'}{suggest_option(folder)}"
+    return f"{find_program()} evaluate {folder / 'best.pt'}{suggest_option(closing)}"
 
 
-def suggest_option(folder: Path) -> str:
+def suggest_option(closing: Closing | None) -> str:
     """What a closer look may add: intervals on sets of captions, oracle text on visible-infrared ones."""
-    if not (folder / RESULTS_FILE).exists():
+    if closing is None:
         return ""
-    content = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
-    probes = [row.probe for row in Results.from_json(content["results"]).rows]
+    probes = [row.probe for row in closing.results.rows]
     if None in probes:
         return " --intervals"
     is_described = any(probe is not None and probe.text is not None for probe in probes)

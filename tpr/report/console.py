@@ -8,6 +8,8 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Never, Self
@@ -26,6 +28,8 @@ SECONDS_BETWEEN_LINES = 10.0
 """Least time between two plain progress lines where there is no terminal."""
 WIDTH_WHERE_UNKNOWN = 100
 """Columns of the bar on a terminal that does not tell its own."""
+WIDTH_OF_BAR = 60
+"""Columns of the bar itself, with the share that is done, counts and the time left."""
 
 
 def say(text: str = "") -> None:
@@ -66,6 +70,31 @@ class ScreenFormatter(logging.Formatter):
         return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
 
 
+class LogFile(logging.FileHandler):
+    """The log of a run, which goes on without it where the disk is full: numbers are in the journal."""
+
+    is_full = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Say once that a line could not be written; other errors are told as ever."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.is_full:
+            self.is_full = True
+            logger.warning("%s: the log cannot be written (%s)", self.baseFilename, error.strerror)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        if not self.is_full:
+            super().emit(record)
+
+    def close(self) -> None:
+        """End the file; what is still buffered is given up where it cannot be written."""
+        with suppress(OSError):
+            super().close()
+
+
 def configure_logging(log_file: Path | None = None, *, main: bool | None = None) -> None:
     """Send the package's log to the screen and, on the main rank, appended to `log_file`.
 
@@ -84,7 +113,7 @@ def configure_logging(log_file: Path | None = None, *, main: bool | None = None)
     package.addHandler(screen)
     if log_file is not None and main:
         try:
-            file = logging.FileHandler(log_file, encoding="utf-8")
+            file = LogFile(log_file, encoding="utf-8")
         except OSError as error:
             raise TrainingError(
                 f"{log_file}: the log cannot be written ({error.strerror}); free or unlock the folder, "
@@ -117,8 +146,8 @@ class Progress:
                 initial=done,
                 unit=f" {unit}",
                 file=sys.stdout,
-                ncols=None if has_width() else WIDTH_WHERE_UNKNOWN,
-                dynamic_ncols=has_width(),
+                ncols=None if get_width() else WIDTH_WHERE_UNKNOWN,
+                dynamic_ncols=get_width() > 0,
                 smoothing=0.1,
                 bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{remaining} left{postfix}]",
             )
@@ -136,17 +165,24 @@ class Progress:
             self.bar.initial = self.bar.n = done
             self.bar.refresh()
 
-    def report(self, text: str, *, loss: float, pairs_per_second: float) -> None:
-        """Show the loss and the speed, and keep a line `text` in the log.
+    def report(
+        self, text: str, *, loss: float, pairs_per_second: float, parts: Mapping[str, float] | None = None
+    ) -> None:
+        """Show the loss, where there is room its parts, and the speed, and keep a line `text` in the log.
 
         Lines on a screen that is no terminal come at most every few seconds; the log file gets all of them.
         """
         if not self.is_speaking:
             return
         left = max(0, self.total - self.done) / max(pairs_per_second, 1e-9)
-        line = f"{text}  loss {loss:.4f}  {pairs_per_second:,.1f} {self.unit}/s  {format_duration(left)} left"
+        speed = f"{pairs_per_second:,.1f} {self.unit}/s"
+        named = " + ".join(f"{name} {value:.3f}" for name, value in (parts or {}).items())
+        shown = f" = {named}" if named else ""
+        line = f"{text}  loss {loss:.4f}{shown}  {speed}  {format_duration(left)} left"
         if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {loss:.3f}, {pairs_per_second:,.1f} {self.unit}/s")
+            room = (self.bar.ncols or get_width()) - WIDTH_OF_BAR
+            postfix = f"loss {loss:.3f}{shown}, {speed}"
+            self.bar.set_postfix_str(postfix if len(postfix) <= room else f"loss {loss:.3f}, {speed}")
         is_due = time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES
         if self.bar is None and (is_due or self.done >= self.total):
             self.last_line = time.monotonic()
@@ -169,12 +205,12 @@ class Progress:
         self.close()
 
 
-def has_width() -> bool:
-    """False on a terminal that does not tell its width (of a container, of a recorder): bars vanish there."""
+def get_width() -> int:
+    """Columns of the terminal; 0 where it does not tell (a container's, a recorder's): bars vanish there."""
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns > 0
+        return os.get_terminal_size(sys.stdout.fileno()).columns
     except (OSError, ValueError):
-        return False
+        return 0
 
 
 def format_duration(seconds: float) -> str:

@@ -1,7 +1,8 @@
 """The journal of a run: one JSON line per event in journal.jsonl, the same numbers as TensorBoard curves.
 
-A resumed run drops the lines beyond the step it resumes from and does not repeat those at it, so the journal
-of a run that was killed equals that of an uninterrupted one, times aside.
+The journal follows the weights: a start drops the lines beyond the step that it goes on from, all of them
+where nothing was saved, and does not repeat those at it. So the journal of a run that was killed equals that
+of an uninterrupted one, times aside.
 """
 
 import errno
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tpr import distributed
-from tpr.errors import TrainingError
+from tpr.errors import DataError, TrainingError
 from tpr.evaluation.metrics import MEASURES
 from tpr.evaluation.results import Results
 from tpr.evaluation.visible_infrared import CROSS_MEASURES
@@ -26,6 +27,8 @@ from tpr.report.board import Board
 from tpr.whole_files import write_whole
 
 JOURNAL_FILE = "journal.jsonl"
+EVENT_FILES = "events.out.tfevents.*"
+"""Names of TensorBoard's files."""
 
 
 class Journal:
@@ -47,7 +50,10 @@ class Journal:
             self._guard(self._open)
 
     def resume(self, step: int) -> None:
-        """Forget everything beyond `step`, the step of the checkpoint that the run continues from."""
+        """Forget everything beyond `step`, where the run continues; 0: it is new.
+
+        Raises DataError for a journal that cannot be read.
+        """
         self.current_step = step
         if self.is_writing:
             self._guard(self._rewind, step)
@@ -96,10 +102,12 @@ class Journal:
     def close(self) -> None:
         """End the journal; a second call does nothing."""
         file, board, self.file, self.board = self.file, self.board, None, None
-        if file is not None:
-            self._guard(file.close)
-        if board is not None:
-            self._guard(board.close)
+        try:
+            if file is not None:
+                self._guard(file.close)
+        finally:
+            if board is not None:
+                self._guard(board.close)
 
     def _write(self, kind: str, detail: str, fields: Mapping[str, Any], curves: Mapping[str, float]) -> None:
         if not self.is_writing or (self.current_step, kind, detail) in self.known:
@@ -128,10 +136,11 @@ class Journal:
         return self.board
 
     def _rewind(self, step: int) -> None:
-        self.resumed_step = step
+        kept = [event for event in read_journal(self.path) if event["step"] <= step]
+        if step or any(self.path.parent.glob(EVENT_FILES)):
+            self.resumed_step = step
         if self.file is not None:
             self.file.close()
-        kept = [event for event in read_journal(self.path) if event["step"] <= step]
         write_whole(self.path, "".join(json.dumps(event) + "\n" for event in kept))
         self.known = {(step, *name_event(event)) for event in kept if event["step"] == step}
         self.file = self.path.open("ab", buffering=0)
@@ -147,16 +156,34 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """All events in order; a last line that a killed run left unfinished is dropped."""
+    """All events in order; a last line that a killed run left unfinished is dropped.
+
+    Raises DataError for a line that is no event, and OSError.
+    """
     if not path.exists():
         return []
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        event = _read_event(line)
+        if event is not None:
+            events.append(event)
+        elif number < len(lines):
+            raise DataError(
+                f"{path}:{number}: not a line of a journal, which names kind and step of an event; put the "
+                "file back, or remove it to go on without what it tells"
+            )
     return events
+
+
+def _read_event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
+        return None
+    return event if type(event.get("step")) is int else None
 
 
 def name_event(event: Mapping[str, Any]) -> tuple[str, str]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from tpr.config.changeable import drop_changeable
 from tpr.config.reader import read_tree
-from tpr.config.resolved import NOT_SCIENCE
+from tpr.config.schema import Experiment
 from tpr.engine.run_folder import CONFIG_FILE, RESULTS_FILE, read_fingerprint
 from tpr.errors import ConfigError, DataError
 from tpr.evaluation.results import Results
@@ -56,6 +57,8 @@ class Closing(NamedTuple):
 
     results: Results
     """Direct transfer and fine-tuned where a run has both."""
+    epoch: int
+    """The epoch that best.pt is of."""
     is_whole: bool
     """False where `runtime.max_steps` cut the run."""
 
@@ -67,7 +70,7 @@ class Run:
     label: str
     seed: int
     science: str
-    """The options but seed, numbered splits, name, runtime and report: the same in runs to be averaged."""
+    """The options that make a run but seed and numbered splits: the same in runs to be averaged."""
     epochs: int
     has_tests: bool
     """False where `data.test` is empty: such a run ends without results."""
@@ -124,8 +127,8 @@ def locate_run(path: Path) -> Path:
         found = "a file that lies in no run folder" if path.is_file() else "a folder of something else"
         found = found if path.exists() else "no such folder"
         inside = [config.parent for config in sorted(folder.glob(f"*/{CONFIG_FILE}"))]
-    except (OSError, UnicodeDecodeError) as error:
-        found = f"cannot be read ({error.strerror if isinstance(error, OSError) else 'not text'})"
+    except OSError as error:
+        found = f"cannot be read ({error.strerror})"
     if inside:
         advice = f"name those inside, such as {inside[0]}"
     else:
@@ -135,11 +138,10 @@ def locate_run(path: Path) -> Path:
 
 def read_run(folder: Path, label: str) -> Run:
     """One run folder. Raises ConfigError or DataError where a file in it is damaged."""
-    tree = read_tree(folder / CONFIG_FILE).values
-    own = {"seed", *NOT_SCIENCE}
+    tree = drop_changeable(read_tree(folder / CONFIG_FILE).values, Experiment)
     try:
-        seed, split = int(tree["seed"]), take_split(tree["data"])
-        science = json.dumps({key: value for key, value in tree.items() if key not in own}, sort_keys=True)
+        seed, split = int(tree.pop("seed")), take_split(tree["data"])
+        science = json.dumps(tree, sort_keys=True)
         return Run(
             label=label,
             seed=seed,
@@ -190,7 +192,7 @@ def read_closing(folder: Path) -> Closing | None:
         results = Results.from_json(content["results"])
         if content["before"]:
             results = join_before_and_after(Results.from_json(content["before"]), results)
-        return Closing(results, bool(content["finished"]))
+        return Closing(results, int(content["best_epoch"]), bool(content["finished"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

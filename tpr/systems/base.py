@@ -6,7 +6,7 @@ unchanged. Nothing outside `tpr/systems` knows a system by name.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -134,6 +134,11 @@ class System(nn.Module):
     def losses(self, features: Any, batch: Batch, progress: Progress) -> StepOutput:
         """Second half of the step: the objectives."""
         raise TypeError(f"{type(self).__name__} must define losses")
+
+    def loss_weights(self) -> Mapping[str, float]:
+        """What a step minimises: names of `StepOutput.losses` with their weights, from `options.losses`."""
+        weights = getattr(getattr(self, "options", None), "losses", None)
+        return {name: weight for name, weight in asdict(weights).items() if weight} if weights else {}
 
     def before_epoch(self, context: EpochContext) -> None:
         """Read the training set or refresh tables before an epoch; nothing by default.

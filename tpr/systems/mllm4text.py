@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from tpr.config.ranges import Bytes
 from tpr.config.schema import OptimOptions
 from tpr.data.batch import Batch
 from tpr.data.masking import mask_words
@@ -59,7 +60,7 @@ class NoiseOptions:
     """The pieces of a word share the mean of their scores."""
     storage: Storage = "float16"
     """How a score is kept: 2 bytes, 1 (uint8, in steps of 1/127) or 4 (float32)."""
-    map_above: int = LARGEST_ON_DEVICE
+    map_above: Bytes = LARGEST_ON_DEVICE
     """Bytes of all scores from which they lie in a mapped file, not in the device's memory."""
 
     def __post_init__(self) -> None:
@@ -69,8 +70,6 @@ class NoiseOptions:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"momentum must lie in [0, 1), got {self.momentum}")
-        if self.map_above < 0:
-            raise ConfigError(f"map_above must not be negative, got {self.map_above}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,6 +180,10 @@ class Rde(DualEncoder):
         pairs = batch["global_size"] * self.setting.captions_per_image
         return StepOutput({"global": total[0], "selected": total[1]}, {"clean": clean.sum() / pairs})
 
+    def loss_weights(self) -> Mapping[str, float]:
+        """The loss of each embedding."""
+        return {"global": 1.0, "selected": 1.0}
+
     def find_losses(self, features: Features, batch: Batch) -> Tensor:
         """(T, 2) loss of each pair of this rank by the global and by the selected-token embedding."""
         everyone = gather_rows(features.images, features.texts, batch, self.setting.captions_per_image)

@@ -1,0 +1,159 @@
+"""A checkpoint that is not of this run is refused in one line that says what differs."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.engine.small_runs import make_corpus, make_experiment, make_trainer
+from tpr.engine.trainer import Trainer
+from tpr.errors import CheckpointError
+
+State = dict[str, Any]
+LOSSES = {"sdm": 1.0}
+
+
+def make_small(folder: Path, name: str = "run", **changes: Any) -> Trainer:
+    experiment = make_experiment(folder, LOSSES)
+    experiment = replace(experiment, runtime=replace(experiment.runtime, max_steps=3), **changes)
+    return make_trainer(experiment, make_corpus(folder), folder / name)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, State]:
+    """A trainer in whose folder a last.pt is damaged, and what that file held."""
+    folder = tmp_path_factory.mktemp("trained")
+    trainer = make_small(folder)
+    trainer.resume()
+    trainer.fit()
+    return trainer, torch.load(trainer.folder / "last.pt", weights_only=True)
+
+
+def put(*path: Any, value: Any) -> Callable[[State], object]:
+    """A change of one entry of a state."""
+
+    def change(state: State) -> None:
+        for key in path[:-1]:
+            state = state[key]
+        state[path[-1]] = value
+
+    return change
+
+
+def remove(*path: Any) -> Callable[[State], object]:
+    def change(state: State) -> None:
+        for key in path[:-1]:
+            state = state[key]
+        del state[path[-1]]
+
+    return change
+
+
+def swap_weights(state: State) -> None:
+    state["model"]["base_model.ln_final.weight"] = torch.ones(5)
+
+
+def rename_weights(state: State) -> None:
+    state["model"]["other"] = state["model"].pop("base_model.ln_final.weight")
+
+
+DAMAGES: dict[str, tuple[Callable[[State], object], str]] = {
+    "seed": (put("config", "seed", value=2), "seed is 2 and not 1"),
+    "rate": (put("config", "optim", "lr", value=0.5), "optim.lr is 0.5 and not 0.001"),
+    "batch": (put("config", "data", "batch", value=4), "data.batch is 4 and not 8"),
+    "loss": (put("config", "system", "losses", "mlm", value=1.0), "system.losses.mlm is 1.0 and not 0.0"),
+    "unknown option": (put("config", "novelty", value=1), "its configuration is not for this version"),
+    "other data": (
+        put("setting", "captions", value=9),
+        "the training set is another: captions is 9 and",
+    ),
+    "step of -5": (put("step", value=-5), "it stands at epoch 1, step -5; this run has 4 epochs of 4 steps"),
+    "step beyond its epoch": (put("step", value=5), "it stands at epoch 1, step 5"),
+    "epoch": (put("epoch", value=99), "it stands at epoch 99, step 3"),
+    "step as text": (put("step", value="3"), "step of another type"),
+    "epoch as truth": (put("epoch", value=True), "epoch of another type"),
+    "a best.pt": (
+        lambda state: [state.pop(key) for key in ("optimizer", "tables", "scaler", "meter")],
+        "it holds no optimizer and no tables, as a best.pt does not",
+    ),
+    "no best": (remove("best"), "it lacks best"),
+    "no model": (remove("model"), "it lacks model"),
+    "no weight": (
+        remove("model", "base_model.ln_final.weight"),
+        "weights: it lacks base_model.ln_",
+    ),
+    "renamed": (rename_weights, "weights: it lacks base_model.ln_final.weight and has also other"),
+    "shape": (swap_weights, "weights: 'base_model.ln_final.weight' is [5] torch.float32 and not [16]"),
+    "weights overflow": (
+        put("model", "base_model.ln_final.weight", value=torch.full((16,), float("inf"))),
+        "weights: 'base_model.ln_final.weight' is not finite",
+    ),
+    "no tensor": (
+        put("model", "base_model.ln_final.weight", value=7),
+        "ln_final.weight' is no tensor",
+    ),
+    "odd table": (put("tables", "x", value=torch.ones(2)), "tables: it has also x"),
+    "groups": (put("optimizer", "param_groups", value=[]), "optimizer: expected 2 groups of parameters"),
+    "group's rate": (
+        put("optimizer", "param_groups", 0, "base_lr", value=1.0),
+        "optimizer: group 0: base_lr is 1.0 and not",
+    ),
+    "group's decay": (
+        put("optimizer", "param_groups", 0, "weight_decay", value=7.0),
+        "optimizer: group 0: weight_decay is 7.0 and not",
+    ),
+    "no means": (remove("optimizer", "state"), "optimizer: it lacks its running means"),
+    "half of the means": (
+        remove("optimizer", "state", 0, "exp_avg_sq"),
+        "optimizer: parameter 0 lacks exp_avg_sq",
+    ),
+    "means of another shape": (
+        put("optimizer", "state", 0, "exp_avg", value=torch.ones(3)),
+        "optimizer: parameter 0 has running means of another shape",
+    ),
+    "means of nobody": (put("optimizer", "state", 999, value={}), "optimizer: it has a parameter 999 of"),
+    "meter": (put("meter", value={"steps": 1}), "scaler, tables or means: 'sums'"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_state_of_another_run_is_refused(trained: tuple[Trainer, State], damage: str) -> None:
+    trainer, state = trained
+    change, problem = DAMAGES[damage]
+    damaged = copy.deepcopy(state)
+    change(damaged)
+    path = trainer.folder / "last.pt"
+    with pytest.raises(CheckpointError) as error:
+        trainer.take_over(damaged, path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: not a state that this run can go on from: ")
+    assert problem in message
+    assert message.endswith("put the right file back, or remove it to start this run anew")
+    assert "\n" not in message
+
+
+def test_what_may_change_is_not_held_against_a_state(
+    trained: tuple[Trainer, State],
+) -> None:
+    trainer, state = trained
+    other = copy.deepcopy(state)
+    other["config"]["runtime"] |= {"workers": 9, "output": "elsewhere", "max_steps": None}
+    trainer.take_over(other, trainer.folder / "last.pt")
+    assert (trainer.epoch, trainer.steps_done) == (1, 3)
+
+
+def test_a_state_of_an_older_version_goes_on(trained: tuple[Trainer, State]) -> None:
+    trainer, state = trained
+    older = {key: value for key, value in state.items() if key not in ("meter", "precision")}
+    trainer.take_over(older, trainer.folder / "last.pt")
+
+
+def test_auto_goes_on_only_where_it_means_the_same(trained: tuple[Trainer, State]) -> None:
+    trainer, state = trained
+    message = r"computed in bf16, while runtime\.precision=auto means float32 on this device; go on where it"
+    with pytest.raises(CheckpointError, match=message):
+        trainer.take_over(state | {"precision": "bf16"}, trainer.folder / "last.pt")

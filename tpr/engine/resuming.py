@@ -1,0 +1,199 @@
+"""A checkpoint that a run goes on from must be its own: what is compared, and how a difference is told."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tpr.config.changeable import drop_changeable, find_differences
+from tpr.config.schema import Experiment
+from tpr.config.typed import build_experiment, to_tree
+from tpr.errors import CheckpointError, ConfigError
+from tpr.systems import TABLES
+from tpr.systems.base import System
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "model": (dict,),
+    "config": (dict,),
+    "setting": (dict,),
+    "optimizer": (dict,),
+    "tables": (dict,),
+    "epoch": (int,),
+    "step": (int,),
+    "best": (int, float, type(None)),
+    "best_epoch": (int,),
+}
+"""What every last.pt holds, whatever its version; entries that came later are looked at where they are."""
+ONLY_IN_LAST = {"optimizer", "tables"}
+OPTIMIZER_STATE = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "SGD": {"momentum_buffer"}}
+OPTIMIZER_STATE["AdamW"] = OPTIMIZER_STATE["Adam"]
+SHOWN = 3
+
+
+def check_own(
+    state: Mapping[str, Any],
+    path: Path,
+    experiment: Experiment,
+    system: System,
+    *,
+    steps_per_epoch: int,
+    precision: str,
+) -> None:
+    """Refuse a state that is not one of this run. Raises CheckpointError, which says what differs."""
+    problem = (
+        find_gaps(state)
+        or compare_config(state["config"], experiment)
+        or compare_setting(state["setting"], system)
+        or find_misplacement(state, experiment.schedule.epochs, steps_per_epoch)
+        or compare_tensors(state["model"], system.state_dict(), "weights")
+        or compare_tensors(state["tables"], dict.fromkeys(system.tables()), "tables")
+    )
+    if problem:
+        raise refuse(path, problem)
+    # Before a state said so, it was not looked at.
+    if (computed := state.get("precision", precision)) != precision:
+        raise CheckpointError(
+            f"{path}: computed in {computed}, while runtime.precision={experiment.runtime.precision} means "
+            f"{precision} on this device; go on where it means {computed}, or start another run with "
+            f"runtime.precision={precision}"
+        )
+
+
+def refuse(path: Path, problem: str) -> CheckpointError:
+    """The one line for a state that a run cannot go on from."""
+    return CheckpointError(
+        f"{path}: not a state that this run can go on from: {problem}; put the right file back, or remove it "
+        "to start this run anew"
+    )
+
+
+def find_gaps(state: Mapping[str, Any]) -> str:
+    """Entries that are missing or of another type."""
+    missing = [name for name in KINDS if name not in state]
+    if missing and set(missing) <= ONLY_IN_LAST:
+        return f"it holds no {' and no '.join(missing)}, as a best.pt does not"
+    if missing:
+        return f"it lacks {list_some(missing)}"
+    odd = [
+        name
+        for name, kinds in KINDS.items()
+        if not isinstance(state[name], kinds) or isinstance(state[name], bool)
+    ]
+    return f"{list_some(odd)} of another type than expected" if odd else ""
+
+
+def compare_config(stored: Mapping[str, Any], experiment: Experiment) -> str:
+    """Options that make another run."""
+    try:
+        found = build_experiment(stored, TABLES)
+    except ConfigError as error:
+        return f"its configuration is not for this version ({error})"
+    stored, own = (drop_changeable(to_tree(each), Experiment) for each in (found, experiment))
+    return list_some(find_differences(stored, own))
+
+
+def compare_setting(stored: Mapping[str, Any], system: System) -> str:
+    """Sizes of the training set and of the input, which the data decide."""
+    differences = find_differences(dict(stored), asdict(system.setting))
+    return f"the training set is another: {list_some(differences)}" if differences else ""
+
+
+def find_misplacement(state: Mapping[str, Any], epochs: int, steps_per_epoch: int) -> str:
+    """A position outside of the run, or one whose parts do not agree."""
+    epoch, step = state["epoch"], state["step"]
+    if 1 <= epoch <= epochs + 1 and (epoch - 1) * steps_per_epoch <= step <= epoch * steps_per_epoch:
+        return "" if step <= epochs * steps_per_epoch else f"step {step} lies behind the last one"
+    return f"it stands at epoch {epoch}, step {step}; this run has {epochs} epochs of {steps_per_epoch} steps"
+
+
+def compare_tensors(stored: Mapping[str, Any], own: Mapping[str, Any], what: str) -> str:
+    """Names, shapes and values of tensors; of `own` that are None only the names count."""
+    missing, left = [name for name in own if name not in stored], [name for name in stored if name not in own]
+    if missing or left:
+        parts = [f"lacks {list_some(missing)}"] * bool(missing) + [f"has also {list_some(left)}"] * bool(left)
+        return f"{what}: it {' and '.join(parts)}"
+    for name, value in own.items():
+        if value is None and stored[name] is None:
+            continue
+        if not isinstance(stored[name], Tensor):
+            return f"{what}: '{name}' is no tensor"
+        if value is not None and (stored[name].shape, stored[name].dtype) != (value.shape, value.dtype):
+            found, wanted = (f"{list(each.shape)} {each.dtype}" for each in (stored[name], value))
+            return f"{what}: '{name}' is {found} and not {wanted}"
+    unsound = find_unsound(stored)
+    return f"{what}: '{unsound}' is not finite" if unsound and what == "weights" else ""
+
+
+def find_unsound(state: Mapping[str, Any]) -> str | None:
+    """The first tensor with a value that is not finite; None where all are sound. The host waits once."""
+    named = {
+        name: value for name, value in state.items() if torch.is_tensor(value) and value.is_floating_point()
+    }
+    if not named:
+        return None
+    sound = torch.stack([value.isfinite().all() for value in named.values()]).tolist()
+    return next((name for name, is_sound in zip(named, sound, strict=True) if not is_sound), None)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Any], path: Path) -> None:
+    """Take over a stored optimiser state. Raises CheckpointError where it is not one of this optimiser."""
+    problem = compare_groups(stored.get("param_groups"), optimizer) or compare_moments(
+        stored.get("state"), optimizer
+    )
+    if problem:
+        raise refuse(path, f"optimizer: {problem}")
+    with reading(path, "optimizer"):
+        optimizer.load_state_dict(dict(stored))
+
+
+def compare_groups(stored: Any, optimizer: torch.optim.Optimizer) -> str:
+    """Groups of other parameters, or with other rates."""
+    own = optimizer.state_dict()["param_groups"]
+    if (
+        not isinstance(stored, list)
+        or len(stored) != len(own)
+        or not all(isinstance(g, dict) for g in stored)
+    ):
+        return f"expected {len(own)} groups of parameters"
+    for index, (found, wanted) in enumerate(zip(stored, own, strict=True)):
+        # The rate of now is set anew before every step; keys that another version of torch adds are left out.
+        names = [name for name in wanted if name != "lr" and (name in found or name in ("params", "base_lr"))]
+        differences = find_differences({n: found.get(n) for n in names}, {n: wanted[n] for n in names})
+        if differences:
+            return f"group {index}: {list_some(differences)}"
+    return ""
+
+
+def compare_moments(stored: Any, optimizer: torch.optim.Optimizer) -> str:
+    """Running means that are missing or do not fit their parameters."""
+    if not isinstance(stored, dict):
+        return "it lacks its running means"
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    wanted = OPTIMIZER_STATE.get(type(optimizer).__name__, set())
+    for index, entry in stored.items():
+        if index not in range(len(parameters)):
+            return f"it has a parameter {index} of {len(parameters)}"
+        if not isinstance(entry, dict) or not wanted <= entry.keys():
+            return f"parameter {index} lacks {list_some(sorted(wanted - set(entry)))}"
+        shapes = (parameters[index].shape, torch.Size([]))
+        if not all(isinstance(entry[name], Tensor) and entry[name].shape in shapes for name in wanted):
+            return f"parameter {index} has running means of another shape"
+    return ""
+
+
+def list_some(names: list[str]) -> str:
+    """The first few of a list."""
+    return ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Tell in one line what goes wrong when a part of a state is taken over."""
+    try:
+        yield
+    except (CheckpointError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise refuse(path, f"{what}: {error}") from None
