@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 LOCK_FILE = ".tpr.lock"
 """Name of the lock file within a folder that is held."""
 POLL_SECONDS = 0.05
+BLINK_SECONDS = 0.3
+"""How long a folder must stay held to be refused: `is_held` of another process holds it for a moment."""
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
     Raises BusyError, in the one sentence that every command has for it, if another process is at work there.
     """
-    with _hold(folder / LOCK_FILE, timeout=0):
+    with _hold(folder / LOCK_FILE, timeout=BLINK_SECONDS):
         yield
 
 

@@ -10,11 +10,11 @@ from PIL import Image
 
 from tpr.captioning.engines import ENGINES, Engine
 from tpr.captioning.listing import folder_source
-from tpr.captioning.lock import hold_lock
 from tpr.captioning.plan import Plan, Settings, choose_engine, write_plan
 from tpr.captioning.shards import read_failures, read_parts
 from tpr.captioning.texts import SHIPPED, read_texts
 from tpr.captioning.worker import Worker
+from tpr.locks import hold_folder
 
 COLUMNS = ("file_path", "view", "caption", "template", "seed", "attempt", "identity")
 
@@ -38,7 +38,7 @@ def make_plan(folder: Path, crops: Path, **options: Any) -> Plan:
 
 def run_plan(plan: Plan, engine: Engine | None = None) -> Worker:
     """Work through a plan in this process."""
-    with hold_lock(plan):
+    with hold_folder(plan.folder):
         worker = Worker(plan, engine or ENGINES[plan.engine.name](plan.engine.options), plan.root)
         worker.run()
     return worker

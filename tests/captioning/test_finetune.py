@@ -22,6 +22,7 @@ from tpr.captioning.finetune_pairs import CaptionPairs, Collate, choose_pictures
 from tpr.captioning.listing import load_source
 from tpr.cli import main
 from tpr.data.corpus import Corpus
+from tpr.locks import hold_folder
 
 OPTIONS = {"path": "mine/people.jsonl"}
 SETTINGS = ["batch=4", "workers=0", "device=cpu", "lr=1e-3"]
@@ -77,6 +78,14 @@ def test_a_captioner_learns_its_captions_and_plain_transformers_writes_them(
         assert text == f"word{number} word{10 + number} a picture of word{20 + number}"
     assert train(data, blip, out) == 0
     assert "is finished" in capfd.readouterr().out
+
+
+def test_a_second_training_of_the_same_folder_says_so(tmp_path: Path, data: Path, blip: Path, capfd) -> None:
+    (tmp_path / "out.training").mkdir()
+    with hold_folder(tmp_path / "out.training"):
+        assert train(data, blip, tmp_path / "out") == 2
+    assert "out.training: another process is at work there; wait for it" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_training_that_was_killed_ends_with_the_same_weights(

@@ -9,12 +9,12 @@ import pytest
 
 from tests.captioning.plans import failures_of, make_crops, make_plan, rows_of, run_plan, start_child
 from tests.captioning.test_run import Counting, count_calls
-from tpr.captioning.lock import hold_lock
 from tpr.captioning.plan import Plan
 from tpr.captioning.shards import failures_path, marker_path, parts_path, staged
 from tpr.captioning.verify import verify_plan
 from tpr.captioning.worker import Worker
 from tpr.cli import main
+from tpr.locks import hold_folder
 
 OFTEN_BAD = {"bad": 0.75, "batch": 3}
 
@@ -32,7 +32,7 @@ def plan(tmp_path: Path, crops: Path) -> Plan:
 
 
 def retry(plan: Plan, engine: Counting | None = None) -> None:
-    with hold_lock(plan):
+    with hold_folder(plan.folder):
         Worker(plan, engine or Counting(plan.engine.options), plan.root).run(retry_failures=True)
 
 

@@ -15,12 +15,13 @@ import pytest
 from tests.captioning.plans import failures_of, make_crops, make_plan, rows_of, run_plan, start_child
 from tpr.captioning.engines import CaptionReply, CaptionRequest
 from tpr.captioning.engines.echo import Echo
-from tpr.captioning.lock import hold_lock, is_locked
 from tpr.captioning.plan import PLAN, Plan, read_plan
+from tpr.captioning.shard_work import ShardWorker
 from tpr.captioning.shards import journal_path, marker_path, parts_path
 from tpr.captioning.verify import verify_plan
 from tpr.cli import main
-from tpr.errors import DataError
+from tpr.errors import BusyError, DataError
+from tpr.locks import hold_folder, is_held
 
 BAD = {"bad": 0.4}
 
@@ -160,23 +161,42 @@ def test_a_torn_journal_is_gone_on_with(tmp_path: Path, crops: Path, cut: int) -
 
 def test_a_second_run_says_so_and_stops(tmp_path: Path, crops: Path, capfd) -> None:
     plan = make_plan(tmp_path / "plan", crops)
-    with hold_lock(plan):
-        assert is_locked(plan)
+    with hold_folder(plan.folder):
+        assert is_held(plan.folder)
         assert main(["caption", "run", str(plan.folder)]) == 2
-        assert f"being worked on by process {os.getpid()}" in capfd.readouterr().err
-    assert not is_locked(plan)
+        assert "another process is at work there; wait for it" in capfd.readouterr().err
+    assert not is_held(plan.folder)
 
 
 def test_the_lock_dies_with_its_process(tmp_path: Path, crops: Path) -> None:
     plan = make_plan(tmp_path / "plan", crops, engine={"seconds": 30})
     child = start_child(lambda: run_plan(plan) and None)
     deadline = time.monotonic() + 20
-    while not is_locked(plan) and time.monotonic() < deadline:
+    while not is_held(plan.folder) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert is_locked(plan)
+    assert is_held(plan.folder)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert not is_locked(plan)
+    assert not is_held(plan.folder)
+
+
+def test_two_processes_at_one_shard_take_turns(tmp_path: Path, crops: Path) -> None:
+    plan = make_plan(tmp_path / "plan", crops, shard_pictures=50, engine={**BAD, "batch": 1})
+
+    def work() -> None:
+        ShardWorker(plan, Echo(plan.engine.options), plan.root).work(0)
+
+    children = [start_child(work) for _ in range(2)]
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    assert not list((plan.folder / "work").iterdir())
+    assert verify_plan(plan).requests == plan.requests
+
+
+def test_a_folder_in_which_a_plan_is_being_made_is_refused(tmp_path: Path, crops: Path) -> None:
+    (tmp_path / "plan").mkdir()
+    with hold_folder(tmp_path / "plan"), pytest.raises(BusyError, match="another process is at work there"):
+        make_plan(tmp_path / "plan", crops)
+    assert not (tmp_path / "plan" / PLAN).exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,10 +1,14 @@
 """`describe_options`: rows with type, default and the sentence found in the source."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, make_dataclass
 
 from tests.config.schema_for_tests import TABLES
+from tpr.config.hints import walk_options
 from tpr.config.options import OptionRow, describe_options, find_sentence
+from tpr.config.resolved import plain_value
 from tpr.config.schema import Experiment
+from tpr.config.typed import build_options
+from tpr.systems import TABLES as REAL_TABLES
 
 
 def rows():
@@ -68,3 +72,14 @@ def test_sentences_are_found_through_inheritance_and_may_be_absent():
     assert find_sentence(Child, "inherited") == "From the parent."
     assert find_sentence(Child, "own") == "Its own."
     assert find_sentence(Child, "bare") == ""
+
+
+def test_every_default_is_a_value_of_its_own_option():
+    for option in walk_options(Experiment, REAL_TABLES):
+        if option.field.default is not MISSING:
+            found = build_options(
+                make_dataclass("One", [("value", option.hint)]),
+                {"value": plain_value(option.field.default)},
+                REAL_TABLES,
+            )
+            assert plain_value(found.value) == plain_value(option.field.default), option.dotted

@@ -2,17 +2,29 @@
 
 import io
 import struct
+import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from tpr.data import pictures
 from tpr.data.corpus import Corpus
-from tpr.data.pictures import decode, load_picture, measure_picture, read_bytes, read_jpeg_header
+from tpr.data.pictures import (
+    AVIF,
+    FORMATS,
+    MOST_HEADER_READS,
+    decode,
+    load_picture,
+    measure_picture,
+    read_bytes,
+    read_jpeg_header,
+)
 from tpr.errors import DataError
 
 
@@ -148,6 +160,104 @@ def test_random_damage_never_raises_anything_else() -> None:
                 assert "\n" not in str(error)
             else:
                 assert pixels.shape[0] == 3
+
+
+def count_calls(work: Callable[[], object]) -> int:
+    """Calls of functions, also of those in C."""
+    count = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+TINY = encode(Image.new("RGB", (4, 4), "red"))
+TINY_CMYK = encode(Image.new("CMYK", (4, 4)))
+TINY_PNG = encode(Image.new("RGB", (4, 4), "red"), "PNG")
+TINY_GIF = encode(Image.new("RGB", (4, 4), "red"), "GIF")
+MANY = 100_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"P6\n#" + b"a" * MANY + b"\n1 1 255\nabc", id="a long comment in a PPM"),
+        pytest.param(b"P6\n" + b" " * MANY + b"1 1 255\nabc", id="blanks in a PPM"),
+        pytest.param(TINY[:2] + b"\xff\xfe\0\2" * MANY + TINY[2:], id="comments in a JPEG"),
+        pytest.param(TINY[:2] + b"\xff" * MANY + TINY[2:], id="fill bytes in a JPEG"),
+        pytest.param(
+            TINY_CMYK[:2] + b"\xff\xe1\0\x0aExif\0\0ab" * MANY + TINY_CMYK[2:], id="EXIF in a CMYK JPEG"
+        ),
+        pytest.param(
+            TINY_PNG[:33] + struct.pack(">I4sI", 0, b"abCd", zlib.crc32(b"abCd")) * MANY + TINY_PNG[33:],
+            id="chunks in a PNG",
+        ),
+        pytest.param(TINY_GIF.replace(b"\x2c", b"\x21\xfe\1a\0" * MANY + b"\x2c", 1), id="comments in a GIF"),
+    ],
+)
+def test_a_header_without_end_is_refused_before_it_costs_time(data: bytes) -> None:
+    def refuse() -> None:
+        with pytest.raises(DataError, match="before its pixels; save it again without its comments"):
+            decode(data)
+
+    assert count_calls(refuse) < 15 * MOST_HEADER_READS
+
+
+def test_comments_among_the_numbers_of_a_plain_ppm_are_passed_over_at_once() -> None:
+    comments = b"#a\n" * MANY
+    data = b"P3 # a picture\n2 1 255\n1 2 3\n" + comments + b"4 5 6#end"
+    found: list[torch.Tensor] = []
+    assert count_calls(lambda: found.append(decode(data))) < MANY
+    assert found[0].flatten().tolist() == [1, 4, 2, 5, 3, 6]
+
+
+def test_large_metadata_is_no_header_without_end() -> None:
+    note = (
+        b"\xff\xe1" + struct.pack(">H", 60_002) + b"http://ns.adobe.com/xmp/extension/\0".ljust(60_000, b"x")
+    )
+    assert torch.equal(decode(TINY[:2] + note * 200 + TINY[2:]), decode(TINY))
+    info = PngImagePlugin.PngInfo()
+    info.add_text("note", "x" * 900_000)
+    data = encode(Image.new("RGB", (4, 4), "red"), "PNG", pnginfo=info)
+    assert torch.equal(decode(data), decode(TINY_PNG))
+
+
+@pytest.mark.skipif(not AVIF, reason="this Pillow reads no AVIF")
+def test_avif_is_read_whatever_its_name_says(tmp_path: Path) -> None:
+    data = encode(draw(), "AVIF", quality=100, subsampling="4:4:4")
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert torch.equal(load_picture(tmp_path / "a.jpg"), by_pillow(data))
+    with pytest.raises(DataError, match="has 24 x 40 = 960 pixels, more than"):
+        decode(data, max_pixels=959)
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miaf", "an AVIF"),
+        (b"\0\0\0\x20ftypmif1\0\0\0\0miafavifmif1", "an AVIF"),
+        (b"\0\0\0\x20ftypheic\0\0\0\0mif1heic", "an HEIC"),
+        (b"\0\0\0\x20ftypmif1\0\0\0\0mif1heic", "an HEIC"),
+        (b"\xff\x0a\xfa\x1f", "a JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000"),
+    ],
+)
+def test_formats_that_are_not_read_are_named(
+    start: bytes, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "FORMATS", tuple(kind for kind in FORMATS if kind != "AVIF"))
+    (tmp_path / "a.jpg").write_bytes(start + bytes(40))
+    problem = rf"a\.jpg is {name} file, which this Pillow cannot read: save it as JPEG or PNG$"
+    with pytest.raises(DataError, match=problem):
+        load_picture(tmp_path / "a.jpg")
 
 
 def make_corpus(root: Path, columns: dict) -> Corpus:

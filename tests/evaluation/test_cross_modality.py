@@ -20,6 +20,7 @@ from tpr.errors import ConfigError, DataError
 from tpr.evaluation.evaluator import Evaluator
 from tpr.evaluation.protocols import list_searches
 from tpr.evaluation.results import TEXT_NOTES, Results
+from tpr.systems.base import Side
 
 KINDS = ("infrared", "text", "fused", "ensemble")
 DIRECTIONS = ("infrared_to_visible", "visible_to_infrared", "sampled_infrared_to_visible")
@@ -267,3 +268,21 @@ def test_no_line_is_logged_about_queries_that_the_protocol_drops(
         results = evaluate(tmp_path, corpus.select(rows), queries=("infrared",), sysu=("all",))
     assert caplog.messages == []
     assert (results.rows[0].metrics.queries, results.rows[0].metrics.unmatched) == (18, 2)
+
+
+class FlatSystem(PairSystem):
+    """Sees no difference between any two pictures or texts."""
+
+    def encode(self, batch: Batch, side: Side) -> Tensor:
+        return torch.ones_like(super().encode(batch, side))
+
+
+def test_a_collapsed_model_is_told_of_in_every_row_with_what_chance_gives(tmp_path: Path) -> None:
+    corpus = make_pairs(tmp_path, people=7)
+    results = evaluate(tmp_path, corpus, FlatSystem(PICTURES_ALONE))
+    for row in results.rows:
+        # Each of seven persons has as many pictures as the others, apart from cameras of the same room.
+        assert row.ties is not None and row.ties.share > 75
+        assert row.ties.expected["r1"] == pytest.approx(100 / 7, abs=1.5)
+        assert row.ties.expected["r5"] == pytest.approx(500 / 7, abs=4)
+    assert len(results.list_marks()) == len(results.rows)

@@ -99,6 +99,20 @@ def test_selection_on_test_is_marked(corpus: Corpus, tmp_path: Path) -> None:
     assert evaluator.evaluate(make_tables(corpus), "val").mark == ""
 
 
+def test_a_collapsed_model_keeps_its_numbers_and_gets_a_note(corpus: Corpus, tmp_path: Path) -> None:
+    system = TableSystem(torch.ones(len(corpus), 6), torch.ones(corpus.caption_count, 6))
+    (row,) = make_evaluator(tmp_path, corpus).evaluate(system, "test").rows
+    images, texts = corpus.identity, corpus.identity[corpus.caption_owners()]
+    assert row.metrics == retrieval_metrics(system.tables["text"], system.tables["image"], texts, images)
+    assert row.ties is not None
+    # Three of 13 pictures show the person of most captions: R@1 of chance is their share.
+    chance = 100 * np.mean([(images == person).mean() for person in texts])
+    assert row.ties.expected["r1"] == pytest.approx(chance)
+    assert row.ties.share == pytest.approx(100 - chance)
+    (untied,) = make_evaluator(tmp_path, corpus).evaluate(make_tables(corpus), "test").rows
+    assert untied.ties is None
+
+
 def test_intervals_hold_the_mean(corpus: Corpus, tmp_path: Path) -> None:
     results = make_evaluator(tmp_path, corpus, intervals=True).evaluate(make_tables(corpus), "test")
     intervals = results.rows[0].intervals

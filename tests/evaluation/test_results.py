@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from tpr.evaluation.metrics import MEASURES, Metrics
 from tpr.evaluation.results import SELECTED_ON_TEST, TEXT_NOTES, Direction, Probe, Results, Row
+from tpr.evaluation.tie_note import Ties
 from tpr.evaluation.visible_infrared import CROSS_MEASURES
 
 
@@ -94,6 +96,24 @@ def test_json_is_read_back_unchanged() -> None:
     assert tree["rows"][0]["r1"] == 40.1
     assert "model" not in tree["rows"][0]
     assert Results.from_json(tree) == results
+
+
+def test_ties_stand_below_the_table_and_in_json() -> None:
+    ties = Ties(98.04, dict(zip(MEASURES, (2.0, 9.75, 18.9, 4.6, 2.5), strict=True)))
+    tied = replace(row("a", 40.0, model="direct transfer"), ties=ties)
+    results = Results((row("a", 40.0), tied))
+    note = (
+        "direct transfer, a, text to image: 98.0 % of a query's scores tie with one of its matches, and the "
+        "order of the gallery decides; expected over all orders of equal scores: R@1 2.00, R@5 9.75, "
+        "R@10 18.90, mAP 4.60, mINP 2.50"
+    )
+    assert results.list_marks() == [note]
+    assert results.to_table().splitlines()[-1] == f"({note})"
+    tree = json.loads(json.dumps(results.to_json()))
+    assert ["ties" in entry for entry in tree["rows"]] == [False, True]
+    assert Results.from_json(tree) == results
+    with pytest.raises(ValueError, match="must lie in"):
+        Ties(float("nan"), {})
 
 
 def test_an_interval_upside_down_is_refused() -> None:

@@ -63,7 +63,6 @@ def count_runs(modules):
         (lambda: NoiseOptions(layer=0), "layer must be at least 1, got 0"),
         (lambda: NoiseOptions(every=0), "every must be at least 1, got 0"),
         (lambda: NoiseOptions(momentum=1.0), r"momentum must lie in \[0, 1\), got 1.0"),
-        (lambda: NoiseOptions(map_above=-1), "map_above must not be negative, got -1"),
         (lambda: Mllm4TextOptions(temperature=0), "temperature must be positive, got 0"),
         (lambda: Mllm4TextOptions(itc_scale=0), "itc_scale must be positive, got 0"),
         (lambda: Mllm4TextOptions(keep_patches=0.0), r"keep_patches must lie in \(0, 1\], got 0.0"),

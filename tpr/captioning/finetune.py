@@ -28,12 +28,12 @@ from tpr.captioning.finetune_pairs import (
     steps_per_epoch,
 )
 from tpr.captioning.listing import Infrared
-from tpr.captioning.lock import hold_file
 from tpr.data.corpus import Corpus
 from tpr.data.randomness import Purpose, stream_key
 from tpr.engine.checkpoint import write_checkpoint
 from tpr.engine.stopping import Stopping
 from tpr.errors import ConfigError, TrainingError, UserError
+from tpr.locks import hold_folder
 from tpr.models.weights import read_torch_file
 from tpr.report.console import format_duration
 
@@ -113,8 +113,7 @@ class Finetuning:
     def run(self) -> None:
         """Train what is left and write the folder. Raises TrainingError where the loss is not finite."""
         self.work.mkdir(parents=True, exist_ok=True)
-        refusal = f"{self.work}: another process trains here; wait for it, or stop it"
-        with hold_file(self.work / "lock", refusal), Stopping() as stopping:
+        with hold_folder(self.work), Stopping() as stopping:
             optimizer = torch.optim.AdamW(
                 self.model.parameters(), lr=self.options.lr, weight_decay=self.options.weight_decay
             )

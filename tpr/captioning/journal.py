@@ -4,7 +4,6 @@ The first line names plan and shard; a line is [request, attempt, text, failure,
 is what kill -9 or a full disk may leave: it is cut off, and that reply is asked for anew.
 """
 
-import fcntl
 import json
 from pathlib import Path
 from types import TracebackType
@@ -18,17 +17,14 @@ Key = tuple[int, int]
 
 
 class Journal:
-    """Replies of one shard by request and attempt; appends what is new."""
+    """Replies of one shard by request and attempt; appends what is new. The caller holds the shard."""
 
     def __init__(self, path: Path, plan: str, shard: int) -> None:
         """Raises DataError where the file belongs to another plan."""
         self.path = path
         self.header = {"plan": plan, "shard": shard}
         self.replies: dict[Key, CaptionReply] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.file = path.open("ab")
-        # A process that a scheduler took for dead may still be at this shard: wait until it is.
-        fcntl.flock(self.file, fcntl.LOCK_EX)
         length = self._read()
         self.file.truncate(length)
         if not length:

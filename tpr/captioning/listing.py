@@ -7,7 +7,9 @@ is asked about).
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -27,8 +29,9 @@ from tpr.whole_files import open_whole
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".avif")
 ROWS_PER_BATCH = 16_384
+LARGEST_IDENTITY = 2**63 - 1
 COLUMNS = ["image", "identity", "captions", "infrared"]
 PACKED = "picture"
 """Column that a packed corpus has."""
@@ -63,6 +66,9 @@ def folder_source(root: Path, identity: Literal["none", "folder"]) -> Source:
     """Every picture below a folder, sorted by path."""
     if not root.is_dir():
         raise DataError(f"{root} is no folder; give a folder of pictures or the name of a data set")
+    whole = str(root.resolve())
+    if escape_name(whole) != whole:
+        raise DataError(f"{escape_name(whole)}: the folder's path is no UTF-8, which a plan needs; rename it")
     words = {"folder": root.name, "identity": identity}
     leftovers = Leftovers()
 
@@ -75,12 +81,33 @@ def folder_source(root: Path, identity: Literal["none", "folder"]) -> Source:
 
 
 def walk_folder(root: Path, identity: Literal["none", "folder"], leftovers: Leftovers) -> Iterator[Entry]:
-    """The pictures of a folder, without what other programs left there; links are followed once."""
-    for path in walk_files(root, SUFFIXES, leftovers):
-        picture = path.relative_to(root).as_posix()
-        if not picture.isprintable():
-            raise DataError(f"{root}: {picture!r} is a name that JSON cannot hold; rename the file")
+    """The pictures of a folder, without what other programs left there; links are followed once.
+
+    A path that is no UTF-8 is changed so that a plan can hold it: it names no file then, so that this picture
+    becomes a failure and the others are captioned.
+    """
+    strange = []
+    for file in walk_files(root, SUFFIXES, leftovers):
+        path = file.relative_to(root).as_posix()
+        picture = escape_name(path)
+        strange += [picture] if picture != path else []
         yield Entry(picture, read_identity(picture) if identity == "folder" else None)
+    if strange:
+        _say_once(
+            f"{root}: {len(strange):,} names are no UTF-8, the first is {strange[0]}; these pictures will be "
+            "failures: rename them and make a new plan"
+        )
+
+
+def escape_name(path: str) -> str:
+    """A path with bytes that are no UTF-8 as \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Pictures are walked twice where some are drawn."""
+    logger.warning(line)
 
 
 def read_identity(picture: str) -> int:
@@ -88,6 +115,10 @@ def read_identity(picture: str) -> int:
     number = next((part for part in reversed(picture.split("/")[:-1]) if part.isdecimal()), None)
     if number is None:
         raise DataError(f"--identity folder: no folder of '{picture}' is a number, as in 0006/0001.jpg")
+    if int(number) > LARGEST_IDENTITY:
+        raise DataError(
+            f"--identity folder: the number of '{picture}' is above {LARGEST_IDENTITY}; rename it"
+        )
     return int(number)
 
 

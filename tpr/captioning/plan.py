@@ -22,6 +22,7 @@ from tpr.config.resolved import plain_value
 from tpr.config.schema import Choice
 from tpr.config.typed import build_options
 from tpr.errors import ConfigError, DataError, UserError
+from tpr.locks import hold_folder
 from tpr.whole_files import write_whole
 
 PLAN = "plan.json"
@@ -173,6 +174,16 @@ def write_plan(
     check_kinds(settings, texts, rephrases=bool(source.words.get("rephrases")))
     check_styles(settings, texts)
     folder.mkdir(parents=True, exist_ok=True)
+    with hold_folder(folder):
+        content = describe_plan(folder, source, texts, engine, settings, images)
+        write_whole(folder / PLAN, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return read_plan(folder)
+
+
+def describe_plan(
+    folder: Path, source: Source, texts: Texts, engine: Choice, settings: Settings, images: int | None
+) -> dict[str, Any]:
+    """Write the listing; what the plan's file will hold. Raises DataError where there is no picture."""
     pictures, has_identities = write_listing(folder / PICTURES, source, images, settings.seed)
     if not pictures:
         raise DataError(f"{source.root}: holds no picture")
@@ -189,8 +200,7 @@ def write_plan(
         "settings": plain_value(settings),
     }
     content["fingerprint"] = hash_content(content)
-    write_whole(folder / PLAN, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    return read_plan(folder)
+    return content
 
 
 def check_kinds(settings: Settings, texts: Texts, *, rephrases: bool) -> None:

@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from tpr.captioning.lock import is_locked
 from tpr.captioning.plan import Plan
 from tpr.captioning.shards import Marker, read_markers
+from tpr.locks import is_held
 
 RECENT = 20
 """Shards that the rate is taken from."""
@@ -50,7 +50,7 @@ def measure_progress(plan: Plan) -> Progress:
         retries=sum(marker.retries for marker in markers),
         reasons=dict(reasons.most_common()),
         rate=measure_rate(markers),
-        is_running=is_locked(plan),
+        is_running=is_held(plan.folder),
     )
 
 

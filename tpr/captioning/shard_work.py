@@ -14,9 +14,9 @@ from typing import NamedTuple
 from tpr.captioning.colours import remove_colours
 from tpr.captioning.engines import CaptionReply, CaptionRequest, Engine
 from tpr.captioning.filters import find_fault, mend
+from tpr.captioning.guard import Guard
 from tpr.captioning.journal import Journal
 from tpr.captioning.listing import Entry
-from tpr.captioning.lock import Guard
 from tpr.captioning.packed import PackedPictures
 from tpr.captioning.plan import Plan, View
 from tpr.captioning.shards import (
@@ -25,6 +25,7 @@ from tpr.captioning.shards import (
     Marker,
     adopt_staged,
     hash_shard,
+    hold_shard,
     journal_path,
     read_failures,
     read_parts,
@@ -116,16 +117,16 @@ class ShardWorker:
         """Ask for some captions and write the shard below the folder of `target`."""
         start = time.monotonic()
         self.guard.check()
-        path = journal_path(target, shard)
-        with Journal(path, self.plan.fingerprint, shard) as journal:
+        with (
+            hold_shard(target, shard),
+            Journal(journal_path(target, shard), self.plan.fingerprint, shard) as journal,
+        ):
             pending = tasks
             for turn in range(self.plan.settings.attempts):
                 pending = self._work_round(pending, turn, journal, answers)
             self.guard.check()
             seconds = answers.seconds + time.monotonic() - start
-            marker = self._write(target, shard, replace(answers, seconds=seconds))
-            path.unlink(missing_ok=True)
-        return marker
+            return self._write(target, shard, replace(answers, seconds=seconds))
 
     def _write(self, target: Plan, shard: int, answers: Answers) -> Marker:
         captions = [answers.accepted[number] for number in sorted(answers.accepted)]

@@ -7,7 +7,9 @@ Below `again/` lie the same folders for shards whose failures are asked for once
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tpr.captioning.engines import CaptionRequest
 from tpr.captioning.listing import Entry, hash_file
 from tpr.captioning.plan import Plan
 from tpr.errors import DataError
+from tpr.locks import take_turns
 from tpr.whole_files import open_whole, write_whole
 
 WORD = pa.dictionary(pa.int32(), pa.string())
@@ -42,6 +45,7 @@ SCHEMA = pa.schema(
 )
 """One row per caption; file_path, caption and status are what the adapter `ham_pedes` reads."""
 ACCEPTED = "ok"
+MARKER = re.compile(r"\d{5,}\.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,26 @@ def journal_path(plan: Plan, shard: int) -> Path:
     return plan.folder / "work" / f"{shard:05d}.jsonl"
 
 
+@contextmanager
+def hold_shard(plan: Plan, shard: int) -> Iterator[None]:
+    """Wait until no other process is at this shard: one that a scheduler took for dead may still be."""
+    lock = _lock_path(plan, shard)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with take_turns(lock):
+        yield
+        forget_work(plan, shard)
+
+
+def forget_work(plan: Plan, shard: int) -> None:
+    """Remove what a finished shard needs no more."""
+    journal_path(plan, shard).unlink(missing_ok=True)
+    _lock_path(plan, shard).unlink(missing_ok=True)
+
+
+def _lock_path(plan: Plan, shard: int) -> Path:
+    return journal_path(plan, shard).with_suffix(".lock")
+
+
 def staged(plan: Plan) -> Plan:
     """The same plan with a folder of its own, for shards that are written aside while the old files count."""
     return replace(plan, folder=plan.folder / "again")
@@ -127,7 +151,7 @@ def adopt_staged(plan: Plan, shard: int) -> None:
         source = find_path(aside, shard)
         if source.exists():
             source.replace(find_path(plan, shard))
-    journal_path(aside, shard).unlink(missing_ok=True)
+    forget_work(aside, shard)
 
 
 def adopt_all_staged(plan: Plan) -> None:
@@ -209,7 +233,8 @@ def read_markers(plan: Plan) -> list[Marker]:
     folder = plan.folder / "done"
     if not folder.is_dir():
         return []
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".json"))
+    # Not 00001 (copy).json, and nothing else that other programs leave.
+    names = sorted(entry.name for entry in os.scandir(folder) if MARKER.fullmatch(entry.name))
     markers = (read_marker(folder / name, plan) for name in names)
     return [marker for marker in markers if marker is not None and marker.shard < plan.shards]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tpr.captioning.engines import Engine
 from tpr.captioning.plan import Plan, choose_engine
 from tpr.captioning.shard_work import ShardWorker
-from tpr.captioning.shards import Marker, adopt_all_staged, is_whole, journal_path, read_markers
+from tpr.captioning.shards import Marker, adopt_all_staged, forget_work, is_whole, read_markers
 from tpr.config.resolved import plain_value
 from tpr.errors import ConfigError
 from tpr.report.console import format_duration
@@ -26,7 +26,7 @@ def find_finished(plan: Plan) -> dict[int, Marker]:
         if is_whole(plan, marker):
             finished[marker.shard] = marker
             # Killed between the marker and here, a run leaves the journal behind.
-            journal_path(plan, marker.shard).unlink(missing_ok=True)
+            forget_work(plan, marker.shard)
         else:
             logger.warning("shard %05d: its files are not as written, it is done again", marker.shard)
     return finished

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import FrameType
 
 from tpr.captioning.engines import ENGINES
-from tpr.captioning.lock import hold_lock
 from tpr.captioning.plan import Plan, read_plan
 from tpr.captioning.progress import Progress, measure_progress
 from tpr.captioning.worker import Worker, override_engine
 from tpr.config.yaml_entries import parse_values
 from tpr.errors import ConfigError, DataError
+from tpr.locks import hold_folder
 from tpr.report.console import say
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -36,7 +36,7 @@ def run_run(namespace: argparse.Namespace) -> int:
             f"{root}: the plan's pictures are not there; --root names their folder on this machine"
         )
     try:
-        with stopped_by_signals(), hold_lock(plan):
+        with stopped_by_signals(), hold_folder(plan.folder):
             if namespace.ray is not None:
                 run_by_ray(plan, root, namespace)
             else:

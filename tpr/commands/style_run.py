@@ -3,6 +3,7 @@
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from tpr import distributed
@@ -19,13 +20,14 @@ from tpr.captioning.styles.features import (
 from tpr.captioning.styles.lexicon import Lexicon, read_lexicon
 from tpr.captioning.styles.options import ClusterOptions, EncoderOptions, TrainOptions
 from tpr.captioning.styles.rewriting import ModelRewriting, read_prompt, rewrite_by_words
-from tpr.captioning.styles.run_folder import LAST, hold_folder
+from tpr.captioning.styles.run_folder import LAST
 from tpr.captioning.texts import read_texts
 from tpr.config.schema import Choice, DataOptions
 from tpr.config.typed import build_options
 from tpr.config.yaml_entries import parse_values
 from tpr.data.adapters import ADAPTERS
 from tpr.errors import ConfigError, DataError, TrainingError
+from tpr.locks import hold_folder
 from tpr.report.console import say
 from tpr.systems import TABLES
 
@@ -41,13 +43,17 @@ def run_features(namespace: argparse.Namespace) -> int:
     choices = choose_sets(namespace.sets, parse_values(namespace.options))
     data = DataOptions(root=namespace.root) if namespace.root else DataOptions()
     check_new(namespace.out)
-    rewrite, engine = choose_rewriting(namespace, lexicon)
-    about: dict[str, Any] = {"sets": namespace.sets, "rewriting": engine.describe() if engine else "words"}
-    try:
-        features = write_features(namespace.out, collect_captions(choices, data), rewrite, encoder, about)
-    finally:
+    namespace.out.mkdir(parents=True, exist_ok=True)
+    with hold_folder(namespace.out):
+        rewrite, engine = choose_rewriting(namespace, lexicon)
+        about: dict[str, Any] = {"sets": namespace.sets, "rewriting": "words"}
         if engine is not None:
-            engine.close()
+            about["rewriting"] = engine.describe()
+        try:
+            features = write_features(namespace.out, collect_captions(choices, data), rewrite, encoder, about)
+        finally:
+            if engine is not None:
+                engine.close()
     counts = Counter(features.texts.column("by").to_pylist())
     said = ", ".join(f"{count:,} by {name}" for name, count in counts.items())
     rows, width = features.features.shape
@@ -77,7 +83,6 @@ def choose_rewriting(namespace: argparse.Namespace, lexicon: Lexicon) -> tuple[R
         values = {"temperature": 0, **values}
     choice = choose_engine(namespace.engine, values)
     engine = ENGINES[choice.name](choice.options)
-    namespace.out.mkdir(parents=True, exist_ok=True)
     return ModelRewriting(engine, lexicon, prompt, namespace.out / CACHE).rewrite, engine
 
 
@@ -106,7 +111,7 @@ def run_train(namespace: argparse.Namespace) -> int:
         raise DataError(f"root={options.root}: no such folder; it holds what the pictures' paths are below")
     namespace.out.mkdir(parents=True, exist_ok=True)
     try:
-        with hold_folder(namespace.out):
+        with hold_folder(namespace.out) if distributed.is_speaker() else nullcontext():
             trainer = StyleTrainer(namespace.out, data, options)
             trainer.run()
     except RuntimeError as error:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torchvision.io  # noqa: F401  registers torch.ops.image
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 from torch import Tensor
 
 from tpr.data.array_files import map_array_file
@@ -27,8 +27,27 @@ from tpr.errors import DataError
 MOST_PIXELS = 50_000_000
 """Default of `data.max_picture_pixels`."""
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+AVIF = ("AVIF",) if "avif" in features.get_supported() else ()
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", *AVIF)
 """What Pillow may open: file types that person data sets use, and none that runs a program."""
+
+OTHER_FORMATS = {
+    "an AVIF": re.compile(rb".{4}ftyp(avi[fs]|(mif1|msf1).{4}(.{4})*?avi[fs])", re.DOTALL),
+    "an HEIC": re.compile(rb".{4}ftyp(he[im][cxsm]|hev[cx]|mif1|msf1)", re.DOTALL),
+    "a JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
+    "a JPEG 2000": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+}
+"""How files begin that are pictures all the same, where they are not read."""
+MAGIC_BYTES = 64
+
+MOST_HEADER_READS = 10_000
+"""Reads of a header, which ends before the pixels; Pillow reads comments byte by byte or piece by piece."""
+MOST_JPEG_SEGMENTS = 1_000
+"""The same for a JPEG's segments, of which a camera writes a few dozen."""
+MOST_JPEG_HEADER = 32 * 2**20
+"""Bytes before a JPEG's pixels; a telephone's depth maps take a few MB."""
+PLAIN_KINDS = (b"P1", b"P2", b"P3")
+PLAIN_COMMENT = re.compile(rb"#[^\r\n]*")
 
 RGB_MODE = torchvision.io.ImageReadMode.RGB.value
 
@@ -128,11 +147,16 @@ def decode(data: bytes, *, max_pixels: int = MOST_PIXELS) -> Tensor:
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
-    """The first frame header of a JPEG; None for another format or a header that is not plain."""
+    """The first frame header of a JPEG; None for another format or a header that is not plain.
+
+    Raises DataError where too much stands before it.
+    """
     if data[:2] != b"\xff\xd8":
         return None
     position = 2
-    while position + 9 < len(data) and data[position] == 0xFF:
+    for _ in range(MOST_JPEG_SEGMENTS):
+        if position + 9 >= len(data) or data[position] != 0xFF:
+            return None
         marker = data[position + 1]
         if marker == 0xFF:  # a fill byte
             position += 1
@@ -143,7 +167,31 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
             return header if height and width else None
         else:
             position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return None
+        if position > MOST_JPEG_HEADER:
+            break
+    raise DataError(
+        f"has more than {MOST_JPEG_SEGMENTS:,} segments or {MOST_JPEG_HEADER:,} bytes before its pixels; "
+        "save it again without its comments and metadata"
+    )
+
+
+class HeaderReader(io.BytesIO):
+    """A file whose header must end: reads are counted until `is_open`. Raises DataError beyond the limit."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.reads = 0
+        self.is_open = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file."""
+        self.reads += 1
+        if self.reads > MOST_HEADER_READS and not self.is_open:
+            raise DataError(
+                f"has a header of more than {MOST_HEADER_READS:,} pieces before its pixels; save it again "
+                "without its comments and metadata"
+            )
+        return super().read(size)
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:
@@ -158,17 +206,29 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
 def _decode_by_pillow(data: bytes, max_pixels: int) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # oddities of a file that is read all the same
+        if data[:2] in PLAIN_KINDS:  # Pillow copies the rest of the file at every comment
+            data = PLAIN_COMMENT.sub(b"", data)
+        file = HeaderReader(data)
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            with Image.open(file, formats=FORMATS) as picture:
+                file.is_open = True
                 check_size(picture.height, picture.width, max_pixels)
                 return convert_picture(picture)
         except DataError:
             raise
         except UnidentifiedImageError:
-            raise DataError(f"is not a picture (it starts with {data[:12]!r})") from None
+            raise DataError(name_refused(data)) from None
         except Exception as error:  # decoders raise nearly anything when fed a damaged file
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"is truncated or damaged ({reason})") from None
+
+
+def name_refused(data: bytes) -> str:
+    """What a file is that is not read, by its first bytes."""
+    for name, start in OTHER_FORMATS.items():
+        if start.match(data[:MAGIC_BYTES]):
+            return f"is {name} file, which this Pillow cannot read: save it as JPEG or PNG"
+    return f"is not a picture (it starts with {data[:12]!r})"
 
 
 def convert_picture(picture: Image.Image) -> Tensor:

@@ -31,7 +31,8 @@ from tpr.evaluation.protocols import (
 from tpr.evaluation.rankings import Ranking, spread_queries
 from tpr.evaluation.results import Probe, Row
 from tpr.evaluation.shards import cut_queries, share_parts
-from tpr.evaluation.visible_infrared import rank_by_protocol, summarise_trials
+from tpr.evaluation.tie_note import find_ties
+from tpr.evaluation.visible_infrared import CROSS_MEASURES, rank_by_protocol, summarise_trials
 from tpr.systems.base import System
 
 QUERIES: tuple[Query, ...] = ("infrared", "text", "fused", "ensemble")
@@ -70,7 +71,8 @@ def measure_modalities(embedder: Embedder, options: VisibleInfraredOptions) -> l
             metrics, deviations = summarise_trials(results, f"{label}, {search.direction.replace('_', ' ')}")
             text = None if kind == "infrared" else options.text
             probe = Probe(kind, search.name, text, len(search.trials), deviations or None)
-            rows.append(Row(corpus.name, search.direction, metrics, probe=probe))
+            ties = find_ties(results, CROSS_MEASURES)
+            rows.append(Row(corpus.name, search.direction, metrics, probe=probe, ties=ties))
     return rows
 
 

@@ -16,10 +16,11 @@ from tpr.errors import DataError
 from tpr.evaluation.cross_modality import check_modalities, measure_modalities, rank_examples
 from tpr.evaluation.embed import Embedder
 from tpr.evaluation.intervals import bootstrap_intervals
-from tpr.evaluation.metrics import QueryResults, concatenate, rank_queries, summarise
+from tpr.evaluation.metrics import MEASURES, QueryResults, concatenate, rank_queries, summarise
 from tpr.evaluation.rankings import Ranking, spread_queries
 from tpr.evaluation.results import SELECTED_ON_TEST, Direction, Results, Row
 from tpr.evaluation.shards import cut_queries, share_parts
+from tpr.evaluation.tie_note import find_ties
 from tpr.systems.base import Side, System
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Evaluator:
         results = rank_in_shards(features[query], features[gallery], identity[query], identity[gallery])
         metrics = summarise(results, f"{name}, {direction.replace('_', ' ')}")
         intervals = bootstrap_intervals(results) if self.experiment.evaluation.intervals else None
-        return Row(name, direction, metrics, intervals)
+        return Row(name, direction, metrics, intervals, ties=find_ties([results], MEASURES))
 
     def score(self, results: Results) -> float:
         """The number that selects the best epoch: R@1 of the rows that decide, averaged over sets.

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from tpr.errors import DataError
-from tpr.evaluation.ranks import Gallery, rank_matches, unit_scale
+from tpr.evaluation.ranks import Gallery, Ranked, rank_matches, unit_scale
+from tpr.evaluation.ties import Expected, expect_ties, expect_untied, group_matches, join_expected
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class QueryResults:
     """(Q,) in [0, 1]: matches / rank of the last."""
     identity: npt.NDArray[np.int64]
     """(Q,) identity of the query."""
+    expected: Expected | None = None
+    """Measures expected over the orders of equal scores; None where no score ties with a match."""
 
     def measures(self) -> npt.NDArray[np.float64]:
         """(queries with a match, 5) percent in the order of `MEASURES`."""
@@ -79,6 +82,21 @@ class QueryResults:
         columns = [(first <= k).astype(np.float64) for k in (1, 5, 10)]
         columns += [self.average_precision[matched], self.inverse_penalty[matched]]
         return 100.0 * np.stack(columns, axis=1)
+
+    def expect(self) -> Expected:
+        """Measures expected over the orders of equal scores; rows of queries without a match mean nothing."""
+        if self.expected is not None:
+            return self.expected
+        return expect_untied(self.first, self.average_precision, self.inverse_penalty)
+
+    def put_ties(self, parts: Sequence[tuple[npt.NDArray[np.int64], Expected]]) -> "QueryResults":
+        """The same results with what is expected of some rows, whose scores tie."""
+        if not parts:
+            return self
+        expected = self.expect()
+        for rows, part in parts:
+            expected.put(rows, part)
+        return replace(self, expected=expected)
 
 
 def retrieval_metrics(
@@ -129,6 +147,7 @@ def rank_queries(
     count = np.searchsorted(gallery_ids[order], identity, side="right") - start
     first = np.zeros(len(identity), dtype=np.int64)
     average_precision, inverse_penalty = np.zeros(len(identity)), np.zeros(len(identity))
+    ties = []
     with torch.inference_mode(), _full_precision(device):
         for rows in _cut_queries(count, row_bytes, block_bytes):
             chosen = torch.from_numpy(rows).to(query_rows.device)
@@ -136,20 +155,24 @@ def rank_queries(
             slots = np.arange(count[rows].max())
             valid = slots < count[rows, None]
             positives = order[start[rows, None] + np.where(valid, slots, 0)]
-            ranks = rank_matches(
+            ranked = rank_matches(
                 unit, prepared, torch.from_numpy(positives).to(device), torch.from_numpy(valid).to(device)
             )
-            sums = _sum_ranks(ranks.cpu().numpy(), valid, count[rows])
+            sums = _sum_ranks(ranked.rank.cpu().numpy(), valid, count[rows])
             first[rows], average_precision[rows], inverse_penalty[rows] = sums
-    return QueryResults(first, average_precision, inverse_penalty, identity)
+            ties += _expect_tied_rows(rows, ranked, valid, len(gallery_rows))
+    return QueryResults(first, average_precision, inverse_penalty, identity).put_ties(ties)
 
 
 def concatenate(parts: Sequence[QueryResults]) -> QueryResults:
     """Rows of several shards of queries as one, in the order given."""
-    columns = [
-        np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(QueryResults)
-    ]
-    return QueryResults(*columns)
+    first = np.concatenate([part.first for part in parts])
+    average_precision = np.concatenate([part.average_precision for part in parts])
+    inverse_penalty = np.concatenate([part.inverse_penalty for part in parts])
+    identity = np.concatenate([part.identity for part in parts])
+    is_tied = any(part.expected is not None for part in parts)
+    expected = join_expected([part.expect() for part in parts]) if is_tied else None
+    return QueryResults(first, average_precision, inverse_penalty, identity, expected)
 
 
 def summarise(results: QueryResults, label: str = "") -> Metrics:
@@ -189,6 +212,18 @@ def _sum_ranks(
     precision = np.cumsum(np.where(found <= count[:, None], found / ordered, 0.0), axis=1)[:, -1] / count
     last = np.take_along_axis(ordered, count[:, None] - 1, axis=1)[:, 0]
     return ordered[:, 0], precision, count / last
+
+
+def _expect_tied_rows(
+    rows: npt.NDArray[np.int64], ranked: Ranked, valid: npt.NDArray[np.bool_], gallery: int
+) -> list[tuple[npt.NDArray[np.int64], Expected]]:
+    """Those of some query rows whose matches tie with anything, with what is expected of them."""
+    tied = ranked.tied.cpu().numpy()
+    chosen = np.flatnonzero(((tied > 1) & valid).any(axis=1))
+    if not len(chosen):
+        return []
+    groups = group_matches(ranked.above.cpu().numpy()[chosen], tied[chosen], valid[chosen])
+    return [(rows[chosen], expect_ties(groups, np.full(len(chosen), gallery)))]
 
 
 def _cut_queries(

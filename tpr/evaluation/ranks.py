@@ -97,6 +97,17 @@ class Counted(NamedTuple):
     """What lies within the windows of more than one item, where counting came across it."""
 
 
+class Ranked(NamedTuple):
+    """Where matches stand."""
+
+    rank: Tensor
+    """(R, P) rank of every match, from 1, by gallery order among equal scores."""
+    above: Tensor
+    """(R, P) items with a better score."""
+    tied: Tensor
+    """(R, P) items with the same score, the match included."""
+
+
 def unit_scale(features: Tensor, side: str) -> Tensor:
     """(N,) float64 one over the length of each row; raises TrainingError naming rows that are not finite."""
     parts = [torch.linalg.vector_norm(part.double(), dim=1) for part in torch.split(features, SLICE_ROWS)]
@@ -111,11 +122,11 @@ def unit_scale(features: Tensor, side: str) -> Tensor:
     return length.clamp_min(1e-12).reciprocal()
 
 
-def rank_matches(unit: Tensor, gallery: Gallery, positives: Tensor, valid: Tensor) -> Tensor:
-    """(R, P) rank of every match, from 1.
+def rank_matches(unit: Tensor, gallery: Gallery, positives: Tensor, valid: Tensor) -> Ranked:
+    """The rank of every match, and how many items tie with it.
 
     unit: (R, D) float64 unit queries. positives: (R, P) gallery rows of the matches, padded with any row
-    where `valid` is false; ranks of padding mean nothing.
+    where `valid` is false; what is told of padding means nothing.
     """
     if gallery.features.dtype == torch.float32:
         scores = gallery.score(unit)
@@ -125,13 +136,14 @@ def rank_matches(unit: Tensor, gallery: Gallery, positives: Tensor, valid: Tenso
         unclear = (counted.near > 1) & valid
         if CROWDED * int((counted.near * unclear).sum()) <= scores.numel():
             found = counted.found or find_within(scores, low, high, unclear)
-            return counted.above + 1 + _settle_pairs(unit, gallery, positives, unclear, found)
+            return _settle_pairs(unit, gallery, positives, unclear, counted._replace(found=found))
     scores = gallery.score_in_float64(unit)
     own = scores.gather(1, positives)
     low, high = own - TIE, own + TIE
     counted = count_between(scores, low, high)
     unclear = (counted.near > 1) & valid
-    return counted.above + 1 + _settle_by_position(scores, positives, (low, high, unclear))
+    ahead = _settle_by_position(scores, positives, (low, high, unclear))
+    return Ranked(counted.above + 1 + ahead, counted.above, counted.near)
 
 
 def count_between(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
@@ -242,17 +254,26 @@ def join_windows(windows: Sequence[Window]) -> Found:
     return Found(torch.from_numpy(names), torch.from_numpy(np.concatenate(columns)))
 
 
-def _settle_pairs(unit: Tensor, gallery: Gallery, positives: Tensor, unclear: Tensor, found: Found) -> Tensor:
-    """(R, P) items found near a match that truly come before it, by float64 scores of those alone."""
-    wanted = unclear.flatten()[found.match]
-    match, column = found.match[wanted], found.column[wanted]
+def _settle_pairs(
+    unit: Tensor, gallery: Gallery, positives: Tensor, unclear: Tensor, counted: Counted
+) -> Ranked:
+    """Ranks by float64 scores of the items that were found near a match alone."""
+    assert counted.found is not None
+    wanted = unclear.flatten()[counted.found.match]
+    match, column = counted.found.match[wanted], counted.found.column[wanted]
     slots = positives.shape[1]
     own = torch.zeros(positives.numel(), dtype=unit.dtype, device=unit.device)
     rows, places = torch.nonzero(unclear, as_tuple=True)
     own[rows * slots + places] = gallery.score_pairs(unit, rows, positives[rows, places])
     gap = gallery.score_pairs(unit, match // slots, column) - own[match]
-    before = (gap > TIE) | ((gap.abs() <= TIE) & (column < positives.flatten()[match]))
-    return torch.bincount(match[before], minlength=positives.numel()).view(positives.shape)
+    is_tied = gap.abs() <= TIE
+
+    def count(chosen: Tensor) -> Tensor:
+        return torch.bincount(match[chosen], minlength=positives.numel()).view(positives.shape)
+
+    above = counted.above + count(gap > TIE)
+    ahead = count(is_tied & (column < positives.flatten()[match]))
+    return Ranked(above + 1 + ahead, above, torch.where(unclear, count(is_tied), 1))
 
 
 def _settle_by_position(scores: Tensor, positives: Tensor, window: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -15,6 +15,7 @@ from prettytable import PrettyTable
 from tpr.config.visible_infrared import CrossDirection, Query
 from tpr.evaluation.intervals import Interval
 from tpr.evaluation.metrics import MEASURES, Metrics
+from tpr.evaluation.tie_note import Ties
 from tpr.evaluation.visible_infrared import CROSS_MEASURES
 
 Direction = Literal["text_to_image", "image_to_text"] | CrossDirection
@@ -76,6 +77,8 @@ class Row:
     """What was measured, such as direct transfer or fine-tuned; empty where there is only one."""
     probe: Probe | None = None
     """Who searched, on a visible-infrared set."""
+    ties: Ties | None = None
+    """Equal scores, where more than a few tie with a match."""
 
     @property
     def title(self) -> str:
@@ -94,6 +97,19 @@ class Row:
             return f"{self.name}/{self.direction}"
         text = [self.probe.text] if self.probe.text else []
         return f"{self.title.replace(' ', '_')}/{self.direction}/{'_'.join([self.probe.query, *text])}"
+
+    @property
+    def tie_note(self) -> str:
+        """What to beware of where equal scores decide; empty where they do not."""
+        if self.ties is None:
+            return ""
+        words = (self.model, self.title, self.direction.replace("_", " "), self.query)
+        expected = ", ".join(f"{TITLES[name]} {value:.2f}" for name, value in self.ties.expected.items())
+        return (
+            f"{', '.join(word for word in words if word)}: {self.ties.share:.1f} % of a query's scores tie "
+            "with one of its matches, and the order of the gallery decides; expected over all orders of "
+            f"equal scores: {expected}"
+        )
 
     def __post_init__(self) -> None:
         for measure, (low, high) in (self.intervals or {}).items():
@@ -131,9 +147,10 @@ class Results:
         return [average(rows) for rows in groups.values() if len(rows) > 1]
 
     def list_marks(self) -> list[str]:
-        """What to beware of: the mark, and where texts came from."""
+        """What to beware of: the mark, where texts came from, and scores that tie."""
         texts = [row.probe.text for row in self.rows if row.probe and row.probe.text]
-        return [*([self.mark] if self.mark else []), *(TEXT_NOTES[text] for text in dict.fromkeys(texts))]
+        notes = [self.mark, *(TEXT_NOTES[text] for text in dict.fromkeys(texts))]
+        return [note for note in (*notes, *(row.tie_note for row in self.rows)) if note]
 
     def list_deciding(self) -> list[Row]:
         """The rows that stand for all of them: text to image of every set of captions, where there is any.
@@ -172,6 +189,7 @@ class Results:
                 **{name: value for name, value in asdict(row.metrics).items() if value is not None},
                 **({"probe": asdict(row.probe)} if row.probe else {}),
                 **({"intervals": {k: list(v) for k, v in row.intervals.items()}} if row.intervals else {}),
+                **({"ties": asdict(row.ties)} if row.ties else {}),
             }
             for row in self.rows
         ]
@@ -186,8 +204,10 @@ class Results:
             metrics = Metrics(**values, r20=entry.get("r20"))
             intervals = {name: (low, high) for name, (low, high) in entry.get("intervals", {}).items()}
             probe = Probe(**entry["probe"]) if "probe" in entry else None
+            ties = Ties(**entry["ties"]) if "ties" in entry else None
             model = entry.get("model", "")
-            rows.append(Row(entry["set"], entry["direction"], metrics, intervals or None, model, probe))
+            row = Row(entry["set"], entry["direction"], metrics, intervals or None, model, probe, ties)
+            rows.append(row)
         return cls(tuple(rows), tree.get("mark", ""))
 
 

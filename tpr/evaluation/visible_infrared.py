@@ -9,7 +9,7 @@ nothing of models or data sets.
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from tpr.errors import TrainingError
 from tpr.evaluation.metrics import Array, Metrics, QueryResults, average_queries
 from tpr.evaluation.protocols import Pictures, find_excluded
 from tpr.evaluation.ranks import TIE, count_by_comparing
+from tpr.evaluation.ties import Expected, TieGroups, expect_person_hits, expect_ties, group_matches
 
 CROSS_MEASURES = ("r1", "r5", "r10", "r20", "map", "minp")
 NO_RANK = 2**62
@@ -75,6 +76,7 @@ def rank_by_protocol(
     is_known = people[person] == queries.identity
     first = np.zeros(len(person), dtype=np.int64)
     average_precision, inverse_penalty = np.zeros(len(person)), np.zeros(len(person))
+    ties = []
     step = max(1, BLOCK_BYTES // max(1, distance.shape[1] * distance.itemsize))
     for start in range(0, len(person), step):
         rows = slice(start, start + step)
@@ -82,11 +84,12 @@ def rank_by_protocol(
         for excluded in find_excluded(protocol, queries.take(rows), gallery):
             block[excluded] = -np.inf
         own = matches[person[rows]]
-        ranks, places = rank_block(block, own, None if protocol == "regdb" else matches)
+        ranks, places, tied = rank_block(block, own, None if protocol == "regdb" else matches)
         ranks[:, ~is_known[rows]] = NO_RANK
         first[rows] = np.where(ranks.min(0) < NO_RANK, places, 0)
         average_precision[rows], inverse_penalty[rows] = _average_ranks(ranks)
-    return QueryResults(first, average_precision, inverse_penalty, queries.identity)
+        ties += [(start + chosen, expected) for chosen, expected in tied]
+    return QueryResults(first, average_precision, inverse_penalty, queries.identity).put_ties(ties)
 
 
 def group_people(identity: IndexArray) -> tuple[IndexArray, IndexArray]:
@@ -97,12 +100,22 @@ def group_people(identity: IndexArray) -> tuple[IndexArray, IndexArray]:
     return people, order[start[:, None] + slots]
 
 
-def rank_block(scores: Scores, own: IndexArray, matches: IndexArray | None) -> tuple[IndexArray, IndexArray]:
-    """(P, R) ranks of the own columns, from 1, and (R,) the place of the first of them.
+class RankedBlock(NamedTuple):
+    """Where the matches of some queries stand."""
 
-    scores: (R, G), higher is nearer, minus infinity where a picture does not count: its rank is `NO_RANK`, as
-    is that of a repeated column. own: (R, P). matches: (I, P) columns of every person, where places are among
-    persons.
+    ranks: IndexArray
+    """(P, R) ranks of the own columns, from 1; `NO_RANK` for what does not count and repeated columns."""
+    places: IndexArray
+    """(R,) place of the first of them."""
+    tied: Sequence[tuple[IndexArray, Expected]]
+    """Rows whose matches tie with anything, and what is expected of them; at most one pair."""
+
+
+def rank_block(scores: Scores, own: IndexArray, matches: IndexArray | None) -> RankedBlock:
+    """Ranks and places of the own columns.
+
+    scores: (R, G), higher is nearer, minus infinity where a picture does not count. own: (R, P). matches:
+    (I, P) columns of every person, where places are among persons.
     """
     values = np.take_along_axis(scores, own, axis=1)
     low, high = torch.from_numpy(values - TIE), torch.from_numpy(values + TIE)
@@ -117,10 +130,36 @@ def rank_block(scores: Scores, own: IndexArray, matches: IndexArray | None) -> t
     if matches is not None:
         nearest, best = find_nearest(scores, matches), values.max(0)[:, None]
         places = (nearest > best + TIE).sum(1) + 1
-        tied |= (nearest >= best - TIE).sum(1) > places
-    if tied.any():
-        ranks[:, tied], places[tied] = settle_ties(scores[tied], own[:, tied], is_rank[:, tied], matches)
-    return ranks, places
+        tied |= ((nearest >= best - TIE).sum(1) > places) & is_rank.any(0)
+    chosen = np.flatnonzero(tied)
+    if not len(chosen):
+        return RankedBlock(ranks, places, ())
+    scores, own, is_rank = scores[chosen], own[:, chosen], is_rank[:, chosen]
+    ranks[:, chosen], places[chosen] = settle_ties(scores, own, is_rank, matches)
+    groups = group_matches(above[:, chosen].T, near[:, chosen].T, is_rank.T)
+    expected = expect_ties(groups, np.isfinite(scores).sum(1))
+    if matches is not None:
+        persons = expect_persons(scores, values[:, chosen].max(0), groups, matches, own[0])
+        expected = replace(expected, hits=persons)
+    return RankedBlock(ranks, places, [(chosen, expected)])
+
+
+def expect_persons(
+    scores: Scores, best: Scores, groups: TieGroups, matches: IndexArray, own: IndexArray
+) -> npt.NDArray[np.float64]:
+    """(R, cuts) chance that the own person is among the first k persons.
+
+    best: (R,) score of the best match. own: (R,) a column of the own person.
+    """
+    person = np.empty(scores.shape[1], dtype=np.int64)
+    person[matches] = np.arange(len(matches))[:, None]
+    is_above = find_nearest(scores, matches) > best[:, None] + TIE
+    rows, columns = np.nonzero(np.abs(scores - best[:, None]) <= TIE)
+    key = rows * len(matches) + person[columns]
+    tied = np.bincount(key, minlength=is_above.size).reshape(is_above.shape)
+    tied[is_above] = 0
+    tied[np.arange(len(own)), person[own]] = 0
+    return expect_person_hits(is_above.sum(1), tied, groups.matches[groups.first])
 
 
 def find_nearest(scores: Scores, matches: IndexArray) -> Scores:

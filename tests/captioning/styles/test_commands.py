@@ -13,6 +13,7 @@ from tests.data.small_sets import write_json
 from tpr.captioning.plan import read_plan
 from tpr.captioning.shards import read_parts
 from tpr.cli import main
+from tpr.locks import hold_folder
 
 TRAIN = ("epochs=1", "batch=8", "tokens=2", "lr=0.01", "projector_lr=1e-3", "device=cpu")
 
@@ -133,6 +134,19 @@ def test_bad_input_is_one_line(place: Path, tmp_path: Path, capfd, words: list[s
     assert type_words("style", *(word.format(tmp=folder, place=place) for word in words)) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize("command", ["features", "train"])
+def test_a_second_process_in_a_folder_says_so(place: Path, tmp_path: Path, capfd, command: str) -> None:
+    words = {
+        "features": ("--sets", "cuhk_pedes", "--root", place / "data"),
+        "train": (f"model={place / 'llava'}", f"root={place / 'data'}"),
+    }[command]
+    source = (place / "bank",) if command == "train" else ()
+    with hold_folder(tmp_path):
+        assert type_words("style", command, *source, tmp_path, *words) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"{tmp_path}: another process is at work there; wait for it" in line
 
 
 @pytest.mark.parametrize("command", ["features", "cluster", "train"])

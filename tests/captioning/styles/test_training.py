@@ -26,7 +26,7 @@ from tpr.captioning.styles.export import export_styles
 from tpr.captioning.styles.model import PROJECTOR, ROWS
 from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rows import add_styles
-from tpr.captioning.styles.run_folder import LAST, LOG, cut_log, hold_folder
+from tpr.captioning.styles.run_folder import LAST, LOG, cut_log
 from tpr.captioning.styles.training import StyleTrainer, rate_factor, read_data
 from tpr.config.typed import build_options
 from tpr.errors import CheckpointError, ConfigError, DataError, UserError
@@ -300,14 +300,6 @@ def test_a_log_is_cut_where_a_run_goes_on(tmp_path):
     (tmp_path / LOG).write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     cut_log(tmp_path, 2)
     assert log_of(tmp_path) == [{"step": 1}, {"step": 2}]
-
-
-def test_a_second_run_in_a_folder_says_so(tmp_path):
-    busy = pytest.raises(DataError, match="is being trained in by another process")
-    with hold_folder(tmp_path), busy, hold_folder(tmp_path):
-        raise AssertionError("both hold it")
-    with hold_folder(tmp_path):
-        pass
 
 
 def test_another_run_is_not_gone_on_with(folders, world, tmp_path):

@@ -6,6 +6,9 @@ prefix caching reads it once.
 
 import base64
 import io
+import logging
+import re
+from functools import cache
 from typing import Any
 
 from PIL import Image
@@ -13,7 +16,12 @@ from PIL import Image
 from tpr.captioning.engines.base import TRUNCATED, UNREADABLE, CaptionReply, CaptionRequest
 from tpr.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 EMPTY = "empty reply"
+ENDLESS_THOUGHT = "a thought without an end"
+THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+THOUGHT_MARK = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 
 
 def open_picture(request: CaptionRequest) -> Image.Image | None:
@@ -34,11 +42,38 @@ def unreadable() -> CaptionReply:
 
 
 def make_reply(text: str, *, is_cut: bool) -> CaptionReply:
-    """The reply for a model's answer; is_cut: it ended because it grew too long."""
+    """The reply for a model's answer, without what it thought; is_cut: it ended because it grew too long."""
+    answer = remove_thoughts(text)
+    if answer is None:
+        return CaptionReply(text=None, failure=ENDLESS_THOUGHT)
     if is_cut:
         return CaptionReply(text=None, failure=TRUNCATED)
-    words = text.strip()
+    words = answer.strip()
     return CaptionReply(text=words) if words else CaptionReply(text=None, failure=EMPTY)
+
+
+def remove_thoughts(text: str) -> str | None:
+    """A model's answer without <think>...</think>; None where a thought does not end.
+
+    Chat templates may write the beginning of a thought into the prompt: the answer then holds its end alone.
+    """
+    if not THOUGHT_MARK.search(text):
+        return text
+    tell_of_thoughts()
+    rest = THOUGHT.sub(" ", text)
+    left = list(THOUGHT_MARK.finditer(rest))
+    if not left:
+        return rest
+    return rest[left[-1].end() :] if left[-1][1] else None
+
+
+@cache
+def tell_of_thoughts() -> None:
+    """Say once that the model thinks aloud."""
+    logger.warning(
+        "the model thinks aloud; captions are kept without <think>...</think>, but thoughts cost time and "
+        "count as new tokens: let its chat template or its server turn thinking off"
+    )
 
 
 def local_messages(instruction: str) -> list[dict[str, Any]]:

@@ -1,28 +1,13 @@
-"""The folder of a training run: one process group at a time, and a log without doubled lines."""
+"""The folder of a training run: a log without doubled lines."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tpr import distributed
-from tpr.captioning.lock import hold_file
 from tpr.whole_files import write_whole
 
 LAST = "last.pt"
 LOG = "log.jsonl"
-LOCK = "run.lock"
-
-
-@contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs out; dies with the process. Raises DataError where one is at work."""
-    if not distributed.is_speaker():
-        yield
-        return
-    refusal = f"{folder}: is being trained in by another process; wait for it, or choose another folder"
-    with hold_file(folder / LOCK, refusal):
-        yield
 
 
 def cut_log(folder: Path, step: int) -> None:
