@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -37,6 +36,7 @@ from tpr.data.columns import (
 from tpr.data.corpus import Corpus, map_files, take_rows
 from tpr.data.sample import SPLITS, Protocol, Split
 from tpr.errors import DataError
+from tpr.home import find_cache_home
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +74,7 @@ class Entry:
 
 def default_cache() -> Path:
     """`tpr` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tpr"
+    return find_cache_home() / "tpr"
 
 
 def cache_folder(data: DataOptions) -> Path:

@@ -41,6 +41,7 @@ class Embedder:
     autocast: Autocast
     """Makes the context of the run's arithmetic."""
     workers: int = 0
+    start: str = "auto"
 
     def embed(self, side: Side, indices: IndexArray | None = None) -> Tensor:
         """(N, D) float32 on the device: each picture, or each caption, of the corpus.
@@ -92,6 +93,7 @@ class Embedder:
             self.data,
             batch=self.batch,
             workers=self.workers,
+            start=self.start,
             device=self.device,
             indices=rows,
             statistics=self.system.views().statistics,
