@@ -3,8 +3,8 @@
     python scripts/launch.py train CONFIG [key=value ...]
 
 NPROC overrides the number of processes (`auto`: one per visible GPU). NNODES, NODE_RANK, MASTER_ADDR and
-MASTER_PORT are for several machines and mean what they mean to torchrun; each machine starts as many processes.
-The first process that fails ends all, and its exit code is that of this script.
+MASTER_PORT are for several machines and mean what they mean to torchrun; each machine starts as many
+processes. The first process that fails ends all, and its exit code is that of this script.
 """
 
 import os
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tpr.errors import ConfigError, UserError
-from tpr.processes import HIGHEST_PORT, end_at_once_on_interrupt
+from tpr.processes import HIGHEST_PORT, check_port, end_at_once_on_interrupt
 
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_END = 30
@@ -54,11 +54,13 @@ class Plan:
             "LOCAL_WORLD_SIZE": str(self.processes),
             "MASTER_ADDR": self.address,
             "MASTER_PORT": str(self.port),
+            # As with torchrun: the store lies here, and outlives a process that fails.
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
         }
 
 
 def read_plan() -> Plan:
-    """The plan that the environment describes; raises ConfigError. Torch is asked for GPUs only if it must be."""
+    """The plan that the environment describes; raises ConfigError. Torch is imported only to count GPUs."""
     processes = 0 if os.environ.get("NPROC", "auto") == "auto" else read_number("NPROC", 1, least=1)
     nodes = read_number("NNODES", 1, least=1)
     node = read_number("NODE_RANK", 0)
@@ -99,6 +101,16 @@ def find_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def keep_store(plan: Plan) -> object:
+    """What the processes of all machines meet in, on the first machine; raises ConfigError."""
+    if plan.node:
+        return None
+    check_port(plan.port)
+    from torch.distributed import TCPStore
+
+    return TCPStore("0.0.0.0", plan.port, is_master=True, wait_for_workers=False)
+
+
 class Asked(Exception):
     """This script got a signal that ends the run."""
 
@@ -121,6 +133,7 @@ def raise_again(number: int, frame: object) -> None:
 def start_all(plan: Plan, words: Sequence[str]) -> int:
     """Run `tpr WORDS` in all processes of this machine; the exit code of the first that fails, or 0."""
     children: list[subprocess.Popen[bytes]] = []
+    store = keep_store(plan)
     try:
         for number in PASSED_ON:
             signal.signal(number, raise_asked)
@@ -140,6 +153,7 @@ def start_all(plan: Plan, words: Sequence[str]) -> int:
         return 128 + asked.number
     finally:
         end_all(children, signal.SIGKILL)
+        del store
 
 
 def wait_for_all(children: Sequence["subprocess.Popen[bytes]"]) -> int:
@@ -173,17 +187,16 @@ def main() -> int:
     end_at_once_on_interrupt()
     try:
         plan = read_plan()
+        if plan.processes > 1 or plan.nodes > 1:
+            return start_all(plan, sys.argv[1:])
     except UserError as error:
         sys.stderr.write(f"tpr: {error}\n")
         return 2
-    if plan.processes == 1 and plan.nodes == 1:
-        sys.argv = ["tpr", *sys.argv[1:]]
-        runpy.run_module("tpr", run_name="__main__")
-        return 0
-    try:
-        return start_all(plan, sys.argv[1:])
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    sys.argv = ["tpr", *sys.argv[1:]]
+    runpy.run_module("tpr", run_name="__main__")
+    return 0
 
 
 if __name__ == "__main__":

@@ -122,8 +122,8 @@ def start(device: torch.device, timeout_seconds: int) -> None:
     if device.type == "cuda":
         if launch.local_rank >= torch.cuda.device_count():
             raise ConfigError(
-                f"LOCAL_RANK={launch.local_rank}: more processes than the {torch.cuda.device_count()} visible "
-                "GPUs of this machine; lower NPROC, or compute with runtime.device=cpu"
+                f"LOCAL_RANK={launch.local_rank}: more processes than the {torch.cuda.device_count()} "
+                "visible GPUs of this machine; lower NPROC, or compute with runtime.device=cpu"
             )
         torch.cuda.set_device(device)
     store = meet(launch, timeout_seconds)
@@ -138,8 +138,8 @@ def start(device: torch.device, timeout_seconds: int) -> None:
     except RuntimeError as error:
         reason = (str(error).splitlines() or [""])[0]
         raise TrainingError(
-            f"rank {launch.rank}: the processes met but cannot be connected ({reason}); see that the machines "
-            "reach each other on all ports"
+            f"rank {launch.rank}: the processes met but cannot be connected ({reason}); see that the "
+            "machines reach each other on all ports"
         ) from error
 
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from torch.distributed.distributed_c10d import Store, TCPStore
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
 from tpr.errors import ConfigError, TrainingError
-from tpr.processes import Launch
+from tpr.processes import Launch, check_port
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def _open_store(launch: Launch, end: float) -> Store:
     is_kept_here = launch.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     _find_address(launch)
     if is_kept_here:
-        _check_port(launch.port)
+        check_port(launch.port)
     else:
         _wait(
             lambda: _answers(launch),
@@ -84,18 +84,6 @@ def _find_address(launch: Launch) -> None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise ConfigError(
-                f"MASTER_PORT={port} cannot be used on this machine ({error.strerror}); choose another, the "
-                "same for all processes, or end what uses it"
-            ) from None
-
-
 def _answers(launch: Launch) -> bool:
     try:
         socket.create_connection((launch.address, launch.port), timeout=5).close()
@@ -114,8 +102,8 @@ def _wait_for_ranks(store: Store, launch: Launch, end: float) -> None:
             world = store.get(_place(rank)).decode()
             if world != str(launch.world):
                 raise ConfigError(
-                    f"WORLD_SIZE={world} for rank {rank}, but {launch.world} for rank 0; every machine must "
-                    "start as many processes as the others (NPROC), and name the same number of machines (NNODES)"
+                    f"WORLD_SIZE={world} for rank {rank}, but {launch.world} for rank 0; start as many "
+                    "processes on every machine (NPROC), and name the same number of machines (NNODES)"
                 )
             missing.remove(rank)
         return not missing
@@ -131,8 +119,8 @@ def _wait(is_done: Callable[[], bool], name_missing: Callable[[], str], launch: 
         now = time.monotonic()
         if now > end:
             text = (
-                f"waited {now - started:.0f} s for {name_missing()}; start the same command on every machine, "
-                "with NODE_RANK of its own, and see that they reach each other (runtime.timeout_seconds)"
+                f"waited {now - started:.0f} s for {name_missing()}; start the same command on every "
+                "machine, each with its own NODE_RANK, and see that they reach each other"
             )
             if launch.rank and launch.local_rank == 0:
                 logger.error("%s", text)

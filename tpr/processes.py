@@ -5,6 +5,7 @@ Nothing here imports torch: commands that need no network start in a blink.
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -84,6 +85,19 @@ def _group() -> Any | None:
     """torch.distributed if the processes have met; nobody has met where it was never imported."""
     dist = sys.modules.get("torch.distributed")
     return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
+
+
+def check_port(port: int) -> None:
+    """Raise ConfigError where this machine cannot listen on a port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise ConfigError(
+                f"MASTER_PORT={port} cannot be used on this machine ({error.strerror}); choose another, the "
+                "same for all processes, or end what uses it"
+            ) from None
 
 
 def world_size() -> int:
