@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from tpr import __version__, processes
 from tpr.errors import ConfigError, TrainingError, UserError
+from tpr.home import give_libraries_a_home
 from tpr.report.console import configure_logging
 
 COMMANDS = {
@@ -122,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """The chosen command's exit code; raises UserError also where a loader worker was lost."""
+    give_libraries_a_home()
     namespace = parse(arguments)
     processes.raise_on_interrupt()
     try:

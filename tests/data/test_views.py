@@ -59,9 +59,7 @@ def test_pixels_are_the_resized_picture_without_augmentation(tmp_path: Path) -> 
     samples = make_samples(tmp_path, augment=AugmentOptions(flip=0, pad=0))
     entries, _ = samples.read(np.array([2]), 1)
     assert torch.equal(entries["images"][0], resize(decode((tmp_path / "2.jpg").read_bytes()), SIZE))
-    mirrored = make_samples(tmp_path, augment=AugmentOptions(flip=1, pad=0)).read(
-        np.array([2]), 1, shared=False
-    )
+    mirrored = make_samples(tmp_path, augment=AugmentOptions(flip=1, pad=0)).read(np.array([2]), 1)
     assert torch.equal(mirrored[0]["images"].flip(3), entries["images"])
 
 
@@ -70,9 +68,7 @@ def test_the_plain_picture_is_resized_only(tmp_path: Path) -> None:
     entries, _ = samples.read(np.array([2, 0]), 1)
     for pixels, name in zip(entries["plain_images"], ("2.jpg", "0.jpg"), strict=True):
         assert torch.equal(pixels, resize(decode((tmp_path / name).read_bytes()), SIZE))
-    augmented, _ = make_samples(tmp_path, augment=AugmentOptions(flip=1, pad=4)).read(
-        np.array([2, 0]), 1, shared=False
-    )
+    augmented, _ = make_samples(tmp_path, augment=AugmentOptions(flip=1, pad=4)).read(np.array([2, 0]), 1)
     assert torch.equal(entries["images"], augmented["images"])
     assert "plain_images" not in augmented
 

@@ -168,6 +168,8 @@ class Workers:
         # Workers share one folder for their sockets, which this process removes even where they are killed.
         multiprocessing.util.get_temp_dir()
         try:
+            # A full /dev/shm has no room for a lock; torch's iterator, half made, would complain of its end.
+            multiprocessing.get_context(processes.choose_start_method(self._start)).Lock()
             with _ignored_warnings(), processes.hold_signals():
                 self._loader = self._make_loader()
                 results = iter(self._loader)
