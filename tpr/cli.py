@@ -6,12 +6,15 @@ A command's file is imported when it is chosen: training needs a second of libra
 import argparse
 import importlib
 import os
+import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from tpr import __version__, processes
-from tpr.errors import ConfigError, UserError
+from tpr.errors import ConfigError, TrainingError, UserError
+from tpr.home import give_libraries_a_home
 from tpr.report.console import configure_logging
 
 COMMANDS = {
@@ -28,6 +31,9 @@ COMMANDS = {
 }
 """What `tpr --help` says of each command, in the words of its own file."""
 
+TOGETHER = {"train", "evaluate", "style"}
+"""Commands that several processes run as one, so that one speaks for all; others speak wherever they run."""
+
 EXAMPLES = """examples:
   tpr train configs/drawn/pretrain.yaml
   tpr evaluate runs/drawn-pretrain/best.pt
@@ -38,7 +44,13 @@ class Parser(argparse.ArgumentParser):
     """Raises ConfigError where argparse would print its usage: every mistake of a user is one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Where, what, and what to do."""
+        """Where, what, and what to do; of a misspelt name, what was meant."""
+        refused = re.fullmatch(r"(.*invalid choice: '(.*)') \(choose from (.*)\)", message)
+        if refused is not None:
+            from tpr.config.messages import guess
+
+            said, word, known = refused.groups()
+            message = said + (guess(word, re.findall(r"[\w.-]+", known)) or f" (choose from {known})")
         raise ConfigError(f"{message}; `{self.prog} --help` shows what is expected")
 
 
@@ -53,13 +65,18 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tpr {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    chosen = find_command(arguments)
     for command, summary in COMMANDS.items():
         if command == chosen:
             importlib.import_module(f"tpr.commands.{command}").add_parser(subparsers)
         else:
             subparsers.add_parser(command, help=summary)
     return parser
+
+
+def find_command(arguments: Sequence[str]) -> str | None:
+    """The first word that is no option."""
+    return next((word for word in arguments if not word.startswith("-")), None)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -82,20 +99,37 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; a user's mistake is one line on stderr and exit code 2."""
-    configure_logging(main=processes.is_speaker())
+    """Run one command; a user's mistake is one line on stderr and exit code 2, Ctrl-C one line and 130."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = find_command(arguments)
+    is_alone = command in COMMANDS and command not in TOGETHER
+    configure_logging(main=is_alone or processes.is_speaker())
     try:
-        namespace = parse(arguments)
-        return int(namespace.run(namespace))
+        return run(arguments)
     except UserError as error:
-        if processes.claim_last_word():
+        if is_alone or processes.claim_last_word():
             sys.stderr.write(f"tpr: {' '.join(str(error).split())}\n")
         return 2
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do takes no time
+        if is_alone or processes.claim_last_word():
+            sys.stderr.write(processes.INTERRUPTED)
+        return processes.INTERRUPTED_CODE
     except BrokenPipeError:
         # The reader of our output (head, less) has left; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def run(arguments: Sequence[str]) -> int:
+    """The chosen command's exit code; raises UserError also where a loader worker was lost."""
+    give_libraries_a_home()
+    namespace = parse(arguments)
+    processes.raise_on_interrupt()
+    try:
+        return int(namespace.run(namespace))
+    except RuntimeError as error:
+        lost = processes.explain_lost_worker(error)
+        if lost is None:
+            raise
+        raise TrainingError(lost) from error

@@ -6,7 +6,6 @@ trainer multiplies by the number of ranks before the backward pass, so DDP's mea
 gradient of the global loss.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,7 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tpr.processes import claim_last_word, is_main_rank, is_speaker, rank, world_size
+from tpr.errors import ConfigError, TrainingError
+from tpr.meeting import meet
+from tpr.processes import claim_last_word, is_main_rank, is_speaker, rank, read_launch, world_size
 
 __all__ = [
     "barrier",
@@ -41,7 +42,8 @@ __all__ = [
 
 def local_rank() -> int:
     """Number of this process on its machine, as torchrun gives it."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    launch = read_launch()
+    return 0 if launch is None else launch.local_rank
 
 
 def rows_per_rank(total: int) -> list[int]:
@@ -110,13 +112,35 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 def start(device: torch.device, timeout_seconds: int) -> None:
-    """Join the other processes that torchrun started; nothing to do for a single one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    """Join the other processes of the launch; nothing to do for a single one.
+
+    Raises ConfigError or TrainingError in one line where they cannot meet.
+    """
+    launch = None if dist.is_initialized() else read_launch()
+    if launch is None:
         return
     if device.type == "cuda":
+        if launch.local_rank >= torch.cuda.device_count():
+            raise ConfigError(
+                f"LOCAL_RANK={launch.local_rank}: more processes than the {torch.cuda.device_count()} "
+                "visible GPUs of this machine; lower NPROC, or compute with runtime.device=cpu"
+            )
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+    store = meet(launch, timeout_seconds)
+    try:
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=store,
+            rank=launch.rank,
+            world_size=launch.world,
+            timeout=timedelta(seconds=timeout_seconds),
+        )
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise TrainingError(
+            f"rank {launch.rank}: the processes met but cannot be connected ({reason}); see that the "
+            "machines reach each other on all ports"
+        ) from error
 
 
 def stop() -> None:

@@ -14,7 +14,9 @@ ORDER = [
     "config", "data", "models", "objectives", "systems", "engine", "evaluation", "report", "captioning",
     "commands",
 ]  # fmt: skip
-LEAVES = {"tpr", "tpr.errors", "tpr.distributed", "tpr.locks", "tpr.processes", "tpr.whole_files"}
+LEAVES = {
+    "tpr", "tpr.errors", "tpr.distributed", "tpr.home", "tpr.locks", "tpr.processes", "tpr.whole_files",
+}  # fmt: skip
 LONGEST_FILE = 330
 LONGEST_FUNCTION = 60
 MOST_BRANCHES = 10

@@ -1,6 +1,8 @@
 """The command line itself: words in any order, help with examples, mistakes in one line."""
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,8 +47,11 @@ def test_settings_alone_may_follow_an_option() -> None:
         ("draw out more", "draw: 'more' is not known"),
         ("data pack cuhk_pedes more", "data: 'more' is not known"),
         ("evaluate", "the following arguments are required: checkpoint; `tpr evaluate --help`"),
-        ("trian a.yaml", "argument COMMAND: invalid choice: 'trian'"),
-        ("draw --identities four out", "argument --identities: invalid int value: 'four'"),
+        ("tarin a.yaml", "argument COMMAND: invalid choice: 'tarin' (did you mean 'train'?); `tpr --help`"),
+        ("xyz a.yaml", "argument COMMAND: invalid choice: 'xyz' (choose from"),
+        ("data chek cuhk_pedes", "invalid choice: 'chek' (did you mean 'check'?)"),
+        ("caption pla a b", "invalid choice: 'pla' (did you mean 'plan'?)"),
+        ("draw --identities four out", "argument --identities: expected int, got 'four'"),
     ],
 )
 def test_words_that_are_not_known_are_named(words: str, message: str) -> None:
@@ -108,3 +113,42 @@ def test_a_command_that_needs_no_network_does_not_wait_for_torch(words: str) -> 
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_ctrl_c_in_a_command_is_one_line_and_code_130(
+    command: str, type_command: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(namespace: argparse.Namespace) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the signal was not heard")
+
+    monkeypatch.setattr("tpr.cli.parse", lambda words: argparse.Namespace(run=interrupt))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        outcome = type_command(command)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", "tpr: stopped by Ctrl-C\n")
+
+
+@pytest.mark.parametrize(("command", "said"), [("draw", True), ("train", False)])
+def test_one_process_of_several_is_silent_only_in_commands_that_they_run_together(
+    command: str, said: bool, type_command: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    outcome = type_command(command, "--nothing")
+    assert outcome.code == 2
+    assert bool(outcome.err) == said
+
+
+def test_a_lost_loader_worker_is_one_line(type_command: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(namespace: argparse.Namespace) -> int:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr("tpr.cli.parse", lambda words: argparse.Namespace(run=lose))
+    assert type_command("train").message.startswith(
+        "tpr: a loader worker was lost (DataLoader worker (pid 7) is killed by signal: Killed)"
+    )

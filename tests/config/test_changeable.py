@@ -14,6 +14,7 @@ CHANGEABLE = {
     "evaluation.batch",
     "runtime.device",
     "runtime.workers",
+    "runtime.start",
     "runtime.compile",
     "runtime.output",
     "runtime.log_every_steps",

@@ -1,9 +1,15 @@
 """The loader end to end: the same batches for any number of workers, ranks and restarts."""
 
+import errno
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +17,20 @@ import pytest
 import torch
 
 from tests.data.small_corpus import SIZE, make_corpus, make_data
+from tpr.config.noise import NoiseOptions
 from tpr.config.schema import AugmentOptions
 from tpr.data import tokenize
 from tpr.data.batch import Batch
 from tpr.data.chains import CLIP_CHAIN
 from tpr.data.corpus import Corpus
-from tpr.data.loader import TrainLoader, iterate_captions, iterate_images
+from tpr.data.loader import TrainLoader, iterate_captions, iterate_images, read_rows
 from tpr.data.pictures import decode
+from tpr.data.shared_pixels import share_pixels
 from tpr.data.transforms import normalise_pixels
-from tpr.data.views import Views
+from tpr.data.views import PictureReader, Views
+from tpr.data.workers import Task, Workers
 from tpr.errors import ConfigError, DataError
+from tpr.processes import explain_lost_worker
 
 CAPTIONS = [1, 2, 1, 0, 2, 1, 3, 1]  # 11 pairs on 7 of 8 pictures
 OF_SLOTS = {
@@ -29,7 +39,7 @@ OF_SLOTS = {
 
 
 def make_loader(corpus: Corpus, folder: Path, workers: int = 0, **options: object) -> TrainLoader:
-    place = {name: options.pop(name) for name in ("rank", "world", "sampler") if name in options}
+    place = {name: options.pop(name) for name in ("rank", "world", "sampler", "start") if name in options}
     settings = {"seed": 1, "workers": workers, "sampler": "shuffled", "device": "cpu", **place}
     views = Views(attributes=True, plain=True)
     return TrainLoader(corpus, make_data(folder, **options), views, **settings)  # type: ignore[arg-type]
@@ -260,6 +270,168 @@ def test_evaluation_captions_come_in_order_with_their_pictures(corpus: Corpus, t
     assert some["caption_index"].tolist() == [10, 3]
     assert some["owner"].tolist() == [7, 2]
     assert some["longest_caption"] == 6
+
+
+FAILING = "an_unforeseen_error lies in wait"
+
+
+class Failing(PictureReader):
+    """Fails at one picture in the way it is told."""
+
+    def __init__(self, corpus: Corpus, folder: Path, how: str) -> None:
+        super().__init__(corpus, make_data(folder), CLIP_CHAIN)
+        self.how = how
+
+    def read(self, row: int) -> torch.Tensor:
+        if row == 4:
+            self.fail()
+        return super().read(row)
+
+    def fail(self) -> None:
+        class OwnError(Exception):
+            """Cannot be sent to another process."""
+
+            def __init__(self, one: int, other: int) -> None:
+                super().__init__(FAILING)
+
+        if self.how == "own":
+            raise OwnError(1, 2)
+        if self.how == "memory":
+            raise MemoryError
+        if self.how == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [
+        ("own", RuntimeError, f"an error in a loader worker\n\nTraceback(.|\n)*OwnError: {FAILING}"),
+        ("memory", DataError, "no room .not enough memory.; lower runtime.workers .*--shm-size=1g"),
+        ("full", DataError, "no room .No space left on device.; lower runtime.workers .*--shm-size=1g"),
+        ("killed", RuntimeError, "^DataLoader worker .* killed by signal: Killed|exited unexpectedly"),
+    ],
+)
+def test_any_failure_of_a_worker_ends_all_workers_and_is_told(
+    corpus: Corpus, tmp_path: Path, how: str, error: type[Exception], message: str
+) -> None:
+    before = set(multiprocessing.active_children())
+    workers = Workers(partial(read_rows, Failing(corpus, tmp_path, how)), 2, torch.device("cpu"))
+    kept: list[object] = []
+    with pytest.raises(error, match=message) as caught:
+        for work in workers.run([Task(np.arange(start, start + 2)) for start in range(0, 8, 2)]):
+            kept.append(work)
+    assert set(multiprocessing.active_children()) <= before, "though the error still refers to the loader"
+    lost = explain_lost_worker(caught.value) if isinstance(caught.value, RuntimeError) else None
+    assert (lost is not None) == (how == "killed")
+    assert lost is None or "lower runtime.workers or data.batch" in lost
+
+
+def test_workers_that_cannot_be_started_are_one_line(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object, **named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", fail)
+    with pytest.raises(
+        DataError, match="^the loader workers have no room .No space.*runtime.workers.*--shm-size"
+    ):
+        next(make_loader(corpus, tmp_path, workers=1).epoch(1))
+
+
+def test_pixels_go_through_an_unnamed_file_where_memory_has_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 4).permute(0, 2, 1)
+    for lacks in (False, True):
+        if lacks:
+            monkeypatch.delattr(os, "memfd_create", raising=False)
+        found = share_pixels(pixels).open()
+        assert torch.equal(found, pixels)
+        assert found.stride() == pixels.stride()
+    assert share_pixels(pixels[:0].clone()).open().shape == (0, 4, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("start", "folded"), [("forkserver", False), ("forkserver", True), ("spawn", True)])
+def test_batches_are_equal_however_workers_start(
+    corpus: Corpus, tmp_path: Path, start: str, folded: bool
+) -> None:
+    options: dict[str, object] = {"noise": NoiseOptions(rate=0.5)}
+    if folded:
+        corpus = corpus.select(np.array([0, 1, 3, 4, 6, 7]))
+    expected = make_loader(corpus, tmp_path, **options)
+    loader = make_loader(corpus, tmp_path, 2, start=start, **options)
+    for epoch in (1, 2):
+        assert_equal(list(loader.epoch(epoch)), list(expected.epoch(epoch)))
+    found = iterate_images(corpus, make_data(tmp_path), batch=3, workers=1, device="cpu", start=start)
+    assert_equal(
+        list(found), list(iterate_images(corpus, make_data(tmp_path), batch=3, workers=0, device="cpu"))
+    )
+
+
+PROGRAM = '''
+"""Reads with workers, and says when they are up."""
+import os, pickle, sys, time
+import torch
+from functools import partial
+from tpr.data.workers import Task, Work, Workers
+
+def work(how, task):
+    if how == "fail" and task.epoch == 3:
+        raise KeyError("made up")
+    return Work({"images": torch.tensor([os.getpid()] , dtype=torch.int64).view(torch.uint8)})
+
+if __name__ == "__main__":
+    workers = Workers(partial(work, sys.argv[1]), 2, torch.device("cpu"))
+    tasks = [Task(torch.zeros(1).numpy(), epoch) for epoch in range(8)]
+    for number, found in enumerate(workers.run(tasks)):
+        print(found.entries["images"].view(torch.int64).item(), flush=True)
+        if number == 1 and sys.argv[1] == "wait":
+            time.sleep(600)
+'''
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
+    """Starts PROGRAM, and ends it whatever happens."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    started: list[subprocess.Popen[str]] = []
+
+    def run(how: str) -> "subprocess.Popen[str]":
+        words = [sys.executable, str(tmp_path / "program.py"), how]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=dict(os.environ)))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_a_program_whose_worker_failed_ends_by_itself(
+    program: Callable[[str], "subprocess.Popen[str]"],
+) -> None:
+    out, err = program("fail").communicate(timeout=300)
+    assert err.endswith("KeyError: 'made up'\n\n")
+    assert len(out.split()) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_its_program(
+    program: Callable[[str], "subprocess.Popen[str]"], number: signal.Signals
+) -> None:
+    process = program("wait")
+    assert process.stdout is not None
+    workers = [int(process.stdout.readline()) for _ in range(2)]
+    process.send_signal(number)
+    assert process.wait(300) == -number
+    until = time.monotonic() + 300
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 @pytest.mark.gpu

@@ -40,7 +40,7 @@ def test_pictures_without_captions_are_no_samples(tmp_path: Path) -> None:
 
 
 def test_a_pair_holds_its_caption_and_its_owner(tmp_path: Path) -> None:
-    entries, skipped = make_samples(tmp_path).read(np.array([4, 2, 3]), 1, shared=False)
+    entries, skipped = make_samples(tmp_path).read(np.array([4, 2, 3]), 1)
     assert not skipped
     assert entries["sample_index"].tolist() == [4, 2, 3]
     assert entries["caption_index"].tolist() == [4, 2, 3]
@@ -57,24 +57,20 @@ def test_a_pair_holds_its_caption_and_its_owner(tmp_path: Path) -> None:
 
 def test_pixels_are_the_resized_picture_without_augmentation(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, augment=AugmentOptions(flip=0, pad=0))
-    entries, _ = samples.read(np.array([2]), 1, shared=False)
+    entries, _ = samples.read(np.array([2]), 1)
     assert torch.equal(
         entries["images"][0], CLIP_CHAIN.resize(decode((tmp_path / "2.jpg").read_bytes()), SIZE)
     )
-    mirrored = make_samples(tmp_path, augment=AugmentOptions(flip=1, pad=0)).read(
-        np.array([2]), 1, shared=False
-    )
+    mirrored = make_samples(tmp_path, augment=AugmentOptions(flip=1, pad=0)).read(np.array([2]), 1)
     assert torch.equal(mirrored[0]["images"].flip(3), entries["images"])
 
 
 def test_the_plain_picture_is_resized_only(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, Views(plain=True), augment=AugmentOptions(flip=1, pad=4))
-    entries, _ = samples.read(np.array([2, 0]), 1, shared=False)
+    entries, _ = samples.read(np.array([2, 0]), 1)
     for pixels, name in zip(entries["plain_images"], ("2.jpg", "0.jpg"), strict=True):
         assert torch.equal(pixels, CLIP_CHAIN.resize(decode((tmp_path / name).read_bytes()), SIZE))
-    augmented, _ = make_samples(tmp_path, augment=AugmentOptions(flip=1, pad=4)).read(
-        np.array([2, 0]), 1, shared=False
-    )
+    augmented, _ = make_samples(tmp_path, augment=AugmentOptions(flip=1, pad=4)).read(np.array([2, 0]), 1)
     assert torch.equal(entries["images"], augmented["images"])
     assert "plain_images" not in augmented
 
@@ -101,13 +97,13 @@ def test_an_image_draws_distinct_captions_and_repeats_only_what_it_must(tmp_path
 
 def test_attributes_are_filled_with_unknown(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, Views(image=False, attributes=True))
-    entries, _ = samples.read(np.array([0, 2, 3]), 1, shared=False)
+    entries, _ = samples.read(np.array([0, 2, 3]), 1)
     assert entries["attributes"].tolist() == [[-1, -1, -1], [0, -1, 1], [1, -1, 1]]
     assert "images" not in entries
 
 
 def test_only_what_a_system_asks_for_is_made(tmp_path: Path) -> None:
-    entries, _ = make_samples(tmp_path, Views(tokens=False)).read(np.array([0]), 1, shared=False)
+    entries, _ = make_samples(tmp_path, Views(tokens=False)).read(np.array([0]), 1)
     assert sorted(entries) == ["identity", "image_index", "images", "sample_index"]
     assert not (tmp_path / "cache").exists()
 
@@ -126,16 +122,16 @@ def test_a_bad_picture_stops_with_set_file_and_remedy(tmp_path: Path) -> None:
     (tmp_path / "2.jpg").write_bytes(b"")
     message = r"small_set: .*/2.jpg is empty \(0 bytes\); mend or remove it, or set data.on_bad_image=skip"
     with pytest.raises(DataError, match=message):
-        samples.read(np.array([0, 2]), 1, shared=False)
+        samples.read(np.array([0, 2]), 1)
 
 
 def test_a_bad_picture_may_be_replaced_by_its_neighbour(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, on_bad_image="skip")
     (tmp_path / "2.jpg").unlink()
     wanted = np.array([0, 2])
-    entries, skipped = samples.read(wanted, 1, shared=False)
+    entries, skipped = samples.read(wanted, 1)
     assert wanted.tolist() == [0, 2]
-    expected, _ = samples.read(np.array([0, 3]), 1, shared=False)
+    expected, _ = samples.read(np.array([0, 3]), 1)
     for name, value in expected.items():
         assert np.array_equal(entries[name], value), name
     assert len(skipped) == 1
@@ -147,7 +143,7 @@ def test_replacing_ends_when_nothing_can_be_read(tmp_path: Path) -> None:
     for path in tmp_path.glob("*.jpg"):
         path.write_bytes(b"no")
     with pytest.raises(DataError, match="so are the 9 pictures before it: mend the data set"):
-        samples.read(np.array([0]), 1, shared=False)
+        samples.read(np.array([0]), 1)
 
 
 def test_a_picture_that_fails_once_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_a_slot_is_numbered_by_its_visible_and_its_infrared_place(corpus: Corpus
 
 
 def test_a_slot_holds_both_pictures_and_both_captions(corpus: Corpus, tmp_path: Path) -> None:
-    entries, skipped = make_samples(corpus, augment=CALM).read(np.array([6, 45]), 1, shared=False)
+    entries, skipped = make_samples(corpus, augment=CALM).read(np.array([6, 45]), 1)
     assert not skipped
     assert entries["image_index"].tolist() == [1, 7]
     assert entries["infrared_index"].tolist() == [8, 11]
@@ -75,7 +75,7 @@ def test_a_slot_holds_both_pictures_and_both_captions(corpus: Corpus, tmp_path: 
 def test_the_three_pictures_move_independently(corpus: Corpus) -> None:
     samples = make_samples(corpus, augment=AugmentOptions(flip=0.5, pad=2))
     numbers = np.zeros(64, dtype=np.int64) + np.arange(64) % 48
-    moved = [samples.read(numbers, epoch, shared=False)[0] for epoch in range(1, 5)]
+    moved = [samples.read(numbers, epoch)[0] for epoch in range(1, 5)]
     same = [
         torch.equal(a, b)
         for part in moved

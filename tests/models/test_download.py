@@ -10,7 +10,7 @@ from tpr.models.download import find_imagenet, find_weights
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    monkeypatch.setattr(download, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def test_a_path_is_taken_as_it_is(tmp_path):
@@ -21,7 +21,7 @@ def test_a_path_is_taken_as_it_is(tmp_path):
 def test_a_tag_is_fetched_by_open_clip(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(
-        download, "download_pretrained", lambda cfg: asked.append(cfg) or str(tmp_path / "file")
+        download, "download_pretrained", lambda cfg, cache_dir: asked.append(cfg) or str(tmp_path / "file")
     )
     assert find_weights(ClipOptions(weights="openai")) == tmp_path / "file"
     assert "ViT-B-16.pt" in asked[0]["url"]
@@ -29,7 +29,7 @@ def test_a_tag_is_fetched_by_open_clip(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("error", [OSError("no route to host\nmore"), RuntimeError("wrong checksum")])
 def test_without_a_network_the_message_says_what_to_fetch_and_where_to_put_it(monkeypatch, error):
-    def fail(published):
+    def fail(published, cache_dir):
         raise error
 
     monkeypatch.setattr(download, "download_pretrained", fail)
@@ -69,7 +69,7 @@ def test_imagenet_is_fetched_by_torchvision_s_address(monkeypatch, tmp_path):
         "torch.hub.load_state_dict_from_url",
         lambda url, *given, **named: asked.append((url, named["check_hash"])),
     )
-    assert find_imagenet("imagenet") == tmp_path / "cache" / "resnet50-0676ba61.pth"
+    assert find_imagenet("imagenet") == tmp_path / "cache" / "clip" / "resnet50-0676ba61.pth"
     assert asked == [("https://download.pytorch.org/models/resnet50-0676ba61.pth", True)]
     (tmp_path / "own.pth").write_bytes(b"x")
     assert find_imagenet(str(tmp_path / "own.pth")) == tmp_path / "own.pth"

@@ -242,6 +242,7 @@ def build_loader(
         system.views(),
         seed=experiment.seed,
         workers=experiment.runtime.workers,
+        start=experiment.runtime.start,
         sampler=system.sampler(train) if wanted == "system" else wanted,
         device=device,
     )

@@ -165,6 +165,8 @@ class RuntimeOptions:
     """Arithmetic of the towers over float32 weights; auto is bf16 on a GPU that has it, else float32."""
     workers: Annotated[int, Range(0, 1024)] = changeable(4)
     """Loader processes per training process; they never change a batch."""
+    start: Literal["auto", "fork", "forkserver", "spawn"] = changeable("auto")
+    """How loader processes start; auto forks on Linux, the quickest, and spawns elsewhere."""
     compile: bool = changeable(False)
     """Compile the model with torch.compile."""
     output: Path = changeable(Path("runs"))

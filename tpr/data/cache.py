@@ -10,7 +10,6 @@ A packed set (`tpr data pack`) in `<root>/<folder>/packed/` is read in place of 
 import hashlib
 import json
 import logging
-import os
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from tpr.data.repeats import join_repeats, rewrite
 from tpr.data.sample import SPLITS, Protocol, Split
 from tpr.data.whole_folders import build_folder, find_lock, remove_leftovers
 from tpr.errors import DataError
+from tpr.home import find_cache_home
 from tpr.locks import take_turns
 
 logger = logging.getLogger(__name__)
@@ -67,8 +67,7 @@ class Entry:
 
 def default_cache() -> Path:
     """`tpr` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tpr"
+    return find_cache_home() / "tpr"
 
 
 def cache_folder(data: DataOptions) -> Path:

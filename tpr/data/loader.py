@@ -6,20 +6,11 @@ it, and a resumed epoch skips steps without decoding them. A batch is the same f
 """
 
 import logging
-import os
-import signal
-import warnings
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from tpr import distributed
 from tpr.config.schema import DataOptions
@@ -28,44 +19,16 @@ from tpr.data.chains import CLIP_CHAIN, ImageChain
 from tpr.data.corpus import Corpus, IndexArray
 from tpr.data.infrared_transforms import CrossModalityTransform
 from tpr.data.samplers import SamplerName
-from tpr.data.sender import Sender, as_tensor
+from tpr.data.sender import Sender
 from tpr.data.token_cache import corpus_tokens
 from tpr.data.tokenizer import Tokenizer
 from tpr.data.tokens import CLIP_TOKENIZER
 from tpr.data.transforms import DeviceTransform, normalise_pixels, normalise_rest
-from tpr.data.views import Arrays, PictureReader, Samples, TrainingSamples, Views
+from tpr.data.views import PictureReader, Samples, TrainingSamples, Views
 from tpr.data.visible_infrared import CrossModalitySamples
-from tpr.errors import DataError
+from tpr.data.workers import Task, Work, Workers
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker does for one step: the samples of this rank."""
-
-    samples: IndexArray
-    epoch: int = 0
-    global_size: int = 0
-    augment: bool = True
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a worker returns."""
-
-    entries: Arrays
-    skipped: Sequence[str] = ()
-    failure: str | None = None
-    """A user error by its text: an exception would arrive with the worker's traceback in it."""
-
-    def pin_memory(self) -> "Work":
-        """The same in memory that a GPU can copy from; torch's loader calls it in a thread of its own."""
-        pinned: Arrays = {}
-        for name, value in self.entries.items():
-            tensor = as_tensor(value)
-            pinned[name] = tensor.pin_memory() if isinstance(tensor, Tensor) else tensor
-        return replace(self, entries=pinned)
 
 
 class TrainLoader:
@@ -83,8 +46,11 @@ class TrainLoader:
         device: torch.device | str,
         rank: int | None = None,
         world: int | None = None,
+        start: str = "auto",
     ) -> None:
         """Rank and world default to this process' place in the run; the rest is as configured.
+
+        start: how worker processes start, as `runtime.start` says it.
 
         Raises ConfigError for a batch that the corpus cannot fill, DataError for a corpus without what
         `views` asks for.
@@ -100,7 +66,7 @@ class TrainLoader:
         self._transform = transform(data.augment, seed=seed, chain=views.chain)
         self._chain = views.chain
         self._sender = Sender(torch.device(device))
-        self._workers = Workers(partial(read_step, self.samples), workers, self._sender.device)
+        self._workers = Workers(partial(read_step, self.samples), workers, self._sender.device, start=start)
 
     def __len__(self) -> int:
         """Steps of an epoch."""
@@ -136,8 +102,7 @@ class TrainLoader:
 
 def read_step(samples: Samples, task: Task) -> Work:
     """One training step's entries, made in a worker."""
-    shared = get_worker_info() is not None
-    entries, skipped = samples.read(task.samples, task.epoch, shared=shared, augment=task.augment)
+    entries, skipped = samples.read(task.samples, task.epoch, augment=task.augment)
     return Work(entries | {"global_size": task.global_size}, skipped)
 
 
@@ -150,6 +115,7 @@ def iterate_images(
     device: torch.device | str,
     indices: IndexArray | None = None,
     chain: ImageChain = CLIP_CHAIN,
+    start: str = "auto",
 ) -> Iterator[Batch]:
     """Normalised pictures with `identity` and `image_index`, in the order of `indices` (absent: all rows).
 
@@ -160,7 +126,7 @@ def iterate_images(
     tasks = [Task(rows[start : start + batch]) for start in range(0, len(rows), batch)]
     sender = Sender(torch.device(device))
     count = min(workers, len(tasks)) if len(tasks) > 1 else 0
-    pool = Workers(partial(read_rows, PictureReader(corpus, data, chain)), count, sender.device)
+    pool = Workers(partial(read_rows, PictureReader(corpus, data, chain)), count, sender.device, start=start)
     try:
         for work in pool.run(tasks):
             sent = sender.send(work.entries)
@@ -172,7 +138,7 @@ def iterate_images(
 
 def read_rows(pictures: PictureReader, task: Task) -> Work:
     """One evaluation batch's entries, made in a worker."""
-    frames = pictures.allocate(len(task.samples), shared=get_worker_info() is not None)
+    frames = pictures.allocate(len(task.samples))
     for frame, row in zip(frames, task.samples.tolist(), strict=True):
         frame.copy_(pictures.read(row))
     identity = pictures.corpus.identity[task.samples]
@@ -207,93 +173,3 @@ def iterate_captions(
                 "owner": owner,
             }
         )
-
-
-class TaskData(Dataset[Work]):
-    """A function of a task as a data set, so that torch's loader runs it in its workers."""
-
-    def __init__(self, function: Callable[[Task], Work]) -> None:
-        self.function = function
-
-    def __getitem__(self, task: Task) -> Work:
-        try:
-            return self.function(task)
-        except DataError as error:
-            return Work({}, failure=str(error))
-
-
-class Workers:
-    """Worker processes that are kept from one list of tasks to the next; without workers, this process."""
-
-    def __init__(self, function: Callable[[Task], Work], workers: int, device: torch.device) -> None:
-        self._function = function
-        self._count = workers
-        self._device = device
-        self._tasks: list[Task] = []
-        # Torch's workers stop at once when the last reference to their loader goes, but wait five seconds
-        # each when a cycle of garbage is collected; the list is outside of any cycle that holds `self`.
-        self._kept: list[DataLoader[Work]] = []
-        weakref.finalize(self, self._kept.clear)
-
-    def run(self, tasks: list[Task]) -> Iterator[Work]:
-        """The tasks' results in order; DataError where one met a user error, which stops the workers."""
-        self._tasks[:] = tasks
-        with _ignored_warnings():  # workers start here
-            if not self._kept:
-                self._kept.append(self._make_loader())
-            results = iter(self._kept[0])
-        try:
-            for work in results:
-                if work.failure is not None:
-                    self.close()
-                    raise DataError(work.failure)
-                yield work
-        finally:
-            del results
-
-    def close(self) -> None:
-        """Stop the workers; a later run starts new ones."""
-        self._kept.clear()
-
-    def _make_loader(self) -> DataLoader[Work]:
-        return DataLoader(
-            TaskData(self._function),
-            batch_size=None,
-            sampler=cast(Any, self._tasks),
-            num_workers=self._count,
-            collate_fn=cast(Any, return_unchanged),
-            # Forked workers share the mapped columns and tables; they never touch the GPU.
-            multiprocessing_context="fork" if self._count else None,
-            pin_memory=self._device.type == "cuda",
-            persistent_workers=self._count > 0,
-            worker_init_fn=outlive_first_signal if self._count else None,
-            # Its own generator: the loader's draw would move torch's global one, and with it a resumed run.
-            generator=torch.Generator(),
-        )
-
-
-def outlive_first_signal(worker: int) -> None:
-    """Leave a signal that ends the whole run to the main process, which still waits for its batch.
-
-    Ctrl-C and schedulers reach workers as well. A second SIGTERM comes from the main process as it ends.
-    """
-
-    def note(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, note)
-
-
-def return_unchanged(work: Work) -> Work:
-    """Collation of what is a whole batch already."""
-    return work
-
-
-@contextmanager
-def _ignored_warnings() -> Iterator[None]:
-    """Silences two warnings about workers: more of them than cores, and forking beside threads."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
-        yield

@@ -102,15 +102,12 @@ class PictureReader:
         pixels = decode(read_bytes(self.corpus, row), max_pixels=self.max_pixels)
         return self.chain.resize(pixels, self.size)
 
-    def allocate(self, count: int, *, shared: bool) -> Tensor:
-        """(count, 3, H, W) black frames; `shared`: in memory that another process can map.
+    def allocate(self, count: int) -> Tensor:
+        """(count, 3, H, W) black frames.
 
         A pixel's three bytes lie side by side, as decoders write them: whole lines are copied at once.
         """
-        frames = torch.zeros(count, *self.size, 3, dtype=torch.uint8)
-        if shared:
-            frames.share_memory_()  # type: ignore[no-untyped-call]
-        return frames.permute(0, 3, 1, 2)
+        return torch.zeros(count, *self.size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
 
 
 class Samples(ABC):
@@ -135,9 +132,7 @@ class Samples(ABC):
     def find_numbers(self, places: IndexArray) -> IndexArray:
         """Sample numbers of places, by which samplers count."""
 
-    def read(
-        self, samples: IndexArray, epoch: int, *, shared: bool, augment: bool = True
-    ) -> tuple[Arrays, list[str]]:
+    def read(self, samples: IndexArray, epoch: int, *, augment: bool = True) -> tuple[Arrays, list[str]]:
         """A batch's entries, pictures as uint8, and a line for every picture that was replaced.
 
         augment: pictures are moved as the options say; otherwise resized only.
@@ -148,7 +143,7 @@ class Samples(ABC):
         if self.views.image:
             samples = samples.copy()
             how = self.data.augment if augment else NOT_AUGMENTED
-            entries |= self._read_pictures(samples, epoch, skipped, how, shared=shared)
+            entries |= self._read_pictures(samples, epoch, skipped, how)
         return entries | self.describe(samples, epoch), skipped
 
     @abstractmethod
@@ -157,7 +152,7 @@ class Samples(ABC):
 
     @abstractmethod
     def _read_pictures(
-        self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions, *, shared: bool
+        self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions
     ) -> Arrays:
         """The samples' pictures; a sample that must be changed is changed in `samples` as well."""
 
@@ -239,10 +234,10 @@ class TrainingSamples(Samples):
         return entries
 
     def _read_pictures(
-        self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions, *, shared: bool
+        self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions
     ) -> Arrays:
         """The samples' pictures; a sample that must be replaced is replaced in `samples` as well."""
-        frames = self.pictures.allocate(len(samples), shared=shared)
+        frames = self.pictures.allocate(len(samples))
         pixels = frames.numpy()
         pictures = [self._read_or_replace(samples, place, skipped) for place in range(len(samples))]
         geometry = draw_geometry(how, samples, seed=self.seed, epoch=epoch)
@@ -250,7 +245,7 @@ class TrainingSamples(Samples):
             place(picture.numpy(), frame, move)
         if not self.views.plain:
             return {"images": frames}
-        plain = self.pictures.allocate(len(samples), shared=shared)
+        plain = self.pictures.allocate(len(samples))
         for picture, whole in zip(pictures, plain, strict=True):
             whole.copy_(picture)
         return {"images": frames, "plain_images": plain}

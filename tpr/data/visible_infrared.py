@@ -90,13 +90,13 @@ class CrossModalitySamples(Samples):
         return entries
 
     def _read_pictures(
-        self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions, *, shared: bool
+        self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions
     ) -> Arrays:
         """The slots' pictures; a slot that must be changed is changed in `samples` as well."""
         found = [self._read_slot(samples, slot, skipped) for slot in range(len(samples))]
         entries: Arrays = {}
         for view, name in enumerate(("images", "second_images", "infrared_images")):
-            frames = self.pictures.allocate(len(samples), shared=shared)
+            frames = self.pictures.allocate(len(samples))
             geometry = draw_geometry(how, samples, seed=self.seed, epoch=epoch, view=view)
             for pictures, frame, move in zip(found, frames.numpy(), geometry, strict=True):
                 place(pictures[view // 2].numpy(), frame, move)

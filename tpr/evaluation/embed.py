@@ -41,6 +41,7 @@ class Embedder:
     autocast: Autocast
     """Makes the context of the run's arithmetic."""
     workers: int = 0
+    start: str = "auto"
 
     def embed(self, side: Side, indices: IndexArray | None = None) -> Tensor:
         """(N, D) float32 on the device: each picture, or each caption, of the corpus.
@@ -98,6 +99,7 @@ class Embedder:
             self.data,
             batch=self.batch,
             workers=self.workers,
+            start=self.start,
             device=self.device,
             indices=rows,
             chain=self.system.views().chain,

@@ -133,6 +133,7 @@ class Evaluator:
             device=self.device,
             autocast=self.precision.autocast,
             workers=self.experiment.runtime.workers,
+            start=self.experiment.runtime.start,
         )
 
     def get_sets(self, which: Literal["val", "test"]) -> Mapping[str, Corpus]:

@@ -1,8 +1,6 @@
 """Weights by tag, fetched once when a config asks for it; a path is taken as it is."""
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,14 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_p
 from torchvision.models import ResNet50_Weights
 
 from tpr.errors import CheckpointError, ConfigError
+from tpr.home import find_cache_home
+from tpr.locks import take_turns
 from tpr.models.clip import ClipOptions
 
-CACHE = Path("~/.cache/clip").expanduser()
+
+def find_cache() -> Path:
+    """The folder that open_clip keeps its weights in as well, so that nothing is fetched twice."""
+    return find_cache_home() / "clip"
 
 
 def find_weights(options: ClipOptions, option: str = "model.weights") -> Path:
@@ -36,7 +39,14 @@ def find_weights(options: ClipOptions, option: str = "model.weights") -> Path:
     published = get_pretrained_cfg(options.architecture, weights)
     _check_activation(options.architecture, weights, published)
     source = published.get("url") or f"https://huggingface.co/{published.get('hf_hub', '').rstrip('/')}"
-    return _fetch(f"{option}={weights}", source, lambda: Path(download_pretrained(published)))
+
+    def download(folder: Path) -> Path:
+        # Hugging Face's files stay in its own cache.
+        return Path(
+            download_pretrained(published, cache_dir=None if published.get("hf_hub") else str(folder))
+        )
+
+    return _fetch(f"{option}={weights}", source, download)
 
 
 def find_imagenet(weights: str) -> Path:
@@ -50,9 +60,9 @@ def find_imagenet(weights: str) -> Path:
         raise CheckpointError(f"model.weights={weights}: no such file, and no such tag; tags: imagenet")
     url = ResNet50_Weights.IMAGENET1K_V1.url
 
-    def download() -> Path:
-        torch.hub.load_state_dict_from_url(url, str(CACHE), "cpu", check_hash=True, weights_only=True)
-        return CACHE / Path(url).name
+    def download(folder: Path) -> Path:
+        torch.hub.load_state_dict_from_url(url, str(folder), "cpu", check_hash=True, weights_only=True)
+        return folder / Path(url).name
 
     return _fetch(f"model.weights={weights}", url, download)
 
@@ -65,10 +75,13 @@ def _check_activation(architecture: str, tag: str, published: dict[str, Any]) ->
         )
 
 
-def _fetch(asked: str, source: str, download: Callable[[], Path]) -> Path:
+def _fetch(asked: str, source: str, download: Callable[[Path], Path]) -> Path:
+    """What `download` puts into the cache; processes take turns, and later ones find it whole."""
+    folder = find_cache()
     try:
-        with _one_at_a_time():
-            return download()
+        folder.mkdir(parents=True, exist_ok=True)
+        with take_turns(folder / "tpr.lock"):
+            return download(folder)
     except Exception as error:
         # Every transport has errors of its own; whichever it was, the way out is the same.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -76,12 +89,3 @@ def _fetch(asked: str, source: str, download: Callable[[], Path]) -> Path:
             f"{asked}: cannot be fetched ({reason}); fetch {source} on a machine with a network, "
             f"copy it here and set {asked.partition('=')[0]}=PATH"
         ) from None
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Processes of one machine fetch in turn: the first downloads, the others find the file whole."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "tpr.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -10,15 +10,19 @@ import json
 import logging
 import multiprocessing
 import shutil
+import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tpr import processes
 from tpr.data.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, FOLDERS, PLANNERS
 from tpr.data.drawn.pictures import draw_picture
 from tpr.data.drawn.plan import Plan, Shot
@@ -208,16 +212,35 @@ def write_shot(folder: Path, shot: Shot) -> None:
 
 @contextmanager
 def _pool(workers: int) -> Iterator[Any]:
-    """`map` over processes; in this one where more would not help or cannot be forked."""
-    if workers < 2 or "fork" not in multiprocessing.get_all_start_methods():
+    """`map` over processes; in this one where more would not help.
+
+    Raises DataError where one of them is killed. Ctrl-C is this process's affair: the others finish what they
+    have begun, and end without a word.
+    """
+    if workers < 2:
         yield map
         return
-    with warnings.catch_warnings():
+    context = multiprocessing.get_context(processes.choose_start_method("auto"))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=processes.prepare_child, initargs=(signal.SIGTERM,)
+    )
+    try:
+        yield partial(_map_in_pool, pool)
+    except BrokenProcessPool:
+        raise DataError(
+            "a drawing process was killed; draw again, with --workers 1 where memory is short"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _map_in_pool(
+    pool: ProcessPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any]
+) -> Iterator[Any]:
+    with warnings.catch_warnings(), processes.hold_signals():
         # Newer Pythons warn of forking beside threads: the children only draw, they take no lock of a thread.
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
-        pool = multiprocessing.get_context("fork").Pool(workers)
-    with pool:
-        yield partial(pool.imap_unordered, chunksize=32)
+        return pool.map(function, items, chunksize=32)
 
 
 def write_stamp(out: Path, sets: dict[str, DrawnSet]) -> None:
