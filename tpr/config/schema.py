@@ -15,6 +15,7 @@ from tpr.config.evaluation import EvaluationOptions
 from tpr.config.messages import show_value
 from tpr.config.noise import NoiseOptions
 from tpr.config.paths import type_path
+from tpr.config.published import PublishedOptions
 from tpr.config.ranges import Count, NotNegative, PartialShare, Positive, Range, Seed, Share, Whole
 from tpr.config.visible_infrared import check_splits
 from tpr.errors import ConfigError
@@ -193,6 +194,8 @@ class ReportOptions:
     """Write TensorBoard events."""
     ranking_queries: Annotated[int, Range(0, 1000)] = changeable(8)
     """Queries drawn into ranking.png per test set; 0 writes no picture."""
+    published: tuple[PublishedOptions, ...] = changeable(())
+    """Numbers that a paper prints for this recipe, shown with the difference below the closing table."""
 
 
 @dataclass(frozen=True, kw_only=True)

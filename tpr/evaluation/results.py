@@ -86,6 +86,11 @@ class Row:
         return f"{self.name} {self.probe.search}" if self.probe and self.probe.search else self.name
 
     @property
+    def is_main(self) -> bool:
+        """Whether papers print this direction."""
+        return self.direction in MAIN_DIRECTIONS
+
+    @property
     def query(self) -> str:
         """The kind of query on a visible-infrared set, else empty."""
         return self.probe.title if self.probe else ""

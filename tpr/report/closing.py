@@ -19,6 +19,7 @@ from tpr.evaluation.evaluator import Evaluator
 from tpr.evaluation.results import Results
 from tpr.report.console import say
 from tpr.report.gallery import draw_rankings
+from tpr.report.published import tabulate_published
 from tpr.report.recorder import RunRecorder
 from tpr.report.runs import Closing, group_seeds, read_closing, read_runs, tabulate_runs
 from tpr.systems.base import System
@@ -66,6 +67,8 @@ def say_closing(folder: Path, experiment: Experiment) -> None:
     closing = read_closing(folder)
     if closing is not None:
         say(closing.results.to_table(f"{folder.name}: test sets, %, epoch {closing.epoch}"))
+    if closing is not None and experiment.report.published:
+        say(tabulate_published(experiment.report.published, [closing.results]))
     say(f"run folder:  {folder}")
     say(f"checkpoint:  {folder / 'best.pt'}")
     if (folder / PICTURE).exists():

@@ -6,7 +6,7 @@ Read as plain trees, not as typed options: a run of an older version must still 
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
 from pathlib import Path
@@ -14,12 +14,15 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from tpr.config.changeable import drop_changeable
+from tpr.config.published import PublishedOptions
 from tpr.config.reader import read_tree
 from tpr.config.schema import Experiment
+from tpr.config.typed import build_options
 from tpr.engine.run_folder import CONFIG_FILE, RESULTS_FILE, read_fingerprint
 from tpr.errors import ConfigError, DataError
 from tpr.evaluation.results import Results
 from tpr.report.journal import JOURNAL_FILE, read_journal
+from tpr.report.published import tabulate_published
 from tpr.report.tables import compare_runs, join_before_and_after
 
 CLOSING = "best"
@@ -79,6 +82,8 @@ class Run:
     """None where the run is not finished."""
     split: int | None = None
     """Number of the split of its data sets, where they are published in several."""
+    published: tuple[PublishedOptions, ...] = ()
+    """What a paper prints for its recipe."""
 
     @property
     def cut_step(self) -> int | None:
@@ -138,7 +143,8 @@ def locate_run(path: Path) -> Path:
 
 def read_run(folder: Path, label: str) -> Run:
     """One run folder. Raises ConfigError or DataError where a file in it is damaged."""
-    tree = drop_changeable(read_tree(folder / CONFIG_FILE).values, Experiment)
+    values = read_tree(folder / CONFIG_FILE).values
+    tree = drop_changeable(values, Experiment)
     try:
         seed, split = int(tree.pop("seed")), take_split(tree["data"])
         science = json.dumps(tree, sort_keys=True)
@@ -151,12 +157,19 @@ def read_run(folder: Path, label: str) -> Run:
             history=read_history(folder / JOURNAL_FILE),
             closing=read_closing(folder),
             split=split,
+            published=read_published(values),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{folder / CONFIG_FILE}: not the options of a run ({describe_error(error)}); expected all of "
             "them, as `tpr train` writes them"
         ) from None
+
+
+def read_published(values: Mapping[str, Any]) -> tuple[PublishedOptions, ...]:
+    """What a run's configuration says that a paper prints; nothing in those of older versions."""
+    rows = values.get("report", {}).get("published", ())
+    return tuple(build_options(PublishedOptions, row, {}, "report.published") for row in rows)
 
 
 def take_split(data: dict[str, Any]) -> int | None:
@@ -259,7 +272,13 @@ def tabulate_runs(groups: Sequence[Group], *, each: bool = False, markdown: bool
         if each and len(group.runs) > 1:
             rows |= {f"  {run.label}": list_results([run]) for run in group.runs}
     states = [describe_state(run) for group in groups for run in group.runs]
-    return compare_runs(rows, notes=[state for state in states if state], markdown=markdown)
+    table = compare_runs(rows, notes=[state for state in states if state], markdown=markdown)
+    gaps = [
+        f"{group.label}:\n{tabulate_published(published, list_results(group.runs), markdown=markdown)}"
+        for group in groups
+        if (published := group.runs[0].published)
+    ]
+    return ("\n\n" if markdown else "\n").join([table, *gaps])
 
 
 def list_results(runs: Sequence[Run]) -> list[Results]:

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from prettytable import PrettyTable
 
 from tpr.evaluation.metrics import MEASURES, Metrics
-from tpr.evaluation.results import ABSENT, MAIN_DIRECTIONS, MEAN, SPREAD, TITLES, Results, Row, average
+from tpr.evaluation.results import ABSENT, MEAN, SPREAD, TITLES, Results, Row, average
 
 DIRECT = "direct transfer"
 FINETUNED = "fine-tuned"
@@ -51,7 +51,7 @@ def compare_runs(
 
 def name_group(row: Row) -> str:
     """The group of columns that a row stands in: its set, with its search and a rare direction."""
-    is_rare = row.probe is not None and row.direction not in MAIN_DIRECTIONS
+    is_rare = row.probe is not None and not row.is_main
     return f"{row.title}, {row.direction.replace('_', ' ')}" if is_rare else row.title
 
 
@@ -142,5 +142,5 @@ def format_markdown(names: Sequence[str], titles: Sequence[str], lines: Sequence
 
 def choose_rows(results: Results) -> list[Row]:
     """The rows of each set in the direction that papers print; all of its rows where there is none."""
-    usual = {row.name for row in results.rows if row.direction in MAIN_DIRECTIONS}
-    return [row for row in results.rows if row.direction in MAIN_DIRECTIONS or row.name not in usual]
+    usual = {row.name for row in results.rows if row.is_main}
+    return [row for row in results.rows if row.is_main or row.name not in usual]
