@@ -14,8 +14,8 @@ import torch
 import transformers
 from PIL import Image
 
-from tests.captioning.plans import start_child
 from tests.captioning.tiny_models import build_tiny
+from tests.processes import fork_child
 from tpr.captioning.engines.transformers_loading import load_captioner
 from tpr.captioning.finetune import FinetuneOptions, Finetuning
 from tpr.captioning.finetune_pairs import CaptionPairs, Collate, choose_pictures, order_batches
@@ -87,7 +87,7 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(
     draw, kills = random.Random(1), 0
     for _ in range(3):
         most = draw.randrange(4, 7)
-        child = start_child(lambda most=most: die_after(most, data, blip, tmp_path / "parts", *settings))
+        child = fork_child(lambda most=most: die_after(most, data, blip, tmp_path / "parts", *settings))
         _, status = os.waitpid(child, 0)
         kills += os.WIFSIGNALED(status)
     assert kills == 3

@@ -1,14 +1,14 @@
 """What a person sees of a command: its exit code, its lines, its tables."""
 
 import os
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.processes import Processes
+
 ROOT = Path(__file__).parents[2]
 METRICS = ["R@1", "R@5", "R@10", "mAP", "mINP"]
-SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,6 @@ def make_environment(**variables: str) -> dict[str, str]:
 
 def run_script(script: str, *words: object, **variables: str) -> Outcome:
     """`sh SCRIPT WORDS...` in the checkout with these environment variables."""
-    done = subprocess.run(
-        ["sh", script, *map(str, words)],
-        cwd=ROOT,
-        env=make_environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    with Processes() as processes:
+        done = processes.run(["sh", script, *map(str, words)], cwd=ROOT, env=make_environment(**variables))
     return Outcome(done.returncode, done.stdout, done.stderr)
