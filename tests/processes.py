@@ -4,15 +4,11 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
-import torch.multiprocessing as mp
 
 LAST_RESORT = 1800.0
 """Seconds after which a test stops waiting: ten times what the longest wait takes on a slow, busy machine."""
@@ -118,28 +114,3 @@ def end_forked() -> None:
                 os.waitpid(child, 0)
         except ChildProcessError:
             continue  # the test has waited for it
-
-
-def run_ranks(function: Callable[..., None], arguments: tuple[Any, ...], *, ranks: int = 2) -> None:
-    """Call `function(rank, *arguments)` in so many processes at once; raises what one of them raised."""
-    # A copy of this process has nothing to import; CUDA, and other systems than Linux, do not bear copies.
-    method = "fork" if sys.platform == "linux" and not torch.cuda.is_available() else "spawn"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        context = mp.start_processes(
-            begin_rank, (function, *arguments), nprocs=ranks, join=False, start_method=method
-        )
-    until = time.monotonic() + LAST_RESORT
-    try:
-        while not context.join(timeout=max(0.0, until - time.monotonic())):
-            assert time.monotonic() < until, "the processes do not end"
-    finally:
-        for process in context.processes:
-            process.kill()
-            process.join()
-
-
-def begin_rank(rank: int, function: Callable[..., None], *arguments: Any) -> None:
-    """One thread: those of OpenMP are not copied with their process."""
-    torch.set_num_threads(1)
-    function(rank, *arguments)

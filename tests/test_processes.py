@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.processes import MARK, Processes, end_forked, find_marked, fork_child, run_ranks, wait_until
+from tests.processes import MARK, Processes, end_forked, find_marked, fork_child, wait_until
+from tests.ranks import run_ranks
 
 GRANDCHILD = (
     "import subprocess, sys, time\n"

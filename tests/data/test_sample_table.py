@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.processes import run_ranks
+from tests.ranks import run_ranks
 from tpr import distributed
 from tpr.data.sample_table import SampleTable
 from tpr.errors import CheckpointError

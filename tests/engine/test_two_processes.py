@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tests.data.small_slots import make_slots
 from tests.engine.small_runs import make_corpus, make_experiment, make_trainer
-from tests.processes import run_ranks
+from tests.ranks import run_ranks
 from tpr import distributed
 from tpr.config.noise import NoiseOptions as NoisyCaptions
 from tpr.config.schema import Choice

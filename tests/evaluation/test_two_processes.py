@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from tests.evaluation.toy_world import PairSystem, ProductSystem, make_corpus, make_evaluator, make_pairs
-from tests.processes import run_ranks
+from tests.ranks import run_ranks
 from tpr.config.visible_infrared import VisibleInfraredOptions
 from tpr.evaluation import shards
 

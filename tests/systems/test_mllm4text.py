@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.processes import run_ranks
+from tests.ranks import run_ranks
 from tests.systems.small_systems import CAPTIONS, FIRST, SETTING, make_batch
 from tpr import distributed
 from tpr.config.schema import OptimOptions

@@ -17,7 +17,8 @@ import tpr
 from tests.captioning.styles.worlds import make_record
 from tests.captioning.test_engines_transformers import make_engine
 from tests.captioning.tiny_models import token
-from tests.processes import run_ranks
+from tests.marks import slow_except
+from tests.ranks import run_ranks
 from tpr.captioning.engines.chat import local_messages, pad_to_square
 from tpr.captioning.styles import training
 from tpr.captioning.styles.batches import IGNORED, make_batch
@@ -121,7 +122,7 @@ def test_only_the_projector_and_rows_of_the_styles_at_hand_move(folders, world, 
     assert rows == [0, 1, 2, 6, 7, 8]
 
 
-@pytest.mark.parametrize("family", CHAT)
+@pytest.mark.parametrize("family", slow_except({"llava"}, CHAT))
 def test_an_exported_folder_writes_what_the_trained_model_writes(folders, world, tmp_path, family):
     trainer = make_trainer(tmp_path / "run", folders(family), world, epochs=3, lr=0.01, projector_lr=1e-3)
     trainer.run()
