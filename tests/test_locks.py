@@ -4,10 +4,12 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.processes import Processes
 from tpr.errors import BusyError
 from tpr.locks import LOCK_FILE, hold_folder, is_held, take_turns
 from tpr.whole_files import open_whole, remove_partials, write_whole
@@ -22,15 +24,25 @@ with hold_folder(Path(sys.argv[1])):
 """
 
 
-def start_holder(folder: Path) -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
-    return process
+Start = Callable[[Path], "subprocess.Popen[str]"]
 
 
-def test_a_held_folder_is_refused_in_one_sentence_until_its_process_is_killed(tmp_path: Path) -> None:
+@pytest.fixture
+def start_holder(processes: Processes) -> Start:
+    """Starts a process that holds a folder until its input ends."""
+
+    def start(folder: Path) -> "subprocess.Popen[str]":
+        words = [sys.executable, "-c", HOLDER, str(folder)]
+        process = processes.start(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        return process
+
+    return start
+
+
+def test_a_held_folder_is_refused_in_one_sentence_until_its_process_is_killed(
+    tmp_path: Path, start_holder: Start
+) -> None:
     process = start_holder(tmp_path)
     try:
         assert is_held(tmp_path)
@@ -45,7 +57,7 @@ def test_a_held_folder_is_refused_in_one_sentence_until_its_process_is_killed(tm
         assert (tmp_path / LOCK_FILE).exists()
 
 
-def test_taking_turns_waits_for_the_holder(tmp_path: Path) -> None:
+def test_taking_turns_waits_for_the_holder(tmp_path: Path, start_holder: Start) -> None:
     with start_holder(tmp_path) as process:
         assert process.stdin is not None
         process.stdin.close()

@@ -1,8 +1,5 @@
-"""What tests of captions share: crops, plans over them, children that can be killed, a command line."""
+"""What tests of captions share: crops, plans over them, a command line."""
 
-import os
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +49,3 @@ def rows_of(plan: Plan) -> list[dict[str, Any]]:
 def failures_of(plan: Plan) -> list[dict[str, Any]]:
     """Every failure."""
     return [row for shard in range(plan.shards) for row in read_failures(plan, shard)]
-
-
-def start_child(work: Callable[[], int | None]) -> int:
-    """The number of a forked process that does some work; it ends with 0, or 1 where that fails."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        code = work() or 0
-    finally:
-        os._exit(code)

@@ -5,19 +5,18 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.captioning.plans import failures_of, make_crops, make_plan, rows_of, run_plan
+from tests.processes import LAST_RESORT, Processes, wait_until
 from tpr.captioning.plan import Plan
 from tpr.captioning.shards import failures_path, marker_path, parts_path
 from tpr.captioning.verify import verify_plan
 from tpr.cli import main
 
-SECONDS = 120
 BAD = {"bad": 0.4, "batch": 2}
 
 
@@ -26,13 +25,22 @@ def crops(tmp_path: Path) -> Path:
     return make_crops(tmp_path / "crops")
 
 
-def start(plan: Plan, *words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tpr", "caption", "run", str(plan.folder), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(processes: Processes) -> Start:
+    """Starts a run; its cluster ends with the test, too."""
+
+    def run(plan: Plan, *words: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "tpr", "caption", "run", str(plan.folder), *words]
+        return processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    return run
 
 
 def end(run: "subprocess.Popen[str]") -> str:
-    out, _ = run.communicate(timeout=SECONDS)
+    out, _ = run.communicate(timeout=LAST_RESORT)
     assert run.returncode == 0, out
     return out
 
@@ -66,7 +74,9 @@ def list_processes() -> Iterator[tuple[int, int]]:
 
 
 @pytest.mark.slow
-def test_one_of_three_workers_is_killed_and_nothing_is_lost_or_doubled(tmp_path: Path, crops: Path) -> None:
+def test_one_of_three_workers_is_killed_and_nothing_is_lost_or_doubled(
+    tmp_path: Path, crops: Path, start: Start
+) -> None:
     pytest.importorskip("ray")
     whole = make_plan(tmp_path / "whole", crops, engine=BAD)
     run_plan(whole)
@@ -79,13 +89,10 @@ def test_one_of_three_workers_is_killed_and_nothing_is_lost_or_doubled(tmp_path:
     run_here = make_plan(tmp_path / "here", crops, engine=BAD)
     assert plan.fingerprint == whole.fingerprint == run_here.fingerprint
     run = start(plan, "--ray", "--workers", "3")
-    deadline = time.monotonic() + SECONDS
-    while len(workers := find_workers(run.pid)) < 3 or not list((plan.folder / "done").glob("*.json")):
-        assert run.poll() is None and time.monotonic() < deadline, workers
-        time.sleep(0.05)
-    draw = random.Random()
-    time.sleep(draw.uniform(0, 0.5))
-    os.kill(draw.choice(workers), signal.SIGKILL)
+    wait_until(
+        lambda: len(find_workers(run.pid)) == 3 and list((plan.folder / "done").glob("*.json")), alive=run
+    )
+    os.kill(random.choice(find_workers(run.pid)), signal.SIGKILL)
     aside.replace(picture)
     release(pipe, picture.read_bytes(), run)
     assert "40 captions, 0 failed" in end(run)
@@ -96,18 +103,23 @@ def test_one_of_three_workers_is_killed_and_nothing_is_lost_or_doubled(tmp_path:
 
 def release(pipe: Path, content: bytes, run: "subprocess.Popen[str]") -> None:
     """Feed whoever still reads the pipe; nobody where the dead worker had been the reader."""
-    for _ in range(20):
+
+    def is_read_no_more() -> bool:
         try:
             writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
-            return
+            return True
         os.write(writer, content)
         os.close(writer)
-        time.sleep(0.1)
+        return False
+
+    wait_until(is_read_no_more, alive=run)
 
 
 @pytest.mark.slow
-def test_ray_goes_on_where_a_run_here_stopped_and_retries_what_failed(tmp_path: Path, crops: Path) -> None:
+def test_ray_goes_on_where_a_run_here_stopped_and_retries_what_failed(
+    tmp_path: Path, crops: Path, start: Start
+) -> None:
     pytest.importorskip("ray")
     plans = [
         make_plan(tmp_path / name, crops, engine={**BAD, "bad": 0.8}, attempts=2) for name in ("here", "ray")
@@ -137,10 +149,10 @@ def test_without_ray_one_line_names_the_extra(tmp_path: Path, crops: Path, capfd
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, crops: Path) -> None:
+def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, crops: Path, start: Start) -> None:
     pytest.importorskip("ray")
     plan = make_plan(tmp_path / "plan", crops)
     run = start(plan, "--ray", "127.0.0.1:1")
-    out, _ = run.communicate(timeout=SECONDS)
+    out, _ = run.communicate(timeout=LAST_RESORT)
     assert run.returncode == 2
     assert out.splitlines()[-1].startswith("tpr: --ray 127.0.0.1:1: no cluster is reached")

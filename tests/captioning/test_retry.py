@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.captioning.plans import failures_of, make_crops, make_plan, rows_of, run_plan, start_child
+from tests.captioning.plans import failures_of, make_crops, make_plan, rows_of, run_plan
 from tests.captioning.test_run import Counting, count_calls
+from tests.processes import fork_child
 from tpr.captioning.plan import Plan
 from tpr.captioning.shards import failures_path, marker_path, parts_path, staged
 from tpr.captioning.verify import verify_plan
@@ -89,7 +90,7 @@ def test_kill_9_while_failures_are_asked_for_loses_and_doubles_nothing(
     accepted = {(row["file_path"], row["view"], row["caption"]) for row in rows_of(plan)}
     for _ in range(12):
         moment = draw.randrange(length // 40, length // 2)
-        os.waitpid(start_child(lambda moment=moment: count_calls(lambda: retry(plan), moment) and None), 0)
+        os.waitpid(fork_child(lambda moment=moment: count_calls(lambda: retry(plan), moment) and None), 0)
         run_plan(plan)
         assert verify_plan(plan).requests == plan.requests
         found = {(row["file_path"], row["view"], row["caption"]) for row in rows_of(plan)}

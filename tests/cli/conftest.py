@@ -1,10 +1,12 @@
 """What tests of the whole program share: a tiny drawn world, a tiny CLIP, and a command line to type into."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.cli.screen import Outcome, Type
 from tpr.cli import main
@@ -41,8 +43,11 @@ def surroundings(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every set in its published layout, with four test identities per benchmark; not to be changed."""
-    root = tmp_path_factory.mktemp("world")
-    draw_world(root, sets=["all"], identities=4, workers=1)
+    # Worker processes of one test run have folders side by side, and draw it once for all.
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "world"
+    with FileLock(f"{root}.lock"):
+        draw_world(root, sets=["all"], identities=4, workers=1)
     return root
 
 

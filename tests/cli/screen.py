@@ -1,14 +1,15 @@
 """What a person sees of a command: its exit code, its lines, its tables."""
 
 import os
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+
+from tests.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 METRICS = ["R@1", "R@5", "R@10", "mAP", "mINP"]
-SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,14 @@ Type = Callable[..., Outcome]
 
 
 def read_table(text: str) -> dict[str, list[float]]:
-    """The rows of the last PrettyTable in the text: label -> R@1, R@5, R@10, mAP, mINP."""
+    """The rows of the last table of results in the text: label -> R@1, R@5, R@10, mAP, mINP."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    start = max(number for number, row in enumerate(rows) if "R@1" in row)
+    start = max(number for number, row in enumerate(rows) if row[0] == "set")
     first = rows[start].index("R@1")
     assert rows[start][first : first + 5] == METRICS
-    return {" ".join(row[:first]): list(map(float, row[first : first + 5])) for row in rows[start + 1 :]}
+    own = takewhile(lambda row: row[0] != "published", rows[start + 1 :])
+    return {" ".join(row[:first]): list(map(float, row[first : first + 5])) for row in own}
 
 
 def make_environment(**variables: str) -> dict[str, str]:
@@ -49,13 +51,6 @@ def make_environment(**variables: str) -> dict[str, str]:
 
 def run_script(script: str, *words: object, **variables: str) -> Outcome:
     """`sh SCRIPT WORDS...` in the checkout with these environment variables."""
-    done = subprocess.run(
-        ["sh", script, *map(str, words)],
-        cwd=ROOT,
-        env=make_environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    with Processes() as processes:
+        done = processes.run(["sh", script, *map(str, words)], cwd=ROOT, env=make_environment(**variables))
     return Outcome(done.returncode, done.stdout, done.stderr)

@@ -275,7 +275,7 @@ SPOILT = pytest.mark.parametrize(
 
 
 @SPOILT
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_spoilt_picture_stops_the_run_with_its_name(
     spoil: Callable[[Path], None], problem: str, workers: int, root: Path, train: Type
 ) -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 import tpr
 from tests.cli.screen import ROOT, Type, read_table
+from tests.marks import slow_except
 from tests.systems.test_loading import SQUARE, TALL, bare_clip, make_official, save_archive
 
 CONFIG = ROOT / "configs" / "irra" / "cuhk_pedes.yaml"
@@ -19,7 +20,7 @@ ARCHITECTURE = (
     "text: {width: 64, layers: 5, heads: 1}}"
 )
 RESIZED = "; positional embedding resized 14x14 -> 24x8"
-KINDS = ["irra", "openai", "open_clip", "safetensors"]
+KINDS = slow_except({"irra"}, ["irra", "openai", "open_clip", "safetensors"])
 
 
 def save_official(kind: str, folder: Path) -> Path:

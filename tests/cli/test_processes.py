@@ -4,10 +4,9 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +14,32 @@ import pytest
 import torch
 
 from tests.cli.conftest import TINY_CLIP
-from tests.cli.screen import ROOT, SECONDS, Outcome, make_environment, read_table
+from tests.cli.screen import ROOT, Outcome, make_environment, read_table
+from tests.processes import LAST_RESORT, Processes, wait_until
 
 pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 CONFIG = ROOT / "configs" / "irra" / "cuhk_pedes.yaml"
 NAME = "irra-cuhk_pedes"
-SECONDS_TO_END = 60
-"""Longest time in which the processes that are left must end when one dies."""
+SECONDS_TO_END = 600
+"""Longest time in which the processes that are left must end when one dies: by itself gloo waits for 1800."""
 
 
 class Command:
     """A `scripts/launch.py train ...` under way; its screen goes to files."""
 
-    def __init__(self, folder: Path, processes: int, words: list[str]) -> None:
+    def __init__(self, started: Processes, folder: Path, ranks: int, words: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.screens = folder / "out.txt", folder / "err.txt"
         with self.screens[0].open("w") as out, self.screens[1].open("w") as err:
-            self.process = subprocess.Popen(
+            self.process = started.start(
                 [sys.executable, str(ROOT / "scripts" / "launch.py"), "train", str(CONFIG), *words],
-                env=make_environment(NPROC=str(processes)),
+                env=make_environment(NPROC=str(ranks)),
                 cwd=ROOT,
-                start_new_session=True,
                 stdout=out,
                 stderr=err,
             )
 
-    def finish(self, seconds: float = SECONDS) -> Outcome:
+    def finish(self, seconds: float = LAST_RESORT) -> Outcome:
         """Wait for the end."""
         code = self.process.wait(seconds)
         return Outcome(code, *(path.read_text() for path in self.screens))
@@ -59,49 +58,34 @@ class Command:
                 return int(folder.name)
         raise AssertionError(f"no process of rank {rank}")
 
-    def end(self) -> None:
-        """Leave no process behind, whatever a test found."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(SECONDS_TO_END)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-
 
 Start = Callable[..., Command]
 
 
 @pytest.fixture
-def start(world: Path, tmp_path: Path) -> Iterator[Start]:
-    """Starts IRRA's recipe on the tiny world in its own output folder, and ends whatever is left."""
-    commands: list[Command] = []
+def start(world: Path, tmp_path: Path, processes: Processes) -> Start:
+    """Starts IRRA's recipe on the tiny world in its own output folder."""
+    numbers = count()
 
-    def run(*words: str, processes: int, output: str = "runs") -> Command:
+    def run(*words: str, ranks: int, output: str = "runs") -> Command:
         options = [
             TINY_CLIP, "model.weights=null", f"data.root={world}", "data.image_size=[64,32]",
             "data.batch=8", "runtime.workers=0", "runtime.device=cpu", "runtime.log_every_steps=1",
             "report.tensorboard=false",
             "report.ranking_queries=2", "optim.lr=1e-3", f"runtime.output={tmp_path / output}",
         ]  # fmt: skip
-        commands.append(Command(tmp_path / f"screen-{len(commands)}", processes, [*options, *words]))
-        return commands[-1]
+        return Command(processes, tmp_path / f"screen-{next(numbers)}", ranks, [*options, *words])
 
-    yield run
-    for command in commands:
-        command.end()
+    return run
 
 
 def wait_for_step(folder: Path, step: int, command: Command) -> None:
     """Wait until the journal of a run has come so far."""
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        assert command.process.poll() is None, command.finish()
-        path = folder / "journal.jsonl"
-        if path.exists() and len(path.read_text().splitlines()) >= step:
-            return
-        time.sleep(0.02)
-    raise AssertionError("the run did not come so far")
+    path = folder / "journal.jsonl"
+    wait_until(
+        lambda: path.exists() and len(path.read_text().splitlines()) >= step,
+        alive=command.process,
+    )
 
 
 def read_results(folder: Path) -> Any:
@@ -119,8 +103,8 @@ WHOLE = ("schedule.epochs=2", "schedule.warmup_epochs=1")
 def test_two_processes_end_with_the_table_of_one_and_a_second_start_prints_it_at_once(
     start: Start, tmp_path: Path
 ) -> None:
-    alone = start(*WHOLE, processes=1, output="one").finish()
-    together = start(*WHOLE, processes=2, output="two").finish()
+    alone = start(*WHOLE, ranks=1, output="one").finish()
+    together = start(*WHOLE, ranks=2, output="two").finish()
     assert (alone.code, together.code) == (0, 0), together.err
     assert read_table(together.out) == read_table(alone.out)
     assert together.out.count("run folder:") == 1
@@ -139,7 +123,7 @@ def test_two_processes_end_with_the_table_of_one_and_a_second_start_prints_it_at
     assert len(steps[0]) == len(steps[1]) > 10
 
     before = (tmp_path / "two" / NAME / "best.pt").stat().st_mtime_ns
-    again = start(*WHOLE, processes=2, output="two").finish()
+    again = start(*WHOLE, ranks=2, output="two").finish()
     assert again.code == 0
     assert read_table(again.out) == read_table(alone.out)
     assert "parameters" not in again.out, "nothing was built"
@@ -151,7 +135,7 @@ def test_two_processes_end_with_the_table_of_one_and_a_second_start_prints_it_at
 def test_when_a_process_is_killed_the_other_ends_soon_with_a_message(
     rank: int, start: Start, tmp_path: Path
 ) -> None:
-    command = start("schedule.epochs=500", "runtime.save_every_steps=2", processes=2)
+    command = start("schedule.epochs=500", "runtime.save_every_steps=2", ranks=2)
     wait_for_step(tmp_path / "runs" / NAME, 4, command)
     os.kill(command.find_rank(rank), signal.SIGKILL)
     outcome = command.finish(SECONDS_TO_END)
@@ -167,17 +151,17 @@ def test_when_a_process_is_killed_the_other_ends_soon_with_a_message(
 
 
 @pytest.mark.parametrize(
-    ("processes", "number", "workers"),
+    ("ranks", "number", "workers"),
     [(1, signal.SIGTERM, 1), (1, signal.SIGINT, 0), (2, signal.SIGTERM, 1), (2, signal.SIGINT, 0)],
 )
 def test_a_run_that_was_told_to_end_goes_on_as_if_it_had_not_been(
-    processes: int, number: signal.Signals, workers: int, start: Start, tmp_path: Path
+    ranks: int, number: signal.Signals, workers: int, start: Start, tmp_path: Path
 ) -> None:
     words = ("schedule.epochs=6", "evaluation.every_epochs=3", f"runtime.workers={workers}")
-    whole = start(*words, processes=processes, output="whole").finish()
+    whole = start(*words, ranks=ranks, output="whole").finish()
     assert whole.code == 0, whole.err
 
-    command = start(*words, processes=processes)
+    command = start(*words, ranks=ranks)
     folder = tmp_path / "runs" / NAME
     wait_for_step(folder, 3, command)
     # To the whole group, as a terminal's Ctrl-C and a cluster's scheduler send it.
@@ -191,7 +175,7 @@ def test_a_run_that_was_told_to_end_goes_on_as_if_it_had_not_been(
     )
     assert 3 <= steps < read_state(tmp_path / "whole" / NAME / "last.pt")["step"]
 
-    resumed = start(*words, processes=processes).finish()
+    resumed = start(*words, ranks=ranks).finish()
     assert resumed.code == 0, resumed.err
     assert f"resumed {folder / 'last.pt'} at epoch" in resumed.out
     assert read_table(resumed.out) == read_table(whole.out)
@@ -220,7 +204,7 @@ def test_a_run_that_was_told_to_end_goes_on_as_if_it_had_not_been(
 def test_a_mistake_is_one_line_for_all_processes(
     words: list[str], message: str, start: Start, tmp_path: Path
 ) -> None:
-    assert start(*words, processes=2).finish().message.startswith(message)
+    assert start(*words, ranks=2).finish().message.startswith(message)
     assert not list((tmp_path / "runs").glob("*"))
 
 
@@ -232,6 +216,6 @@ def test_a_picture_that_one_process_cannot_read_is_one_line(
     shutil.copytree(world, tmp_path / "spoilt")
     pictures = sorted((tmp_path / "spoilt" / "CUHK-PEDES").rglob("*.jpg"))
     pictures[0].write_bytes(b"")
-    outcome = start(f"data.root={tmp_path / 'spoilt'}", "evaluation.select_on=last", processes=2).finish()
+    outcome = start(f"data.root={tmp_path / 'spoilt'}", "evaluation.select_on=last", ranks=2).finish()
     assert "is empty (0 bytes)" in outcome.message
     assert str(pictures[0].relative_to(tmp_path / "spoilt")) in outcome.message

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.screen import Type, read_table, run_script
+from tests.marks import slow_except
 from tpr.config.reader import read_tree
 
 ROOT = Path(__file__).parents[2]
@@ -18,13 +19,14 @@ RECIPES = sorted(
     for path in (ROOT / "configs" / family).glob("*.yaml")
 )
 PUBLISHED = "configs/mllm4text/pretrain_1m.yaml"
+QUICK = {"configs/irra/cuhk_pedes.yaml", "configs/mllm4text/pretrain_100k.yaml"}
+"""The quick tests run these; the slow ones run every recipe, and one of each kind by the script."""
 ONE_OF_EACH_KIND = [
     "configs/irra/cuhk_pedes.yaml",
     "configs/mllm4text/pretrain_100k.yaml",
     "configs/ham/pretrain_1m.yaml",
     "configs/rde/cuhk_pedes_noise50.yaml",
 ]
-"""The quick tests run these, without the scripts; the slow ones run every recipe as a user does."""
 
 
 def list_tests(recipe: str) -> list[str]:
@@ -52,10 +54,10 @@ def check_closing(out: str, recipe: str, output: Path) -> None:
 
 def test_there_are_recipes_of_four_families() -> None:
     assert len(RECIPES) >= 25
-    assert {PUBLISHED, *ONE_OF_EACH_KIND} <= set(RECIPES)
+    assert {PUBLISHED, *QUICK, *ONE_OF_EACH_KIND} <= set(RECIPES)
 
 
-@pytest.mark.parametrize("recipe", ONE_OF_EACH_KIND)
+@pytest.mark.parametrize("recipe", slow_except(QUICK, RECIPES))
 def test_a_recipe_takes_two_steps_and_ends_with_its_table(
     recipe: str, type_command: Type, tiny_run: list[str], tmp_path: Path
 ) -> None:
@@ -65,7 +67,7 @@ def test_a_recipe_takes_two_steps_and_ends_with_its_table(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", ONE_OF_EACH_KIND)
 def test_run_sh_takes_a_recipe_two_steps_and_ends_with_its_table(
     recipe: str, tiny_run: list[str], tmp_path: Path
 ) -> None:
@@ -94,10 +96,15 @@ def test_a_drawn_checkpoint_is_fine_tuned_without_a_config(
     assert (evaluated.code, evaluated.err) == (0, "")
 
 
+def test_run_sh_passes_words_and_exit_code_on() -> None:
+    done = run_script("run.sh", PUBLISHED, "--help", NPROC="1")
+    assert (done.code, done.err) == (0, "")
+    assert "usage: tpr train" in done.out
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "processes",
-    ["1", pytest.param("2", marks=[pytest.mark.ddp, pytest.mark.slow])],
-    ids="{} processes".format,
+    "processes", ["1", pytest.param("2", marks=pytest.mark.ddp)], ids="{} processes".format
 )
 def test_a_recipe_without_data_ends_in_one_line_that_says_what_was_expected_where(processes: str) -> None:
     done = run_script("run.sh", PUBLISHED, "data.root=/nonexistent", NPROC=processes)

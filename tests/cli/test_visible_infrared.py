@@ -2,19 +2,21 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.cli.screen import ROOT, Type
+from tests.cli.screen import ROOT, Outcome, Type
+from tests.marks import slow_except
 from tests.systems.small_systems import SETTING, make_tvi_lfm
 from tpr.models.architecture import TextArchitecture
 from tpr.models.two_stream import TwoStreamOptions
 from tpr.systems.tvi_lfm_options import TviLfmOptions
 
-SETS = ["sysu_mm01", *(pytest.param(name, marks=pytest.mark.slow) for name in ("regdb", "llcm"))]
+SETS = slow_except({"sysu_mm01"}, ["sysu_mm01", "regdb", "llcm"])
 KINDS = ["infrared", "text", "fused", "ensemble"]
 OFFICIAL = [
     ("visual.visible.conv.", "base_model.visual.rgb_model.resnet_conv.0."),
@@ -50,14 +52,38 @@ def read_rows(folder: Path) -> list[dict]:
     return json.loads((folder / "results.json").read_text())["results"]["rows"]
 
 
+@pytest.fixture(scope="module")
+def trained() -> dict[str, tuple[Outcome, Path]]:
+    """By recipe what it said and where its runs are: trained once, by the first test that asks for it."""
+    return {}
+
+
+@pytest.fixture
+def train(
+    trained: dict[str, tuple[Outcome, Path]],
+    tiny_streams: list[str],
+    type_command: Type,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], tuple[Outcome, Path]]:
+    """Trains both stages of a recipe."""
+
+    def run(name: str) -> tuple[Outcome, Path]:
+        if name not in trained:
+            recipe, runs = ROOT / "configs" / "tvi_lfm" / f"{name}.yaml", tmp_path_factory.mktemp("runs")
+            words = ["evaluation.visible_infrared.trials=2", f"runtime.output={runs}"]
+            trained[name] = type_command("train", recipe, *tiny_streams, *words), runs
+        return trained[name]
+
+    return run
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_a_recipe_trains_both_stages_and_ends_with_its_tables(
-    name: str, tiny_streams: list[str], type_command: Type, tmp_path: Path
+    name: str, train: Callable[[str], tuple[Outcome, Path]]
 ) -> None:
-    recipe = ROOT / "configs" / "tvi_lfm" / f"{name}.yaml"
-    outcome = type_command("train", recipe, *tiny_streams, "evaluation.visible_infrared.trials=2")
+    outcome, runs = train(name)
     assert outcome.code == 0, outcome.err
-    base, whole = (tmp_path / "runs" / f"tvi_lfm-{name}{suffix}" for suffix in ("_base", ""))
+    base, whole = (runs / f"tvi_lfm-{name}{suffix}" for suffix in ("_base", ""))
     first, second = outcome.out.split(f"run folder:  {base}")
     assert re.search(r"\| infrared +\|", first) and not re.search(r"\| (text|fused|ensemble) +\|", first)
     for kind in KINDS:
@@ -70,11 +96,9 @@ def test_a_recipe_trains_both_stages_and_ends_with_its_tables(
 
 
 def test_oracle_text_is_marked_and_finds_no_less_than_a_row_of_its_own(
-    tiny_streams: list[str], type_command: Type, tmp_path: Path
+    train: Callable[[str], tuple[Outcome, Path]], type_command: Type
 ) -> None:
-    recipe = ROOT / "configs" / "tvi_lfm" / "sysu_mm01.yaml"
-    assert type_command("train", recipe, *tiny_streams).code == 0
-    best = tmp_path / "runs" / "tvi_lfm-sysu_mm01" / "best.pt"
+    best = train("sysu_mm01")[1] / "tvi_lfm-sysu_mm01" / "best.pt"
     own = type_command("evaluate", best)
     oracle = type_command("evaluate", best, "evaluation.visible_infrared.text=oracle")
     assert (own.code, oracle.code) == (0, 0)

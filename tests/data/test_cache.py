@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from tests.data.small_sets import choose, flip_bit, list_rows, load, write_cuhk
+from tests.processes import LAST_RESORT, Processes
 from tpr.config.schema import DataOptions
 from tpr.data import cache as cache_module
 from tpr.data import checksums
@@ -230,14 +231,16 @@ def test_of_several_starts_at_once_one_parses_and_the_others_wait(
 
 
 @pytest.mark.slow
-def test_processes_that_start_at_once_build_one_entry(root: Path) -> None:
+def test_processes_that_start_at_once_build_one_entry(root: Path, processes: Processes) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.data.small_sets import load;"
         "print(load(Path(sys.argv[1]), 'cuhk_pedes').captions(1))"
     )
     command = [sys.executable, "-c", code, str(root)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [process.communicate()[0] for process in running] == ["['a woman', 'she runs']\n"] * 2
+    running = [processes.start(command, stdout=subprocess.PIPE) for _ in range(2)]
+    assert [process.communicate(timeout=LAST_RESORT)[0] for process in running] == [
+        "['a woman', 'she runs']\n"
+    ] * 2
     assert len(list_entries(root)) == 1
 
 

@@ -2,18 +2,22 @@
 
 import io
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.marks import slow_except
 from tpr.data.drawn.benchmarks import CUHK_PEDES, ICFG_PEDES, RSTPREID, Benchmark, plan_benchmark
 from tpr.data.drawn.infrared import plan_llcm, plan_regdb, plan_sysu_mm01
+from tpr.data.drawn.layouts import PLANNERS
 from tpr.data.drawn.pictures import draw_picture
 from tpr.data.drawn.plan import Plan, Shot
 
 BENCHMARKS = (CUHK_PEDES, ICFG_PEDES, RSTPREID)
+NAMES = [benchmark.name for benchmark in BENCHMARKS]
 Features = npt.NDArray[np.float64]
 
 
@@ -77,6 +81,7 @@ def both_kinds() -> tuple[list[Shot], list[Features]]:
     return shots, [np.asarray(picture, dtype=np.float64) for picture in pictures]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("infrared", [False, True])
 def test_background_alone_scores_chance_in_visible_and_in_infrared_light(
     both_kinds: tuple[list[Shot], list[Features]], infrared: bool
@@ -95,15 +100,15 @@ def test_background_alone_scores_chance_in_visible_and_in_infrared_light(
     assert rate["body"] > chance + 4 * spread
 
 
-@pytest.mark.parametrize(
-    "shots",
-    [
-        *(plan_benchmark(benchmark, 110, seed=0).shots for benchmark in BENCHMARKS),
-        plan_sysu_mm01(110, seed=0).shots,
-    ],
-    ids=[*(benchmark.name for benchmark in BENCHMARKS), "sysu_mm01"],
-)
-def test_size_scene_and_camera_do_not_depend_on_identity(shots: Sequence[Shot]) -> None:
+@cache
+def plan_shots(name: str) -> Sequence[Shot]:
+    """The pictures of a set in its default size."""
+    return PLANNERS[name](110, 0).shots
+
+
+@pytest.mark.parametrize("name", slow_except(NAMES, [*NAMES, "sysu_mm01"]))
+def test_size_scene_and_camera_do_not_depend_on_identity(name: str) -> None:
+    shots = plan_shots(name)
     identity = np.array([shot.identity for shot in shots])
     same = identity[:, None] == identity[None]
     np.fill_diagonal(same, False)
@@ -127,7 +132,7 @@ def test_size_scene_and_camera_do_not_depend_on_identity(shots: Sequence[Shot]) 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
 def test_file_names_do_not_tell_the_identity(benchmark: Benchmark) -> None:
-    shots = plan_benchmark(benchmark, 110, seed=0).shots
+    shots = plan_shots(benchmark.name)
     numbers = np.array(
         [[int("".join(filter(str.isdigit, s.path.rpartition("/")[2][:6])))] for s in shots], float
     )

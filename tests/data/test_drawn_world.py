@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.data.small_sets import choose
+from tests.marks import slow_except
 from tpr.config.schema import DataOptions
 from tpr.data.check import check_sets
 from tpr.data.corpora import load_split
@@ -360,7 +361,7 @@ def test_file_in_the_way_is_a_user_error(tmp_path: Path) -> None:
         draw_world(tmp_path / "file", sets=["mals"], identities=2, workers=1)
 
 
-@pytest.mark.parametrize("name", ["cuhk_pedes", "icfg_pedes", "rstpreid"])
+@pytest.mark.parametrize("name", slow_except({"icfg_pedes"}, ["cuhk_pedes", "icfg_pedes", "rstpreid"]))
 def test_default_benchmarks_have_100_test_identities_and_300_gallery_pictures(name: str) -> None:
     plan = PLANNERS[name](DEFAULT_IDENTITIES, 0)
     (records,) = plan.files.values()

@@ -130,7 +130,7 @@ def test_a_row_does_not_depend_on_the_others():
         assert torch.equal(alone, whole[row : row + 1])
 
 
-@pytest.mark.parametrize("renormalise", [True, False])
+@pytest.mark.parametrize("renormalise", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_planted_noise_is_masked_as_often_as_the_formula_says(renormalise):
     tokens = make_tokens([13, 18])
     similarity = torch.full((2, LENGTH), 0.35)

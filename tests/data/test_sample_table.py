@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from tests.ranks import run_ranks
 from tpr import distributed
 from tpr.data.sample_table import SampleTable
 from tpr.errors import CheckpointError
@@ -64,7 +64,6 @@ def test_filling_sets_every_row():
 
 
 def write_on_rank(rank, folder):
-    torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     for storage in STEPS:
@@ -78,7 +77,7 @@ def write_on_rank(rank, folder):
 
 @pytest.mark.ddp
 def test_every_process_holds_the_rows_of_all(tmp_path):
-    mp.spawn(write_on_rank, args=(tmp_path,), nprocs=2)
+    run_ranks(write_on_rank, (tmp_path,))
     for storage in STEPS:
         alone = SampleTable(6, 2, storage=storage)
         alone.write(INDEX, ROWS, samples=3)

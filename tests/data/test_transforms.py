@@ -32,8 +32,9 @@ def draw_pixels(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-# torch 2.6 rounds its whole-number weights more coarsely than later ones: one pixel in five is off by one.
-MEAN_DIFFERENCE = 0.25 if torch.__version__.startswith("2.6") else 0.02
+# torch 2.6, and any torch without AVX2, rounds whole-number weights coarsely: every fifth pixel is off by 1.
+IS_COARSE = torch.__version__.startswith("2.6") or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
+MEAN_DIFFERENCE = 0.25 if IS_COARSE else 0.02
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
@@ -48,6 +49,7 @@ def test_resize_is_within_one_grey_level_of_pillow(
     difference = ours.int() - torch.from_numpy(np.array(by_pillow)).int()
     assert difference.abs().max() <= 1
     assert difference.abs().float().mean() < MEAN_DIFFERENCE
+    assert abs(difference.float().mean()) < 0.05, "neither lighter nor darker"
 
 
 def test_one_pixel_fills_the_picture() -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from tests.data.small_sets import write_json, write_picture
 from tests.documents.blocks import README, ROOT, Block, blocks_of, inline_commands, section_of, table_rows
+from tests.processes import Processes
 
 pytestmark = pytest.mark.slow
 MOST_LINES = 15
@@ -125,9 +125,8 @@ def run(root: Path, *commands: list[str]) -> None:
     }
     environment.pop("TPR_DATA", None)
     words = [sys.executable, "-c", DRIVER, json.dumps(commands)]
-    done = subprocess.run(
-        words, cwd=root, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    with Processes() as processes:
+        done = processes.run(words, cwd=root, env=environment)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 

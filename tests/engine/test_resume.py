@@ -18,7 +18,7 @@ from tpr.systems.rde import RdeOptions
 from tpr.systems.tvi_lfm_options import TviLfmOptions
 
 LOSSES = {"sdm": 1.0, "id": 1.0, "mlm": 1.0}
-SLOW_CUTS = [(1, 0), (4, 0), (6, 0), (1, 2), (3, 2), (4, 2)]
+SLOW_CUTS = [(1, 0), (3, 0), (4, 0), (6, 0), (1, 2), (3, 2), (4, 2)]
 
 
 def run_steps(trainer, limit):
@@ -53,10 +53,7 @@ def states_are_equal(one, two):
 # Four steps make an epoch: the cuts fall inside epochs, at an end, and right after the first step.
 @pytest.mark.parametrize(
     ("cut", "workers"),
-    [
-        *[(3, 0), (6, 2)],
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_CUTS),
-    ],
+    [(6, 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_CUTS)],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, workers, cut):
     corpus = make_corpus(tmp_path)
@@ -79,8 +76,14 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, workers, cut):
 
 # Four steps make an epoch: cuts in the first epoch and in the second, whose masks follow the first's
 # scores, and at the ends of both.
-@pytest.mark.parametrize("cut", [2, 4, 6, 8])
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("cut", "momentum"),
+    [
+        *[(6, 0.5), (4, 0.0)],
+        *(pytest.param(cut, 0.0, marks=pytest.mark.slow) for cut in (2, 6, 8)),
+        *(pytest.param(cut, 0.5, marks=pytest.mark.slow) for cut in (2, 4, 8)),
+    ],
+)
 def test_scores_of_words_survive_a_cut(tmp_path, cut, momentum):
     corpus = make_corpus(tmp_path)
     options = Mllm4TextOptions(temperature=0.1, mask_rate=0.3, nam=NoiseOptions(momentum=momentum))
@@ -117,8 +120,14 @@ def test_scores_of_words_survive_a_cut(tmp_path, cut, momentum):
 
 # Cuts in the middle of the first and of the second epoch, and at the end of the first, where the division of
 # the second is still to come.
-@pytest.mark.parametrize("cut", [2, 4, 6])
-@pytest.mark.parametrize("reuse", [False, True], ids=["survey", "reused losses"])
+@pytest.mark.parametrize(
+    ("cut", "reuse"),
+    [
+        *[(6, False), (2, True)],
+        *(pytest.param(cut, False, marks=pytest.mark.slow) for cut in (2, 4)),
+        *(pytest.param(cut, True, marks=pytest.mark.slow) for cut in (4, 6)),
+    ],
+)
 def test_the_division_into_clean_and_noisy_pairs_survives_a_cut(tmp_path, cut, reuse):
     corpus = make_corpus(tmp_path)
     options = RdeOptions(selected_width=24, division=DivisionOptions(reuse_losses=reuse))
@@ -147,7 +156,7 @@ def test_the_division_into_clean_and_noisy_pairs_survives_a_cut(tmp_path, cut, r
 
 
 # Two steps make an epoch; the head of the base training is kept before the first one.
-@pytest.mark.parametrize("cut", [1, 3])
+@pytest.mark.parametrize("cut", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_cut_leaves_slots_norms_and_the_kept_head_as_they_were(tmp_path, cut):
     corpus = make_slots(tmp_path)
     experiment = make_experiment(tmp_path, Choice("tvi_lfm", TviLfmOptions(visual="drifting")))
@@ -219,7 +228,7 @@ def test_best_is_kept_and_last_goes_on(tmp_path):
     assert "optimizer" not in best and "optimizer" in last
 
 
-@pytest.mark.parametrize("steps", [3, 7, 14])
+@pytest.mark.parametrize("steps", [3, 7, pytest.param(14, marks=pytest.mark.slow)])
 def test_a_run_cut_anywhere_has_a_best_and_a_last_checkpoint(tmp_path, steps):
     # Seven steps make an epoch: the cuts fall inside the first, at its end and at the end of the second.
     corpus = make_corpus(tmp_path, images=26)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tests.data.small_slots import make_slots
 from tests.engine.small_runs import make_corpus, make_experiment, make_trainer
+from tests.ranks import run_ranks
 from tpr import distributed
 from tpr.config.noise import NoiseOptions as NoisyCaptions
 from tpr.config.schema import Choice
@@ -144,7 +144,6 @@ def train(folder: Path, case: str, double: bool) -> dict[str, object]:
 
 def train_rank(rank: int, folder: Path, group: str, double: bool) -> None:
     """One of two gloo processes: runs every case of a group and saves what came out."""
-    torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     for case in GROUPS[group]:
@@ -166,7 +165,7 @@ def train_together(tmp_path_factory):
         make_corpus(folder / "data", images=25, captions=1)
         (folder / "data" / "slots").mkdir()
         make_slots(folder / "data" / "slots")
-        mp.spawn(train_rank, args=(folder, group, double), nprocs=2)
+        run_ranks(train_rank, (folder, group, double))
         return folder
 
     return train_group

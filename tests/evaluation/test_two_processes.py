@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from tests.evaluation.toy_world import PairSystem, ProductSystem, make_corpus, make_evaluator, make_pairs
+from tests.ranks import run_ranks
 from tpr.config.visible_infrared import VisibleInfraredOptions
 from tpr.evaluation import shards
 
@@ -41,7 +41,6 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def measure_on_rank(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     torch.save(measure(folder), folder / f"rank{rank}.pt")
     dist.destroy_process_group()
@@ -54,7 +53,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.M
     torch.set_num_threads(1)
     alone = measure(tmp_path)
     torch.set_num_threads(threads)
-    mp.spawn(measure_on_rank, (tmp_path,), nprocs=2)
+    run_ranks(measure_on_rank, (tmp_path,))
     for rank in (0, 1):
         found = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
         for name, value in found.items():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.marks import slow_except
 from tests.systems.small_systems import SMALL
 from tpr.errors import CheckpointError, ConfigError
 from tpr.models import ClipArchitecture, ClipOptions, ClipTowers, ImageArchitecture, TextArchitecture
@@ -20,7 +21,10 @@ def test_larger_towers_have_their_own_heads_and_widths():
     assert not sizes.quick_gelu
 
 
-@pytest.mark.parametrize("name", list_architectures())
+QUICK = {"ViT-B-16-quickgelu", "ViT-L-14"}
+
+
+@pytest.mark.parametrize("name", slow_except(QUICK, list_architectures()))
 def test_every_listed_architecture_is_read_back_from_its_shapes(name):
     sizes = find_architecture(name)
     with torch.device("meta"):

@@ -1,13 +1,16 @@
 """A small TVI-LFM gives the published features, losses, gradients, statistics and groups (tvi_lfm.json)."""
 
 import json
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
+from tests.marks import slow_except
 from tests.parity.weights import random_state_dict
 from tpr.config.reader import read_tree
 from tpr.config.schema import OptimOptions, ScheduleOptions
@@ -65,10 +68,20 @@ def bare(options, *, sizes=SIZES, identities=IDENTITIES, size=SIZE):
     return TviLfm(options, TwoStreamOptions(text=sizes), setting)
 
 
+@contextmanager
+def nothing_drawn():
+    """Weights that are all to be loaded are not drawn before: that takes longer than most tests."""
+    with ExitStack() as stack:
+        for name in ("normal_", "kaiming_normal_", "kaiming_uniform_", "uniform_", "xavier_uniform_"):
+            stack.enter_context(patch.object(torch.nn.init, name, lambda tensor, *_, **__: tensor))
+        yield
+
+
 def build(*, double=False, **options):
     """The system with the published weights."""
     options = TviLfmOptions(**options)
-    system = bare(options)
+    with nothing_drawn():
+        system = bare(options)
     state = TviLfm.from_official(official_state(backup=options.keeps_base))
     report = fit_state(system, state, minimum_share=1.0)
     assert (report.missing, report.reinitialised, report.resized) == ([], {}, {})
@@ -192,6 +205,7 @@ def test_scores_of_every_query_kind(evaluated):
         close(plain.encode(Batch(**query), "fused") @ gallery.T, wanted["fusion_without_filter"])
 
 
+@pytest.mark.slow
 def test_without_a_kept_head_infrared_queries_go_through_the_one_head(evaluated):
     batch = evaluated[1]
     system = build(**BASE).eval()
@@ -221,7 +235,7 @@ def test_losses_and_rows_of_a_training_step(stage):
     close(weighted_triplet(normalise(rows), labels, "published"), wanted["wrt_of_unit_rows"])
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", slow_except({"incremental"}, STAGES))
 def test_gradients_and_statistics_of_a_training_step(stage):
     wanted = CASE[stage]
     system, batch = build(**STAGES[stage][0], double=True).train(), make_batch(double=True)
@@ -279,6 +293,7 @@ OTHER_MODES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", OTHER_MODES)
 def test_other_choices_of_rows(mode):
     options, names = OTHER_MODES[mode]
@@ -318,7 +333,8 @@ def test_parameter_groups_and_adam_of_the_recipes(recipe):
     rates = {rename(name): list(pair) for name, pair in rates.items() if name != "logit_scale"}
     for name in RECIPES[recipe]:
         options, optim, _ = read_recipe(name)
-        system = bare(options)
+        with torch.device("meta"):
+            system = bare(options)
         groups = group_parameters(system, optim)
         found = {name: [group["lr"], group["weight_decay"]] for group in groups for name in group["names"]}
         assert found.keys() == {name for name, value in system.named_parameters() if value.requires_grad}
@@ -332,7 +348,8 @@ def test_parameter_groups_and_adam_of_the_recipes(recipe):
 def test_a_base_recipe_gives_every_part_its_published_rate():
     """The published base run also lists the text tower, at its own rate, though it learns nothing there."""
     wanted = CASE["param_groups"]["base regdb"]
-    system = bare(TviLfmOptions(visual="trained"))
+    with torch.device("meta"):
+        system = bare(TviLfmOptions(visual="trained"))
     groups = group_parameters(system, OptimOptions(lr=2e-3, weight_decay=5e-4))
     found = {name: [group["lr"], group["weight_decay"]] for group in groups for name in group["names"]}
     names = [name for name in CASE["parameters"] if name != "logit_scale" and "backup" not in name]
@@ -448,7 +465,7 @@ def test_the_last_stage_keeps_its_resolution(full_size):
     assert maps.shape == (1, 2048, 18, 9)
 
 
-@pytest.mark.parametrize("backup", [True, False])
+@pytest.mark.parametrize("backup", slow_except({False}, [True, False]))
 def test_an_official_checkpoint_is_loaded_by_its_content(tmp_path, backup):
     path = tmp_path / "vi.pth"
     torch.save({f"module.{name}": value for name, value in official_state(backup=backup).items()}, path)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.marks import slow_except
 from tests.systems.small_systems import CAPTIONS, EVERY_LOSS, FIRST, SETTING, make_batch, make_irra
 from tpr.systems import SYSTEMS
 from tpr.systems.base import Progress
@@ -98,6 +99,7 @@ def test_masks_depend_on_seed_and_epoch_and_not_on_the_step():
     assert loss(1, 1, 0) != loss(2, 1, 0)
 
 
+@pytest.mark.parametrize("options", slow_except({"every_loss", "sdm_only"}, OPTIONS), indirect=True)
 def test_training_on_toy_data_lowers_the_loss(options):
     system = make_irra(options)
     batch = make_batch()

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from tests.ranks import run_ranks
 from tests.systems.small_systems import CAPTIONS, FIRST, SETTING, make_batch
 from tpr import distributed
 from tpr.config.schema import OptimOptions
@@ -411,7 +411,6 @@ def check_rates(counts, tokens, noisy, epochs):
 
 
 def mask_on_rank(rank, folder):
-    torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     system, tokens, _ = make_planted()
@@ -427,7 +426,7 @@ def test_masks_fall_on_planted_noise_as_the_formula_says():
 @pytest.mark.slow
 @pytest.mark.ddp
 def test_two_processes_mask_what_one_does(tmp_path):
-    mp.spawn(mask_on_rank, args=(tmp_path,), nprocs=2)
+    run_ranks(mask_on_rank, (tmp_path,))
     system, tokens, noisy = make_planted()
     alone = count_masks(system, tokens, range(2, EPOCHS + 2))
     for rank in range(2):

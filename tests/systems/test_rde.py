@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.marks import slow_except
 from tests.systems.small_systems import CAPTIONS, FIRST, SETTING, SMALL, make_batch
 from tpr.config.schema import OptimOptions
 from tpr.engine.optim import group_parameters
@@ -133,7 +134,7 @@ def test_losses_do_not_depend_on_the_order_of_the_batch(loss, norm):
     )
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", slow_except({"tal"}, LOSSES))
 def test_training_on_toy_data_lowers_the_loss(loss):
     system, batch = make_rde(loss=loss, augment_text=0), make_batch()
     optimizer = torch.optim.AdamW(system.parameters(), lr=3e-3)

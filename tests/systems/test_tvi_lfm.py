@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tests.marks import slow_except
 from tests.systems.small_systems import (
     BASE_ROWS,
     CAPTIONS,
@@ -95,6 +96,7 @@ def test_losses_are_finite_and_every_trained_parameter_gets_a_gradient(options):
         assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
 
 
+@pytest.mark.parametrize("options", slow_except({"base"}, OPTIONS), indirect=True)
 def test_training_on_toy_data_lowers_the_loss(options):
     losses = train_some(prepare_epoch(make_tvi_lfm(options)), steps=10)
     assert losses[-1] < 0.9 * losses[0]

@@ -68,6 +68,7 @@ def test_features_are_those_of_the_text_tower(clip: Path) -> None:
     assert encode(["word " * 200], options).shape == (1, 32)
 
 
+@pytest.mark.slow
 def test_an_architecture_of_open_clip_can_be_named(tmp_path: Path) -> None:
     """No file tells its activation: the name decides between GELU and QuickGELU."""
     torch.manual_seed(0)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import transformers
 from PIL import Image
 from safetensors.torch import load_file
@@ -18,6 +17,8 @@ import tpr
 from tests.captioning.styles.worlds import make_record
 from tests.captioning.test_engines_transformers import make_engine
 from tests.captioning.tiny_models import token
+from tests.marks import slow_except
+from tests.ranks import run_ranks
 from tpr.captioning.engines.chat import local_messages, pad_to_square
 from tpr.captioning.styles import training
 from tpr.captioning.styles.batches import IGNORED, make_batch
@@ -121,7 +122,7 @@ def test_only_the_projector_and_rows_of_the_styles_at_hand_move(folders, world, 
     assert rows == [0, 1, 2, 6, 7, 8]
 
 
-@pytest.mark.parametrize("family", CHAT)
+@pytest.mark.parametrize("family", slow_except({"llava"}, CHAT))
 def test_an_exported_folder_writes_what_the_trained_model_writes(folders, world, tmp_path, family):
     trainer = make_trainer(tmp_path / "run", folders(family), world, epochs=3, lr=0.01, projector_lr=1e-3)
     trainer.run()
@@ -250,7 +251,6 @@ def test_every_caption_is_learned_once_per_epoch_in_an_order_of_its_seed(folders
 
 
 def train_rank(rank, folder, model, root):
-    torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     make_trainer(folder / "two", model, root, batch=3, micro_batch=1, epochs=1).run()
@@ -260,8 +260,7 @@ def train_rank(rank, folder, model, root):
 
 @pytest.mark.ddp
 def test_two_processes_train_what_one_does(folders, world, tmp_path):
-    # Forked: new processes would spend ten seconds each on importing the libraries.
-    mp.start_processes(train_rank, args=(tmp_path, folders("llava"), world), nprocs=2, start_method="fork")
+    run_ranks(train_rank, (tmp_path, folders("llava"), world))
     make_trainer(tmp_path / "one", folders("llava"), world, batch=3, epochs=1).run()
     one, two = trained_of(tmp_path / "one"), trained_of(tmp_path / "two")
     for name, value in one.items():

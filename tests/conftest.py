@@ -1,0 +1,30 @@
+"""What all tests share: no process outlives its test, and what was imported is collected once."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from tests.processes import Processes, end_forked
+
+# Libraries make a million objects that stay: looking through them again and again costs a tenth of all time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def no_child_is_left() -> Iterator[None]:
+    yield
+    end_forked()
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    """Starts processes that end with the test."""
+    with Processes() as started:
+        yield started
