@@ -23,8 +23,6 @@ from fuzzing.verdict import Attempt, Kind, Verdict, judge  # noqa: E402
 from tpr.errors import DataError  # noqa: E402
 
 SEED = 1
-FINE = ("images", "configurations", "overrides", "resume")
-UNSAFE = pytest.mark.skip(reason="reading is not yet safe from every damage")
 
 
 class RstpAnnotations(Annotations):
@@ -50,10 +48,10 @@ def quiet() -> Iterator[None]:
         (Images, 150),
         (RstpAnnotations, 12),
         (Configurations, 8),
-        (Overrides, 20),
-        pytest.param(Checkpoints, 16, marks=UNSAFE),
-        pytest.param(Shards, 12, marks=UNSAFE),
-        pytest.param(Caches, 8, marks=UNSAFE),
+        (Overrides, 60),
+        (Checkpoints, 16),
+        (Shards, 12),
+        (Caches, 8),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
@@ -62,13 +60,12 @@ def test_damage_is_accepted_or_one_line(kind: type[Kind], attempts: int, tmp_pat
     found = [judge(made, kind.__name__, SEED, number) for number in range(attempts)]
     for attempt in found:
         assert not attempt.verdict.is_failure, attempt
-    assert len({attempt.verdict for attempt in found}) > 1
+    # A damaged cache is made again, whatever the damage.
+    assert len({attempt.verdict for attempt in found}) > 1 or kind is Caches
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [*FINE, *(pytest.param(name, marks=UNSAFE) for name in runner.KINDS if name not in FINE)]
-)
+@pytest.mark.parametrize("name", runner.KINDS)
 def test_every_kind_can_be_fuzzed_by_hand(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert runner.main([name, "--attempts", "1" if name == "resume" else "30"]) == 0, capfd.readouterr().out
 
