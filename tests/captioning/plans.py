@@ -11,6 +11,8 @@ from tpr.captioning.plan import Plan, Settings, choose_engine, write_plan
 from tpr.captioning.shards import read_failures, read_parts
 from tpr.captioning.texts import SHIPPED, read_texts
 from tpr.captioning.worker import Worker
+from tpr.config.resolved import plain_value
+from tpr.config.typed import build_options
 from tpr.locks import hold_folder
 
 COLUMNS = ("file_path", "view", "caption", "template", "seed", "attempt", "identity")
@@ -29,7 +31,8 @@ def make_crops(root: Path, people: int = 5, each: int = 4) -> Path:
 def make_plan(folder: Path, crops: Path, **options: Any) -> Plan:
     """A plan for `echo`; options: those of Settings, and of the engine under `engine`."""
     engine = choose_engine("echo", {"batch": 7, **options.pop("engine", {})})
-    settings = Settings(**{"captions": {"static": 1, "dynamic": 1}, "shard_pictures": 3, **options})
+    options = {"captions": {"static": 1, "dynamic": 1}, "shard_pictures": 3, **options}
+    settings = build_options(Settings, plain_value(options), {})
     return write_plan(folder, folder_source(crops, "folder"), read_texts(SHIPPED), engine, settings)
 
 

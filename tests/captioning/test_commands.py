@@ -73,9 +73,15 @@ BAD_INPUT = [
     (["plan", "{crops}", "{tmp}/p", "--engine", "orakel"], "'orakel' is not known; known: echo"),
     (["plan", "{crops}", "{tmp}/p", "--engine-options", "bath=3"], "no such option"),
     (["plan", "{crops}", "{tmp}/p", "--captions", "funny=1"], "'funny' is no kind; known: static, dynamic"),
-    (["plan", "{crops}", "{tmp}/p", "--captions", "static=0"], "counts of at least 1"),
-    (["plan", "{crops}", "{tmp}/p", "--filters", "min_words=9", "max_words=3"], "expected 1 <= min <= max"),
-    (["plan", "{crops}", "{tmp}/p", "--attempts", "0"], "attempts must lie in 1 to 100"),
+    (
+        ["plan", "{crops}", "{tmp}/p", "--captions", "static=0"],
+        "static: expected int in [1, 100], got 0",
+    ),
+    (
+        ["plan", "{crops}", "{tmp}/p", "--filters", "min_words=9", "max_words=3"],
+        "words=3: expected min <= max",
+    ),
+    (["plan", "{crops}", "{tmp}/p", "--attempts", "0"], "attempts: expected int in [1, 100], got 0"),
     (["plan", "{crops}", "{tmp}/p", "--texts", "{tmp}"], "instructions.yaml: cannot be read"),
     (["plan", "{crops}", "{plan}"], "holds a plan already"),
     (["run", "{tmp}"], "holds no plan.json"),

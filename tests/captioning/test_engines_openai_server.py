@@ -403,9 +403,9 @@ def test_a_server_that_goes_for_good_stops_the_run(picture, server):
         ({"url": "http://me:secret@host/v1"}, "url must not hold a name or a password"),
         ({"url": "http://host:99999/v1"}, "url must look like"),
         ({"url": "http://host/v1?key=a"}, "url must look like"),
-        ({"concurrency": 0}, "concurrency must be at least 1, got 0"),
-        ({"timeout_seconds": 0}, "timeout_seconds must be positive"),
-        ({"top_p": 0}, r"top_p must lie in \(0, 1\]"),
+        ({"concurrency": 0}, r"concurrency: expected int in \[1, 1024\], got 0"),
+        ({"timeout_seconds": 0}, r"timeout_seconds: expected float in \(0, 10000000\]"),
+        ({"top_p": 0}, r"top_p: expected float in \(0, 1\]"),
         ({"concurency": 3}, r"did you mean 'concurrency'\?"),
     ],
 )

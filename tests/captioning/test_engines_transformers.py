@@ -313,9 +313,9 @@ def test_no_gpu_where_one_was_asked_for(folders, monkeypatch):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"batch": 0}, "batch must be at least 1"),
-        ({"temperature": -1}, "temperature must not be negative"),
-        ({"top_p": 1.5}, r"top_p must lie in \(0, 1\]"),
+        ({"batch": 0}, "batch: expected int >= 1"),
+        ({"temperature": -1}, "temperature: expected float >= 0"),
+        ({"top_p": 1.5}, r"top_p: expected float in \(0, 1\]"),
         ({"max_visual_tokens": 5}, "max_visual_tokens must not be below"),
         ({"revision": "abc"}, "revision is for hub:ORG/NAME"),
         ({"precision": "fp16"}, "expected one of auto, float32, bf16"),

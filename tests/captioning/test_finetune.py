@@ -187,8 +187,8 @@ def test_the_order_of_an_epoch_goes_on_anywhere() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["epochs=0"], "epochs must be at least 1"),
-        (["lr=-1"], "lr must be positive"),
+        (["epochs=0"], "epochs: expected int >= 1"),
+        (["lr=-1"], "lr: expected float > 0"),
         (["longest=3"], "no such option"),
         (["infrared=maybe"], "any, only"),
         (["precision=fp8"], "float32"),

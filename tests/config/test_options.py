@@ -1,8 +1,15 @@
 """`describe_options`: rows with type, default and the sentence found in the source."""
 
+import re
 from dataclasses import MISSING, dataclass, make_dataclass
 
+import pytest
+
 from tests.config.schema_for_tests import TABLES
+from tpr.captioning.engines import ENGINES
+from tpr.captioning.finetune import FinetuneOptions
+from tpr.captioning.plan import Settings
+from tpr.captioning.styles.options import ClusterOptions, EncoderOptions, TrainOptions
 from tpr.config.hints import walk_options
 from tpr.config.options import OptionRow, describe_options, find_sentence
 from tpr.config.resolved import plain_value
@@ -83,3 +90,12 @@ def test_every_default_is_a_value_of_its_own_option():
                 REAL_TABLES,
             )
             assert plain_value(found.value) == plain_value(option.field.default), option.dotted
+
+
+CAPTIONING = (ClusterOptions, EncoderOptions, FinetuneOptions, Settings, TrainOptions)
+
+
+@pytest.mark.parametrize("cls", [Experiment, *CAPTIONING, *(engine.Options for engine in ENGINES.values())])
+def test_every_number_has_a_range(cls):
+    rows = describe_options(cls, REAL_TABLES)
+    assert [row.name for row in rows if re.search(r"(int|float)( \||\]|,|$)", row.type)] == []

@@ -5,6 +5,7 @@ import torch
 
 from tests.marks import slow_except
 from tests.systems.small_systems import SMALL
+from tpr.config.typed import build_options
 from tpr.errors import CheckpointError, ConfigError
 from tpr.models import ClipArchitecture, ClipOptions, ClipTowers, ImageArchitecture, TextArchitecture
 from tpr.models.architecture import count_heads, find_architecture, list_architectures, read_architecture
@@ -65,17 +66,25 @@ def test_a_state_without_a_text_tower_is_no_clip():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("values", "message"),
     [
-        (lambda: ImageArchitecture(width=100, heads=3), "width=100 is no multiple of heads=3"),
-        (lambda: TextArchitecture(layers=0), "layers must be positive, got 0"),
-        (lambda: ClipArchitecture(embed_dim=0), "embed_dim must be at least 1, got 0"),
-        (lambda: ClipOptions(stride=0), "stride must be at least 1, got 0"),
+        ({"image": {"width": 100, "heads": 3}}, "image: width=100 is no multiple of heads=3"),
+        ({"image": {"heads": 0}}, r"image.heads: expected int in \[1, 1024\], got 0"),
+        ({"image": {"patch": 513}}, r"image.patch: expected int in \[1, 512\], got 513"),
+        ({"image": {"mlp_ratio": 0}}, r"image.mlp_ratio: expected float in \(0, 64\], got 0"),
+        ({"text": {"layers": 0}}, r"text.layers: expected int in \[1, 1024\], got 0"),
+        ({"text": {"vocabulary": 10**7}}, r"text.vocabulary: expected int in \[1, 1000000\], got 10000000"),
+        ({"embed_dim": 20_000}, r"embed_dim: expected int in \[1, 16384\], got 20000"),
     ],
 )
-def test_impossible_sizes_are_refused(options, message):
-    with pytest.raises(ConfigError, match=message):
-        options()
+def test_impossible_sizes_are_refused(values, message):
+    with pytest.raises(ConfigError, match=f"architecture.{message}$"):
+        build_options(ClipOptions, {"architecture": values}, {})
+
+
+def test_patches_are_at_least_a_pixel_apart():
+    with pytest.raises(ConfigError, match=r"^stride: expected int in \[1, 512\], got 0$"):
+        build_options(ClipOptions, {"stride": 0}, {})
 
 
 @pytest.mark.parametrize(("width", "wanted"), [(512, 8), (64, 1), (32, 1), (192, 3), (200, 2), (130, 2)])

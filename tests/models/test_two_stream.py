@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchvision.models.resnet import Bottleneck, ResNet
 
+from tpr.config.typed import build_options
 from tpr.errors import CheckpointError, ConfigError
 from tpr.models.architecture import TextArchitecture
 from tpr.models.resnet import GeneralisedMean, rename_resnet
@@ -97,13 +98,14 @@ def test_a_clip_file_without_a_text_tower_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layers": (1, 0, 1, 1)}, r"layers must be at least 1 each, got \[1, 0, 1, 1\]"),
-        ({"width": 0}, "width must be at least 1, got 0"),
+        ({"layers": (1, 0, 1, 1)}, r"layers\[1\]: expected int in \[1, 1024\], got 0"),
+        ({"width": 0}, r"width: expected int in \[1, 16384\], got 0"),
+        ({"text": {"context": 5000}}, r"text.context: expected int in \[1, 4096\], got 5000"),
     ],
 )
 def test_sizes_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        TwoStreamOptions(**options)
+        build_options(TwoStreamOptions, options, {})
 
 
 def test_the_generalised_mean_lies_between_mean_and_maximum():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tpr.config.typed import build_options
 from tpr.errors import ConfigError
 from tpr.objectives.consensus import (
     Division,
@@ -132,14 +133,14 @@ def test_draws_follow_seed_and_epoch():
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("values", "message"),
     [
-        (lambda: MixtureOptions(iterations=0), "iterations must be at least 1, got 0"),
-        (lambda: MixtureOptions(tolerance=-1), "tolerance must not be negative, got -1"),
-        (lambda: MixtureOptions(added_variance=0), "added_variance must be positive, got 0"),
-        (lambda: DivisionOptions(warmup_epochs=-1), "warmup_epochs must not be negative, got -1"),
+        ({"mixture": {"iterations": 0}}, "mixture.iterations: expected int >= 1, got 0"),
+        ({"mixture": {"tolerance": -1}}, "mixture.tolerance: expected float >= 0, got -1"),
+        ({"mixture": {"added_variance": 0}}, "mixture.added_variance: expected float > 0, got 0"),
+        ({"warmup_epochs": -1}, "warmup_epochs: expected int >= 0, got -1"),
     ],
 )
-def test_options_without_sense_are_refused(make, message):
+def test_options_without_sense_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
-        make()
+        build_options(DivisionOptions, values, {})

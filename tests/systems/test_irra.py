@@ -6,29 +6,30 @@ import pytest
 import torch
 
 from tests.systems.small_systems import EVERY_LOSS, FIRST, SETTING, make_batch, make_irra
+from tpr.config.typed import build_options
 from tpr.errors import ConfigError
 from tpr.objectives import LabelledPositions, masked_word_loss
 from tpr.systems.irra import Irra, IrraOptions, Losses
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("values", "message"),
     [
         (
-            lambda: Losses(sdm=0, id=0, mlm=0),
-            "all weights are 0; give one of sdm, id, mlm, itc, cmpm",
+            {"losses": {"sdm": 0, "id": 0, "mlm": 0}},
+            "losses: all weights are 0; give one of sdm, id, mlm, itc, cmpm",
         ),
-        (lambda: Losses(id=-1), "id must not be negative, got -1"),
-        (lambda: IrraOptions(temperature=0), "temperature must be positive, got 0"),
-        (lambda: IrraOptions(itc_scale=0), "itc_scale must be positive, got 0"),
-        (lambda: IrraOptions(mask_rate=1.0), "mask_rate must lie between 0 and 1, got 1.0"),
-        (lambda: IrraOptions(depth=0), "depth must be at least 1, got 0"),
-        (lambda: IrraOptions(keep_patches=0.0), r"keep_patches must lie in \(0, 1\], got 0.0"),
+        ({"losses": {"id": -1}}, "losses.id: expected float >= 0, got -1"),
+        ({"temperature": 0}, "temperature: expected float > 0, got 0"),
+        ({"itc_scale": 0}, "itc_scale: expected float > 0, got 0"),
+        ({"mask_rate": 1.0}, r"mask_rate: expected float in \(0, 1\), got 1.0"),
+        ({"depth": 0}, r"depth: expected int in \[1, 64\], got 0"),
+        ({"keep_patches": 0.0}, r"keep_patches: expected float in \(0, 1\], got 0.0"),
     ],
 )
-def test_options_without_sense_are_refused(make, message):
+def test_options_without_sense_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
-        make()
+        build_options(IrraOptions, values, {})
 
 
 def test_parts_of_losses_without_weight_are_not_built():

@@ -317,6 +317,10 @@ def test_hugging_faces_clip_gives_the_features_that_transformers_gives(tmp_path)
             "do not have",
         ),
         ({"visual.infrared.conv.weight": torch.zeros(3)}, "its weights do not have"),
+        (
+            {"positional_embedding": torch.zeros(5000, 64)},
+            r"context: expected int in .*, got 5000",
+        ),
     ],
 )
 def test_weights_of_odd_shapes_are_refused_in_one_line(change, message, tmp_path):

@@ -11,6 +11,7 @@ from tests.ranks import run_ranks
 from tests.systems.small_systems import CAPTIONS, FIRST, SETTING, make_batch
 from tpr import distributed
 from tpr.config.schema import OptimOptions
+from tpr.config.typed import build_options
 from tpr.data import tokenize
 from tpr.data.batch import Batch
 from tpr.data.tokens import CLIP_TOKENIZER, MASK
@@ -56,27 +57,31 @@ def count_runs(modules):
 
 
 @pytest.mark.parametrize(
-    ("make_options", "message"),
+    ("values", "message"),
     [
-        (lambda: Losses(sdm=0), "sdm and itc must be positive or 0, not both 0; got 0 and 0"),
-        (lambda: Losses(itc=-1), "sdm and itc must be positive or 0, not both 0; got 1.0 and -1"),
-        (lambda: NoiseOptions(layer=0), "layer must be at least 1, got 0"),
-        (lambda: NoiseOptions(every=0), "every must be at least 1, got 0"),
-        (lambda: NoiseOptions(momentum=1.0), r"momentum must lie in \[0, 1\), got 1.0"),
-        (lambda: Mllm4TextOptions(temperature=0), "temperature must be positive, got 0"),
-        (lambda: Mllm4TextOptions(itc_scale=0), "itc_scale must be positive, got 0"),
-        (lambda: Mllm4TextOptions(keep_patches=0.0), r"keep_patches must lie in \(0, 1\], got 0.0"),
-        (lambda: Mllm4TextOptions(mask_rate=1.0), "mask_rate must lie between 0 and 1, got 1.0"),
+        ({"losses": {"sdm": 0}}, "losses: all weights are 0; give sdm or itc a weight"),
+        ({"losses": {"itc": -1}}, "losses.itc: expected float >= 0, got -1"),
+        ({"nam": {"layer": 0}}, r"nam.layer: expected int in \[1, 1024\], got 0"),
+        ({"nam": {"every": 0}}, "nam.every: expected int >= 1, got 0"),
+        ({"nam": {"momentum": 1.0}}, r"nam.momentum: expected float in \[0, 1\), got 1.0"),
+        ({"temperature": 0}, "temperature: expected float > 0, got 0"),
+        ({"itc_scale": 0}, "itc_scale: expected float > 0, got 0"),
+        ({"keep_patches": 0.0}, r"keep_patches: expected float in \(0, 1\], got 0.0"),
+        ({"mask_rate": 1.0}, r"mask_rate: expected float in \(0, 1\), got 1.0"),
         (
-            lambda: Mllm4TextOptions(masking="equal", nam=NoiseOptions(every=2)),
+            {"masking": "equal", "nam": {"every": 2}},
             "nam is read with masking=noise_aware only, masking is equal",
         ),
-        (lambda: make(nam={"layer": 4}), "system.nam.layer=4: the image tower has 3 blocks"),
     ],
 )
-def test_options_without_sense_are_refused(make_options, message):
+def test_options_without_sense_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
-        make_options()
+        build_options(Mllm4TextOptions, values, {})
+
+
+def test_more_blocks_than_a_tower_has_are_refused():
+    with pytest.raises(ConfigError, match="system.nam.layer=4: the image tower has 3 blocks"):
+        make(nam={"layer": 4})
 
 
 def test_words_are_compared_after_all_but_the_last_two_blocks_and_at_least_one():

@@ -9,6 +9,7 @@ import torch
 from tests.marks import slow_except
 from tests.systems.small_systems import CAPTIONS, FIRST, SETTING, SMALL, make_batch
 from tpr.config.schema import OptimOptions
+from tpr.config.typed import build_options
 from tpr.engine.optim import group_parameters
 from tpr.errors import ConfigError
 from tpr.models import ClipOptions
@@ -319,15 +320,15 @@ def test_other_layouts_are_not_of_this_system():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tau": 0}, "tau must be positive, got 0"),
-        ({"temperature": -1}, "temperature must be positive, got -1"),
-        ({"margin": -1}, "margin must not be negative, got -1"),
-        ({"selection_lr": -1}, "selection_lr must not be negative, got -1"),
-        ({"select_ratio": 0}, r"select_ratio must lie in \(0, 1\], got 0"),
-        ({"selected_width": 1}, "selected_width must be at least 2, got 1"),
-        ({"augment_text": 1.5}, r"augment_text must lie in \[0, 1\], got 1.5"),
+        ({"tau": 0}, "tau: expected float > 0, got 0"),
+        ({"temperature": -1}, "temperature: expected float > 0, got -1"),
+        ({"margin": -1}, "margin: expected float >= 0, got -1"),
+        ({"selection_lr": -1}, "selection_lr: expected float >= 0, got -1"),
+        ({"select_ratio": 0}, r"select_ratio: expected float in \(0, 1\], got 0"),
+        ({"selected_width": 1}, r"selected_width: expected int in \[2, 16384\], got 1"),
+        ({"augment_text": 1.5}, r"augment_text: expected float in \[0, 1\], got 1.5"),
     ],
 )
 def test_options_without_sense_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        RdeOptions(**options)
+        build_options(RdeOptions, options, {})

@@ -21,7 +21,7 @@ from tests.systems.small_systems import (
     make_tvi_lfm,
 )
 from tpr.config.schema import Choice, Experiment, InitOptions, OptimOptions
-from tpr.config.typed import to_tree
+from tpr.config.typed import build_options, to_tree
 from tpr.data.chains import name_chain
 from tpr.data.tokens import tokenize
 from tpr.data.transforms import normalise_pixels
@@ -344,25 +344,28 @@ def test_towers_of_another_kind_are_refused(system, model, message):
         ({"rows": ("visible", "text", "text")}, "rows must name visible and others, each once"),
         ({"rows": ("visible", "infrared")}, "visual=frozen leaves nothing to learn from rows="),
         (
-            {"rows": ("visible", "text"), "losses": Losses(orthogonality=1)},
+            {"rows": ("visible", "text"), "losses": {"orthogonality": 1}},
             "orthogonality, text_alignment, infrared_alignment need fused among the rows",
         ),
-        ({"alignment_scale": 0}, "alignment_scale must be positive, got 0"),
-        ({"head_lr": -1}, "head_lr must not be negative, got -1"),
+        ({"alignment_scale": 0}, "alignment_scale: expected float > 0, got 0"),
+        ({"head_lr": -1}, "head_lr: expected float >= 0, got -1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        TviLfmOptions(**options)
+        build_options(TviLfmOptions, options, {})
 
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [({"triplet": -1}, "triplet must not be negative"), ({"identity": 0}, "identity must be above 0")],
+    [
+        ({"triplet": -1}, "triplet: expected float >= 0, got -1"),
+        ({"identity": 0}, "identity: expected float > 0, got 0"),
+    ],
 )
 def test_weights_of_losses_that_make_no_sense_are_refused(weights, message):
     with pytest.raises(ConfigError, match=message):
-        Losses(**weights)
+        build_options(Losses, weights, {})
 
 
 def test_rates_of_all_parts_follow_their_options():

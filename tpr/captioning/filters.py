@@ -10,6 +10,7 @@ from typing import Literal
 
 from tpr.captioning.colours import find_colours
 from tpr.captioning.engines.base import TRUNCATED
+from tpr.config.ranges import Count
 from tpr.errors import ConfigError
 
 SLOT = re.compile(r"\[|\]|person/woman|\bdescription\]", re.IGNORECASE)
@@ -44,9 +45,9 @@ LETTERS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 class FilterOptions:
     """Which captions are accepted."""
 
-    min_words: int = 8
+    min_words: Count = 8
     """Captions with fewer words are refused."""
-    max_words: int = 130
+    max_words: Count = 130
     """Captions with more words are refused."""
     full_stop: bool = True
     """A caption must end as a sentence does; false for models such as BLIP, which write none."""
@@ -58,9 +59,9 @@ class FilterOptions:
     """What to do with names of colours, which infrared pictures do not show."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_words <= self.max_words:
+        if self.min_words > self.max_words:
             raise ConfigError(
-                f"min_words={self.min_words} and max_words={self.max_words}: expected 1 <= min <= max"
+                f"min_words={self.min_words} and max_words={self.max_words}: expected min <= max"
             )
 
 

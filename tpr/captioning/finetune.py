@@ -12,7 +12,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from tpr.captioning.finetune_pairs import (
     steps_per_epoch,
 )
 from tpr.captioning.listing import Infrared
+from tpr.config.ranges import Count, NotNegative, Positive, Range, Seed
 from tpr.data.corpus import Corpus
 from tpr.data.randomness import Purpose, stream_key
 from tpr.engine.checkpoint import write_checkpoint
@@ -51,39 +52,30 @@ MACHINE = ("device", "workers", "save_every_steps")
 class FinetuneOptions:
     """How a captioner is trained."""
 
-    epochs: int = 3
+    epochs: Count = 3
     """How often every caption is seen."""
-    batch: int = 32
+    batch: Count = 32
     """Captions of a step."""
-    lr: float = 5e-5
+    lr: Positive = 5e-5
     """Learning rate at the start; it falls to zero in a straight line."""
-    weight_decay: float = 0.05
+    weight_decay: NotNegative = 0.05
     """AdamW's decay."""
-    longest_caption: int = 64
+    longest_caption: Annotated[int, Range(3, 4096)] = 64
     """Tokens after which a caption is cut."""
     infrared: Infrared = "any"
     """Pictures of which cameras: any, only infrared ones, never infrared ones."""
     colours: Literal["keep", "remove"] = "keep"
     """Whether names of colours are taken out of the captions, as for an infrared captioner."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the order and of dropout."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Arithmetic; weights are float32. Auto is bf16 on a GPU that has it."""
-    workers: int = 2
+    workers: Annotated[int, Range(0, 1024)] = 2
     """Processes that read pictures; 0: none beside the one that trains."""
-    save_every_steps: int = 500
+    save_every_steps: Count = 500
     """How often a state is kept that a later start goes on from."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "save_every_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.lr <= 0 or self.weight_decay < 0 or self.workers < 0:
-            raise ConfigError("lr must be positive, weight_decay and workers must not be negative")
-        if self.longest_caption < 3:
-            raise ConfigError(f"longest_caption must be at least 3 tokens, got {self.longest_caption}")
 
 
 class Finetuning:

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -18,6 +18,7 @@ from tpr.captioning.engines import ENGINES, CaptionRequest
 from tpr.captioning.filters import FilterOptions
 from tpr.captioning.listing import Entry, Source, hash_file, open_listing, write_listing
 from tpr.captioning.texts import Texts
+from tpr.config.ranges import Range, Seed, Whole
 from tpr.config.resolved import plain_value
 from tpr.config.schema import Choice
 from tpr.config.typed import build_options
@@ -37,32 +38,24 @@ MOST_VIEWS = 100
 class Settings:
     """What a user chooses, beside texts and engine."""
 
-    captions: dict[str, int]
+    captions: dict[str, Annotated[int, Range(1, MOST_VIEWS)]]
     """How many captions of each kind every picture gets."""
     filters: FilterOptions = FilterOptions()
     """Which captions are accepted."""
-    attempts: int = 5
+    attempts: Annotated[int, Range(1, 100)] = 5
     """How often a caption is asked for before it is a failure."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every draw."""
-    styles: int = 0
+    styles: Whole = 0
     """Annotators' styles of the model, from which kinds with {style} draw."""
-    shard_pictures: int = 2048
+    shard_pictures: Annotated[int, Range(1, MOST_PICTURES)] = 2048
     """Pictures of one shard, which is finished as a whole."""
 
     def __post_init__(self) -> None:
-        if not self.captions or min(self.captions.values()) < 1:
-            raise ConfigError(
-                "captions: expected kind=COUNT with counts of at least 1, as in static=1 dynamic=1"
-            )
+        if not self.captions:
+            raise ConfigError("captions: expected kind=COUNT, as in static=1 dynamic=1")
         if sum(self.captions.values()) > MOST_VIEWS:
             raise ConfigError(f"captions: a picture can have at most {MOST_VIEWS}")
-        if self.styles < 0:
-            raise ConfigError(f"styles must not be negative, got {self.styles}")
-        if not 1 <= self.attempts <= 100:
-            raise ConfigError(f"attempts must lie in 1 to 100, got {self.attempts}")
-        if not 1 <= self.shard_pictures <= MOST_PICTURES:
-            raise ConfigError(f"shard_pictures must lie in 1 to {MOST_PICTURES:,}, got {self.shard_pictures}")
 
 
 class View(NamedTuple):

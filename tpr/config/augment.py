@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from tpr.config.ranges import Positive, Range, Share
+from tpr.config.ranges import Positive, PositiveShare, Range, Share
 from tpr.errors import ConfigError
-
-PositiveShare = Annotated[float, Range(0, 1, "low")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
 """Options of measuring retrieval."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Literal
 
 from tpr.config.changeable import changeable
-from tpr.config.ranges import Count, Range
+from tpr.config.ranges import Count, InnerShare
 from tpr.config.visible_infrared import VisibleInfraredOptions
 from tpr.errors import ConfigError
 
@@ -21,7 +21,7 @@ class EvaluationOptions:
     """Directions that get a table row, on sets of captions."""
     select_on: Literal["val", "test", "last"] = "val"
     """What picks best.pt: validation, the test sets (as published, marked in tables), or the last epoch."""
-    held_out: Annotated[float, Range(0, 1, "both")] = 0.1
+    held_out: InnerShare = 0.1
     """Share of training identities held out for validation where a set has no validation split."""
     before: bool = False
     """Evaluate once before the first step: the direct-transfer row beside a fine-tuned one."""

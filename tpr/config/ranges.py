@@ -56,5 +56,9 @@ Bytes = Annotated[int, Range(0, 2**62)]
 Share = Annotated[float, Range(0, 1)]
 PartialShare = Annotated[float, Range(0, 1, "high")]
 """A share that leaves something over."""
+PositiveShare = Annotated[float, Range(0, 1, "low")]
+"""A share that is not nothing."""
+InnerShare = Annotated[float, Range(0, 1, "both")]
+"""A share that is neither nothing nor all."""
 Positive = Annotated[float, Range(0, without="low")]
 NotNegative = Annotated[float, Range(0)]

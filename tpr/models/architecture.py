@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import open_clip
 from torch import Tensor
 
+from tpr.config.ranges import Range
 from tpr.errors import CheckpointError, ConfigError
 
 VOCABULARY = 49408
 HEAD_WIDTH = 64
+Width = Annotated[int, Range(1, 16384)]
+Layers = Annotated[int, Range(1, 1024)]
+Heads = Annotated[int, Range(1, 1024)]
+Patch = Annotated[int, Range(1, 512)]
 PLAIN_KEYS = {
     "embed_dim": set[str](),
     "quick_gelu": set[str](),
@@ -23,45 +28,45 @@ PLAIN_KEYS = {
 class ImageArchitecture:
     """Sizes of the image tower; the defaults are ViT-B/16."""
 
-    width: int = 768
+    width: Width = 768
     """Columns of a token."""
-    layers: int = 12
+    layers: Layers = 12
     """Transformer blocks."""
-    heads: int = 12
+    heads: Heads = 12
     """Attention heads."""
-    patch: int = 16
+    patch: Patch = 16
     """Side of a square patch in pixels."""
-    mlp_ratio: float = 4.0
+    mlp_ratio: Annotated[float, Range(0, 64, "low")] = 4.0
     """Hidden width of a block over its width."""
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
+        _check_heads(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextArchitecture:
     """Sizes of the text tower; the defaults are ViT-B/16's."""
 
-    width: int = 512
+    width: Width = 512
     """Columns of a token."""
-    layers: int = 12
+    layers: Layers = 12
     """Transformer blocks."""
-    heads: int = 8
+    heads: Heads = 8
     """Attention heads."""
-    context: int = 77
+    context: Annotated[int, Range(1, 4096)] = 77
     """Token positions the weights are made for."""
-    vocabulary: int = VOCABULARY
+    vocabulary: Annotated[int, Range(1, 1_000_000)] = VOCABULARY
     """Token ids."""
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
+        _check_heads(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipArchitecture:
     """Sizes of both towers; the defaults are ViT-B/16."""
 
-    embed_dim: int = 512
+    embed_dim: Width = 512
     """Columns of the joint space."""
     image: ImageArchitecture = field(default_factory=ImageArchitecture)
     """The image tower."""
@@ -70,15 +75,8 @@ class ClipArchitecture:
     quick_gelu: bool = True
     """OpenAI's x * sigmoid(1.702 x) in place of the exact GELU."""
 
-    def __post_init__(self) -> None:
-        if self.embed_dim < 1:
-            raise ConfigError(f"embed_dim must be at least 1, got {self.embed_dim}")
 
-
-def _check_sizes(sizes: ImageArchitecture | TextArchitecture) -> None:
-    for name in sizes.__dataclass_fields__:
-        if getattr(sizes, name) <= 0:
-            raise ConfigError(f"{name} must be positive, got {getattr(sizes, name)}")
+def _check_heads(sizes: ImageArchitecture | TextArchitecture) -> None:
     if sizes.width % sizes.heads:
         raise ConfigError(f"width={sizes.width} is no multiple of heads={sizes.heads}")
 

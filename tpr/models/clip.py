@@ -14,7 +14,7 @@ from tpr.data.chains import ImageChain, Interpolation, Statistics, name_chain
 from tpr.data.tokenizer import Tokenizer
 from tpr.data.tokens import CLIP_TOKENIZER
 from tpr.errors import ConfigError
-from tpr.models.architecture import ClipArchitecture, find_architecture
+from tpr.models.architecture import ClipArchitecture, Patch, find_architecture
 from tpr.models.attention import run_blocks
 from tpr.models.positions import resize_grid, resize_sequence
 from tpr.models.text_tower import Encoded, TextReader, project_early
@@ -28,16 +28,12 @@ class ClipOptions:
     """A ViT name of open_clip, or the sizes of a small CLIP given inline."""
     weights: str | None = None
     """A tag of open_clip such as openai, or a file: .pt, .bin or .safetensors; absent: random weights."""
-    stride: int | None = None
+    stride: Patch | None = None
     """Pixels between patches; absent: the patch size. A smaller one makes patches overlap."""
     interpolation: Interpolation = "bilinear"
     """Filter that resizes images; bilinear in IRRA's line, each antialiased."""
     statistics: Statistics = "clip"
     """Channel mean and deviation that images are normalised by."""
-
-    def __post_init__(self) -> None:
-        if self.stride is not None and self.stride < 1:
-            raise ConfigError(f"stride must be at least 1, got {self.stride}")
 
     @property
     def chain(self) -> ImageChain:

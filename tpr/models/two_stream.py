@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from tpr.data.chains import ImageChain, Interpolation, Statistics, name_chain
 from tpr.data.tokenizer import Tokenizer
 from tpr.data.tokens import CLIP_TOKENIZER
-from tpr.errors import ConfigError
-from tpr.models.architecture import TextArchitecture, read_text_architecture
+from tpr.models.architecture import Layers, TextArchitecture, Width, read_text_architecture
 from tpr.models.clip import ClipOptions
 from tpr.models.clip_names import rename_hugging_face
 from tpr.models.download import find_imagenet, find_weights
@@ -31,9 +30,9 @@ TEXT_SOURCE = "RN50-quickgelu"
 class TwoStreamOptions:
     """A two-stream ResNet and the text tower beside it; the defaults are ResNet-50 and CLIP RN50's tower."""
 
-    layers: tuple[int, int, int, int] = (3, 4, 6, 3)
+    layers: tuple[Layers, Layers, Layers, Layers] = (3, 4, 6, 3)
     """Bottleneck blocks of the four stages."""
-    width: int = 64
+    width: Width = 64
     """Columns behind the stems; pictures have 32 times as many features."""
     stem_relu: bool = False
     """ReLU behind the stems' norms, as in AGW and CAJ; TVI-LFM has none."""
@@ -49,12 +48,6 @@ class TwoStreamOptions:
     """Filter that resizes images; lanczos as in every reader of the official code."""
     statistics: Statistics = "imagenet"
     """Channel mean and deviation that images are normalised by."""
-
-    def __post_init__(self) -> None:
-        if min(self.layers) < 1:
-            raise ConfigError(f"layers must be at least 1 each, got {list(self.layers)}")
-        if self.width < 1:
-            raise ConfigError(f"width must be at least 1, got {self.width}")
 
     @property
     def chain(self) -> ImageChain:

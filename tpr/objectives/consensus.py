@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from tpr import distributed
+from tpr.config.ranges import Count, NotNegative, Positive, Whole
 from tpr.data.randomness import Purpose, hash_uniform
 from tpr.data.sample_table import SampleTable
-from tpr.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -32,27 +32,19 @@ LEAST_NOISY = 100
 class MixtureOptions:
     """How exactly the two components are fitted; the defaults are the published ones for little noise."""
 
-    iterations: int = 10
+    iterations: Count = 10
     """Most rounds of expectation and maximisation."""
-    tolerance: float = 1e-2
+    tolerance: NotNegative = 1e-2
     """Gain of the mean log-likelihood below which fitting ends."""
-    added_variance: float = 5e-4
+    added_variance: Positive = 5e-4
     """Added to each component's variance."""
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ConfigError(f"iterations must be at least 1, got {self.iterations}")
-        if self.tolerance < 0:
-            raise ConfigError(f"tolerance must not be negative, got {self.tolerance}")
-        if self.added_variance <= 0:
-            raise ConfigError(f"added_variance must be positive, got {self.added_variance}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DivisionOptions:
     """How training pairs are divided into clean and noisy ones before an epoch."""
 
-    warmup_epochs: int = 0
+    warmup_epochs: Whole = 0
     """Epochs at the beginning that take every pair for clean; as many as all epochs: no division."""
     augment: bool = True
     """Measure pictures and captions as they are augmented for training, as published, or as they are."""
@@ -60,10 +52,6 @@ class DivisionOptions:
     """Divide by the losses that the epoch before met in its steps, instead of a pass of its own."""
     mixture: MixtureOptions = field(default_factory=MixtureOptions)
     """How the two components are fitted."""
-
-    def __post_init__(self) -> None:
-        if self.warmup_epochs < 0:
-            raise ConfigError(f"warmup_epochs must not be negative, got {self.warmup_epochs}")
 
 
 class Division:

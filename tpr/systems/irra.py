@@ -6,10 +6,11 @@ SDM alone. The names of all parts are those of the official checkpoints.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
+from tpr.config.ranges import InnerShare, NotNegative, Positive, PositiveShare, Range
 from tpr.config.schema import OptimOptions
 from tpr.data.batch import Batch
 from tpr.data.masking import mask_words
@@ -34,22 +35,19 @@ from tpr.systems.dual_encoder import DualEncoder, find_length, find_present, gat
 class Losses:
     """Weights of the losses; a loss of weight 0 is not computed and its head is not built."""
 
-    sdm: float = 1.0
+    sdm: NotNegative = 1.0
     """Similarity distribution matching over identities."""
-    id: float = 1.0
+    id: NotNegative = 1.0
     """Identity classification of both sides."""
-    mlm: float = 1.0
+    mlm: NotNegative = 1.0
     """Masked words, guessed with the picture's help."""
-    itc: float = 0.0
+    itc: NotNegative = 0.0
     """Contrast of pairs, whatever their identity."""
-    cmpm: float = 0.0
+    cmpm: NotNegative = 0.0
     """Cross-modal projection matching."""
 
     def __post_init__(self) -> None:
         weights = asdict(self)
-        for name, weight in weights.items():
-            if weight < 0:
-                raise ConfigError(f"{name} must not be negative, got {weight}")
         if not any(weights.values()):
             raise ConfigError(f"all weights are 0; give one of {', '.join(weights)} a weight")
 
@@ -60,38 +58,26 @@ class IrraOptions:
 
     losses: Losses = field(default_factory=Losses)
     """Weights of the losses."""
-    temperature: float = 0.02
+    temperature: Positive = 0.02
     """Softmax temperature of SDM: logits are cosine / temperature. Fixed, not learned."""
-    itc_scale: float | None = None
+    itc_scale: Positive | None = None
     """Factor of the cosine in ITC; absent: 1 / temperature."""
     sdm_text: Literal["masked", "full"] = "masked"
     """Captions that SDM, ID, ITC and CMPM read: masked, as the official code does by accident, or full."""
-    mask_rate: float = 0.15
+    mask_rate: InnerShare = 0.15
     """Share of words that are masked."""
-    depth: int = 4
+    depth: Annotated[int, Range(1, 64)] = 4
     """Blocks of the cross-modal transformer."""
     word_positions: Literal["all", "caption"] = "all"
     """Positions of the cross-modal blocks: all, padding included, as published, or the caption's own."""
-    keep_patches: float = 1.0
+    keep_patches: PositiveShare = 1.0
     """Share of patches, drawn anew each time, that the image tower reads in training; 1 as published."""
     groups: Literal["irra", "single"] = "irra"
     """IRRA's rates and decays by part, or one for everything, as in MLLM4Text-ReID's pre-training."""
-    new_lr: float = 5.0
+    new_lr: NotNegative = 5.0
     """Factor of the rate of classifier, cross-modal parts and word head."""
-    bias_lr: float = 2.0
+    bias_lr: NotNegative = 2.0
     """Factor of the rate of biases, which are not decayed."""
-
-    def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise ConfigError(f"temperature must be positive, got {self.temperature}")
-        if self.itc_scale is not None and self.itc_scale <= 0:
-            raise ConfigError(f"itc_scale must be positive, got {self.itc_scale}")
-        if not 0 < self.mask_rate < 1:
-            raise ConfigError(f"mask_rate must lie between 0 and 1, got {self.mask_rate}")
-        if self.depth < 1:
-            raise ConfigError(f"depth must be at least 1, got {self.depth}")
-        if not 0 < self.keep_patches <= 1:
-            raise ConfigError(f"keep_patches must lie in (0, 1], got {self.keep_patches}")
 
 
 class Features(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tpr import systems
+from tpr.config.resolved import to_tree
 from tpr.config.schema import Choice, DataOptions, Experiment, Named
 from tpr.config.typed import build_experiment, build_options
 from tpr.errors import CheckpointError, ConfigError
@@ -88,7 +89,7 @@ def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
         except ConfigError as error:
             raise _unreadable(checkpoint, error) from None
     try:
-        experiment = _recognise_experiment(checkpoint)
+        experiment = build_experiment(to_tree(_recognise_experiment(checkpoint)), systems.TABLES)
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
     except (ConfigError, LookupError, TypeError, ValueError, ArithmeticError) as error:

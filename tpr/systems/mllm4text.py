@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from tpr.config.ranges import Bytes
+from tpr.config.ranges import Bytes, Count, InnerShare, NotNegative, PartialShare, Positive, PositiveShare
 from tpr.config.schema import OptimOptions
 from tpr.data.batch import Batch
 from tpr.data.masking import mask_words
@@ -20,6 +20,7 @@ from tpr.data.noise_aware import average_over_words, find_probability
 from tpr.data.sample_table import LARGEST_ON_DEVICE, SampleTable, Storage
 from tpr.data.views import Views
 from tpr.errors import ConfigError
+from tpr.models.architecture import Layers
 from tpr.models.clip import ClipOptions
 from tpr.objectives.contrastive import itc, sdm, widen
 from tpr.objectives.word_fit import compare_words
@@ -34,25 +35,25 @@ BLOCKS_ABOVE = 2
 class Losses:
     """Weights of the losses; a loss of weight 0 is not computed."""
 
-    sdm: float = 1.0
+    sdm: NotNegative = 1.0
     """Similarity distribution matching; pictures and captions of one identity belong together."""
-    itc: float = 0.0
+    itc: NotNegative = 0.0
     """Contrast of pairs; from random weights it leads SDM off its plateau."""
 
     def __post_init__(self) -> None:
-        if min(self.sdm, self.itc) < 0 or self.sdm == self.itc == 0:
-            raise ConfigError(f"sdm and itc must be positive or 0, not both 0; got {self.sdm} and {self.itc}")
+        if self.sdm == self.itc == 0:
+            raise ConfigError("all weights are 0; give sdm or itc a weight")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseOptions:
     """How the fit of words is estimated and kept; read where masking is noise_aware."""
 
-    layer: int | None = None
+    layer: Layers | None = None
     """Blocks that the compared tokens pass in both towers; absent: all but the last two, as published."""
-    every: int = 1
+    every: Count = 1
     """Captions are scored in each so many-th epoch from the first; between them scores stay."""
-    momentum: float = 0.0
+    momentum: PartialShare = 0.0
     """Share that a caption's older score keeps; 0 overwrites it, as published."""
     plain_view: bool = False
     """Score on the picture without augmentation, at the cost of another pass of the image tower."""
@@ -63,14 +64,6 @@ class NoiseOptions:
     map_above: Bytes = LARGEST_ON_DEVICE
     """Bytes of all scores from which they lie in a mapped file, not in the device's memory."""
 
-    def __post_init__(self) -> None:
-        for name in ("layer", "every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, got {value}")
-        if not 0 <= self.momentum < 1:
-            raise ConfigError(f"momentum must lie in [0, 1), got {self.momentum}")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Mllm4TextOptions:
@@ -78,15 +71,15 @@ class Mllm4TextOptions:
 
     losses: Losses = field(default_factory=Losses)
     """Weights of the losses."""
-    temperature: float = 0.02
+    temperature: Positive = 0.02
     """Softmax temperature of SDM: logits are cosine / temperature. Fixed, not learned."""
-    itc_scale: float | None = None
+    itc_scale: Positive | None = None
     """Factor of the cosine in ITC; absent: 1 / temperature."""
     masking: Literal["noise_aware", "equal", "none"] = "noise_aware"
     """Words that fit the picture least are masked most (equally in the first epoch), all equally, or none."""
-    mask_rate: float = 0.15
+    mask_rate: InnerShare = 0.15
     """Mean share of a caption's words that are masked."""
-    keep_patches: float = 1.0
+    keep_patches: PositiveShare = 1.0
     """Share of patches, drawn anew each time, that the image tower reads in training; 1 as published."""
     parity: bool = False
     """The published masking: clipping may move the mean, a caption left whole loses its first word."""
@@ -96,14 +89,6 @@ class Mllm4TextOptions:
     """One rate and decay for everything, as published, or IRRA's: biases at twice the rate, not decayed."""
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise ConfigError(f"temperature must be positive, got {self.temperature}")
-        if self.itc_scale is not None and self.itc_scale <= 0:
-            raise ConfigError(f"itc_scale must be positive, got {self.itc_scale}")
-        if not 0 < self.mask_rate < 1:
-            raise ConfigError(f"mask_rate must lie between 0 and 1, got {self.mask_rate}")
-        if not 0 < self.keep_patches <= 1:
-            raise ConfigError(f"keep_patches must lie in (0, 1], got {self.keep_patches}")
         if self.masking != "noise_aware" and self.nam != NoiseOptions():
             raise ConfigError(f"nam is read with masking=noise_aware only, masking is {self.masking}")
 

@@ -9,17 +9,17 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tpr import distributed
+from tpr.config.ranges import NotNegative, Positive, PositiveShare, Range, Share
 from tpr.config.schema import OptimOptions
 from tpr.data.batch import Batch
 from tpr.data.sample_table import SampleTable
 from tpr.data.text_augment import augment_captions
-from tpr.errors import ConfigError
 from tpr.models.clip import ClipOptions
 from tpr.models.token_selection import TokenSelection, select_patches, select_words
 from tpr.objectives.consensus import Division, DivisionOptions
@@ -47,40 +47,26 @@ class RdeOptions:
 
     loss: PairLoss = "tal"
     """Loss of a pair: tal and trl are summed over clean pairs, infonce and sdm averaged."""
-    tau: float = 0.015
+    tau: Positive = 0.015
     """Temperature of TAL and TRL."""
-    margin: float = 0.1
+    margin: NotNegative = 0.1
     """Margin of TAL and TRL."""
-    temperature: float = 0.02
+    temperature: Positive = 0.02
     """Softmax temperature of InfoNCE and SDM."""
-    select_ratio: float = 0.3
+    select_ratio: PositiveShare = 0.3
     """Share of tokens that are selected."""
-    selected_width: int = 1024
+    selected_width: Annotated[int, Range(2, 16384)] = 1024
     """Width of the selected tokens' embedding."""
     norm: Literal["train", "frozen"] = "train"
     """Batch norm of the selection layers; frozen, as in all published runs: it never learns statistics."""
-    augment_text: float = 0.2
+    augment_text: Share = 0.2
     """Share of words that are masked, replaced or deleted in training captions."""
-    selection_lr: float = 1e-3
+    selection_lr: NotNegative = 1e-3
     """Rate of the selection layers before the schedule, whatever the base rate."""
-    bias_lr: float = 2.0
+    bias_lr: NotNegative = 2.0
     """Factor of the towers' rate for biases, which are not decayed."""
     division: DivisionOptions = field(default_factory=DivisionOptions)
     """Which pairs are trained on."""
-
-    def __post_init__(self) -> None:
-        for name in ("tau", "temperature"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("margin", "selection_lr", "bias_lr"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0 < self.select_ratio <= 1:
-            raise ConfigError(f"select_ratio must lie in (0, 1], got {self.select_ratio}")
-        if self.selected_width < 2:
-            raise ConfigError(f"selected_width must be at least 2, got {self.selected_width}")
-        if not 0 <= self.augment_text <= 1:
-            raise ConfigError(f"augment_text must lie in [0, 1], got {self.augment_text}")
 
 
 class Features(NamedTuple):

@@ -1,8 +1,9 @@
 """Settings of TVI-LFM; what each one changes is in `tvi_lfm.py`."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
+from tpr.config.ranges import NotNegative, Positive
 from tpr.errors import ConfigError
 from tpr.objectives.triplet import TripletForm
 
@@ -13,23 +14,16 @@ Row = Literal["visible", "infrared", "fused", "text"]
 class Losses:
     """Weights of the losses; a loss of weight 0 is not computed."""
 
-    identity: float = 1.0
+    identity: Positive = 1.0
     """Identity classification of every row; the neck learns by it alone."""
-    triplet: float = 1.0
+    triplet: NotNegative = 1.0
     """Weighted triplet between all rows."""
-    orthogonality: float = 0.0
+    orthogonality: NotNegative = 0.0
     """Mean absolute cosine between infrared features and what visible texts say beyond infrared ones."""
-    text_alignment: float = 0.0
+    text_alignment: NotNegative = 0.0
     """Texts score the fused features as the infrared features do."""
-    infrared_alignment: float = 0.0
+    infrared_alignment: NotNegative = 0.0
     """Infrared features score the fused features as the texts do."""
-
-    def __post_init__(self) -> None:
-        for name, weight in asdict(self).items():
-            if weight < 0:
-                raise ConfigError(f"{name} must not be negative, got {weight}")
-        if self.identity == 0:
-            raise ConfigError("identity must be above 0: the neck learns by this loss alone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +40,19 @@ class TviLfmOptions:
     """Weights of the losses."""
     triplet: TripletForm = "exact"
     """True softmax weights in the triplet loss, or the published ones, which lose far negatives."""
-    alignment_scale: float = 14.285714
+    alignment_scale: Positive = 14.285714
     """Factor of the cosine in both alignments."""
-    text_lr: float = 1e-5
+    text_lr: NotNegative = 1e-5
     """Rate of the text tower's blocks before the schedule, whatever the base rate."""
-    text_bias_lr: float = 2.0
+    text_bias_lr: NotNegative = 2.0
     """Factor of that rate for their biases."""
-    text_bias_decay: float = 0.0
+    text_bias_decay: NotNegative = 0.0
     """Factor of the weight decay for their biases."""
-    visual_bias_lr: float = 1.0
+    visual_bias_lr: NotNegative = 1.0
     """Factor of the base rate for biases of the visual tower and of the text tower's last norm."""
-    visual_bias_decay: float = 1.0
+    visual_bias_decay: NotNegative = 1.0
     """Factor of the weight decay for these biases."""
-    head_lr: float = 2.0
+    head_lr: NotNegative = 2.0
     """Factor of the base rate for neck and classifier."""
 
     def __post_init__(self) -> None:
@@ -72,13 +66,6 @@ class TviLfmOptions:
         between = ("orthogonality", "text_alignment", "infrared_alignment")
         if "fused" not in self.rows and any(getattr(self.losses, name) for name in between):
             raise ConfigError(f"{', '.join(between)} need fused among the rows")
-        if self.alignment_scale <= 0:
-            raise ConfigError(f"alignment_scale must be positive, got {self.alignment_scale}")
-        for name in (
-            "text_lr", "text_bias_lr", "text_bias_decay", "visual_bias_lr", "visual_bias_decay", "head_lr"
-        ):  # fmt: skip
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
 
     @property
     def reads_infrared(self) -> bool:

@@ -80,9 +80,9 @@ def test_sets_can_have_styles_of_their_own(features) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kmeans": -1}, "kmeans must not be negative"),
-        ({"ups_members": 0}, "ups_members must be at least 1"),
-        ({"ups_reach": 0}, "ups_reach must be positive"),
+        ({"kmeans": -1}, "kmeans: expected int >= 0"),
+        ({"ups_members": 0}, "ups_members: expected int >= 1"),
+        ({"ups_reach": 0}, "ups_reach: expected float > 0"),
         ({"kmeans": 0, "ups": 0}, "there would be no style"),
         ({"ups_metric": "l1"}, "expected one of l2, cosine"),
         ({"k": 3}, "no such option"),

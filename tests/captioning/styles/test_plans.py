@@ -106,7 +106,7 @@ def test_a_style_that_the_plan_did_not_draw_is_found(tmp_path: Path, crops: Path
     [
         ({"captions": {"styled": 1}}, "'styled' needs --styles"),
         ({"captions": {"static": 1}, "styles": 3}, "no kind of these captions has a {style}"),
-        ({"captions": {"styled": 1}, "styles": -1}, "styles must not be negative"),
+        ({"captions": {"styled": 1}, "styles": -1}, "styles: expected int >= 0, got -1"),
     ],
 )
 def test_styles_and_kinds_must_fit(tmp_path: Path, crops: Path, options, message: str) -> None:

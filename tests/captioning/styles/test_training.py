@@ -348,10 +348,10 @@ def test_bad_input_is_one_line(folders, world, tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"batch": 0}, "batch must be at least 1"),
-        ({"styles": 0}, "styles must be at least 1"),
-        ({"lr": 0}, "lr must be positive"),
-        ({"warmup": 2}, r"warmup must lie in \[0, 1\]"),
+        ({"batch": 0}, "batch: expected int >= 1"),
+        ({"styles": 0}, r"styles: expected int in \[1, 1000000\]"),
+        ({"lr": 0}, "lr: expected float > 0"),
+        ({"warmup": 2}, r"warmup: expected float in \[0, 1\]"),
         ({"schedule": "step"}, "expected one of cosine, log_constant"),
         ({"max_visual_tokens": 5}, "max_visual_tokens must not be below"),
         ({"modle": "x"}, "no such option"),

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data.small_sets import list_rows, load, write_json
-from tpr.config.schema import Choice
+from tpr.config.typed import build_options
 from tpr.data.adapters.synth_pedes import SynthPedes
 from tpr.errors import ConfigError, DataError
 
@@ -71,8 +71,8 @@ def test_synth_pedes_draws_identities_with_all_their_pictures(tmp_path: Path) ->
 def test_drawing_pictures_and_identities_at_once_is_refused() -> None:
     with pytest.raises(ConfigError, match="give images or identities to draw, not both"):
         SynthPedes.Options(images=3, identities=3)
-    with pytest.raises(ConfigError, match="images must be at least 1, got 0"):
-        Choice("synth_pedes", SynthPedes.Options(images=0))
+    with pytest.raises(ConfigError, match="images: expected int >= 1, got 0"):
+        build_options(SynthPedes.Options, {"images": 0}, {})
 
 
 def write_ham(root: Path, form: str) -> None:

@@ -22,6 +22,7 @@ from tests.data.small_infrared import (
 )
 from tests.data.small_sets import choose, list_rows, load, make_options, write_json, write_picture
 from tpr.config.schema import EvaluationOptions
+from tpr.config.typed import build_options
 from tpr.data.adapters import ADAPTERS, Counts
 from tpr.data.check import check_sets, choose_sets
 from tpr.data.corpora import load_corpora, load_split
@@ -328,8 +329,8 @@ def test_plain_captions_will_do_for_regdb(tmp_path: Path) -> None:
 
 def test_regdb_has_ten_splits() -> None:
     for split in (0, 11):
-        with pytest.raises(ConfigError, match=rf"split must lie in 1..10, got {split}"):
-            ADAPTERS["regdb"].Options(split=split)
+        with pytest.raises(ConfigError, match=rf"split: expected int in \[1, 10\], got {split}"):
+            build_options(ADAPTERS["regdb"].Options, {"split": split}, {})
 
 
 @pytest.mark.parametrize(

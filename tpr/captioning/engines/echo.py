@@ -9,11 +9,11 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from tpr.captioning.engines.base import UNREADABLE, CaptionReply, CaptionRequest, Engine
 from tpr.captioning.texts import SUBJECT
-from tpr.errors import ConfigError
+from tpr.config.ranges import Count, Range, Share
 
 WORDS = {
     "clothing": ("a red jacket over grey trousers", "a white shirt and blue jeans", "a long black coat"),
@@ -47,22 +47,14 @@ class Echo(Engine):
     class Options:
         """Options of `echo`."""
 
-        batch: int = 256
+        batch: Count = 256
         """Requests of one call."""
         open_pictures: bool = True
         """Decode every picture, so that unreadable ones are failures; false: pictures are not looked at."""
-        bad: float = 0.0
-        """Share of replies that are bad on purpose, in [0, 1]; a later attempt is drawn anew."""
-        seconds: float = 0.0
+        bad: Share = 0.0
+        """Share of replies that are bad on purpose; a later attempt is drawn anew."""
+        seconds: Annotated[float, Range(0, 10_000_000)] = 0.0
         """Time that each call takes."""
-
-        def __post_init__(self) -> None:
-            if self.batch < 1:
-                raise ConfigError(f"batch must be at least 1, got {self.batch}")
-            if not 0 <= self.bad <= 1:
-                raise ConfigError(f"bad must lie in [0, 1], got {self.bad}")
-            if self.seconds < 0:
-                raise ConfigError(f"seconds must not be negative, got {self.seconds}")
 
     def __init__(self, options: Any) -> None:
         self.options: Echo.Options = options

@@ -7,13 +7,15 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from tpr.captioning.engines.base import CaptionReply, CaptionRequest, Engine
 from tpr.captioning.engines.chat import data_url, make_reply, open_picture, server_messages, unreadable
 from tpr.captioning.engines.server_calls import CallFailed, Patience, ServerCalls, split_address
-from tpr.errors import ConfigError, UserError
+from tpr.config.ranges import Count, NotNegative, PositiveShare, Range
+from tpr.errors import UserError
 
+Seconds = Annotated[float, Range(0, 10_000_000, "low")]
 CALLS_AHEAD = 8
 """Requests per call of `generate` for each open call, so that the end of a batch leaves few threads idle."""
 
@@ -31,43 +33,29 @@ class OpenAIServer(Engine):
         """Address of the server, up to and with its version."""
         key_variable: str = "OPENAI_API_KEY"
         """Environment variable that holds the key; a server of one's own often needs none."""
-        concurrency: int = 32
+        concurrency: Annotated[int, Range(1, 1024)] = 32
         """Calls that are open at the same time."""
-        timeout_seconds: float = 120.0
+        timeout_seconds: Seconds = 120.0
         """Longest duration of one call; a longer one is cut and repeated."""
-        retries: int = 6
+        retries: Annotated[int, Range(0, 1000)] = 6
         """How often a call is repeated after 429, 5xx, a cut connection, a time-out or broken JSON."""
-        first_wait_seconds: float = 1.0
+        first_wait_seconds: Seconds = 1.0
         """Longest pause before the first repetition; it doubles from one to the next."""
-        longest_wait_seconds: float = 60.0
+        longest_wait_seconds: Seconds = 60.0
         """Bound of that pause; a server's Retry-After may exceed it."""
-        temperature: float = 0.7
+        temperature: NotNegative = 0.7
         """Sampling temperature; 0 is greedy."""
-        top_p: float = 0.9
+        top_p: PositiveShare = 0.9
         """Sampling takes the likeliest tokens that together have this share."""
-        max_new_tokens: int = 192
+        max_new_tokens: Count = 192
         """Longest answer; a longer one fails as truncated."""
-        longest_side: int = 768
+        longest_side: Annotated[int, Range(1, 65535)] = 768
         """Pictures are shrunk in proportion until no side is longer, in pixels; never cropped or enlarged."""
-        jpeg_quality: int = 95
-        """Quality of the JPEG that is sent, 1 to 100."""
+        jpeg_quality: Annotated[int, Range(1, 100)] = 95
+        """Quality of the JPEG that is sent."""
 
         def __post_init__(self) -> None:
             split_address(self.url)
-            for name in ("concurrency", "max_new_tokens", "longest_side"):
-                if getattr(self, name) < 1:
-                    raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-            for name in ("timeout_seconds", "first_wait_seconds", "longest_wait_seconds"):
-                if not 0 < getattr(self, name) < float("inf"):
-                    raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-            if self.retries < 0:
-                raise ConfigError(f"retries must not be negative, got {self.retries}")
-            if not 0 <= self.temperature < float("inf"):
-                raise ConfigError(f"temperature must not be negative, got {self.temperature}")
-            if not 0 < self.top_p <= 1:
-                raise ConfigError(f"top_p must lie in (0, 1], got {self.top_p}")
-            if not 1 <= self.jpeg_quality <= 100:
-                raise ConfigError(f"jpeg_quality must lie in [1, 100], got {self.jpeg_quality}")
 
     def __init__(self, options: Options) -> None:
         self.options = options

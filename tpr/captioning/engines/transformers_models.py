@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tpr.captioning.engines.base import CaptionReply, CaptionRequest, Engine
 from tpr.captioning.engines.chat import make_reply, open_picture, unreadable
+from tpr.config.ranges import Count, NotNegative, Positive, PositiveShare
 from tpr.errors import ConfigError, UserError
 
 MOST_STRETCHED = 100
@@ -32,35 +33,26 @@ class TransformersModel(Engine):
         """Where to compute; auto takes a GPU that torch can see."""
         precision: Literal["auto", "float32", "bf16"] = "auto"
         """Precision of weights and arithmetic; auto is bf16 on a GPU that has it, else float32."""
-        batch: int = 16
+        batch: Count = 16
         """Requests that are answered together."""
-        temperature: float = 0.0
+        temperature: NotNegative = 0.0
         """Sampling temperature; 0 is greedy, where another seed changes nothing."""
-        top_p: float = 0.9
+        top_p: PositiveShare = 0.9
         """Sampling takes the likeliest tokens that together have this share."""
-        repetition_penalty: float = 1.0
+        repetition_penalty: Positive = 1.0
         """Above 1, tokens that occurred become less likely."""
-        max_new_tokens: int = 192
+        max_new_tokens: Count = 192
         """Longest answer; a longer one fails as truncated."""
-        min_visual_tokens: int = 256
+        min_visual_tokens: Count = 256
         """Qwen: small pictures are enlarged in proportion until they fill so many tokens."""
-        max_visual_tokens: int = 1280
+        max_visual_tokens: Count = 1280
         """Qwen: large pictures are shrunk in proportion until they fill no more tokens."""
         begin_with_instruction: bool = False
         """BLIP: the instruction is the beginning of the caption; without it BLIP gets the picture alone."""
 
         def __post_init__(self) -> None:
-            for name in ("batch", "max_new_tokens", "min_visual_tokens"):
-                if getattr(self, name) < 1:
-                    raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
             if self.max_visual_tokens < self.min_visual_tokens:
                 raise ConfigError("max_visual_tokens must not be below min_visual_tokens")
-            if not 0 <= self.temperature < float("inf"):
-                raise ConfigError(f"temperature must not be negative, got {self.temperature}")
-            if not 0 < self.top_p <= 1:
-                raise ConfigError(f"top_p must lie in (0, 1], got {self.top_p}")
-            if not 0 < self.repetition_penalty < float("inf"):
-                raise ConfigError(f"repetition_penalty must be positive, got {self.repetition_penalty}")
             if self.revision is not None and not self.model.startswith("hub:"):
                 raise ConfigError("revision is for hub:ORG/NAME; a folder has none")
 

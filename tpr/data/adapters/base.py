@@ -13,10 +13,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from tpr.config.ranges import Count, Seed
 from tpr.data.corpus import IndexArray
 from tpr.data.sample import Protocol, Sample, Split
 from tpr.data.walks import Leftovers
-from tpr.errors import ConfigError, DataError
+from tpr.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,12 @@ class NoOptions:
 class SubsetOptions:
     """Options of every large pre-training corpus."""
 
-    images: int | None = None
+    images: Count | None = None
     """Pictures to draw at random from the annotation; absent: all."""
-    seed: int = 1
+    seed: Seed = 1
     """Seed of every draw that the adapter makes."""
     pictures: Literal["all", "present"] = "all"
     """All: each picture that the annotation names must exist; present: those not on disk are left out."""
-
-    def __post_init__(self) -> None:
-        if self.images is not None and self.images < 1:
-            raise ConfigError(f"images must be at least 1, got {self.images}")
 
 
 class Adapter(ABC):

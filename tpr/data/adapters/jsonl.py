@@ -36,7 +36,6 @@ class Jsonl(Adapter):
         """Name in tables; absent: the name of the file's folder."""
 
         def __post_init__(self) -> None:
-            super().__post_init__()
             try:
                 check_path(str(self.path), "path")
             except DataError:

@@ -13,7 +13,9 @@ the number of the folder. Visible pictures have camera 1, thermal ones 2.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from tpr.config.ranges import Range
 from tpr.data.adapters.base import Counts
 from tpr.data.adapters.visible_infrared import (
     VisibleInfraredAdapter,
@@ -21,10 +23,8 @@ from tpr.data.adapters.visible_infrared import (
     read_index,
 )
 from tpr.data.sample import Modality, Sample, Split
-from tpr.errors import ConfigError
 
 SPLITS: tuple[Split, ...] = ("train", "test")
-SPLIT_COUNT = 10
 KINDS: tuple[tuple[Modality, str, str], ...] = (
     ("visible", "Visible", "Blip_RGB"),
     ("infrared", "Thermal", "Blip_IR"),
@@ -39,12 +39,8 @@ class RegDb(VisibleInfraredAdapter):
     class Options:
         """Options of RegDB."""
 
-        split: int = 1
+        split: Annotated[int, Range(1, 10)] = 1
         """Which of the ten published splits, from 1."""
-
-        def __post_init__(self) -> None:
-            if not 1 <= self.split <= SPLIT_COUNT:
-                raise ConfigError(f"split must lie in 1..{SPLIT_COUNT}, got {self.split}")
 
     name = "regdb"
     folders = ("RegDB", "regdb")

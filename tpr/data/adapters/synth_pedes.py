@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tpr.config.ranges import Count
 from tpr.data.adapters.annotations import Record, read_number, read_records
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions, clean_text, draw_rows
 from tpr.data.corpus import IndexArray
@@ -33,13 +34,10 @@ class SynthPedes(Adapter):
 
         captions: Literal["all", "style", "prompt", "published"] = "all"
         """All; the captioner's styles; the attribute sentence; or the first style and that sentence."""
-        identities: int | None = None
+        identities: Count | None = None
         """Identities to draw at random, with all their pictures; absent: all."""
 
         def __post_init__(self) -> None:
-            super().__post_init__()
-            if self.identities is not None and self.identities < 1:
-                raise ConfigError(f"identities must be at least 1, got {self.identities}")
             if self.identities is not None and self.images is not None:
                 raise ConfigError("give images or identities to draw, not both")
 
