@@ -33,7 +33,8 @@ def draw_pixels(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-# torch 2.6, and any torch without AVX2, rounds whole-number weights more coarsely: every fifth pixel is off by 1.
+# torch 2.6, and any torch without AVX2, rounds whole-number weights more coarsely: one pixel in five is off
+# by one.
 IS_COARSE = torch.__version__.startswith("2.6") or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
 MEAN_DIFFERENCE = 0.25 if IS_COARSE else 0.02
 
