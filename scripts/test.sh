@@ -3,6 +3,7 @@
 #
 #   sh scripts/test.sh                 the quick tests (under three minutes on two cores)
 #   sh scripts/test.sh --all           with the slow ones, lint and types: what CI runs
+#   sh scripts/test.sh --portable      the quick numeric tests as on a processor without AVX-512 and bf16
 #   sh scripts/test.sh --oldest        the quick tests on the oldest supported libraries, in .venv-oldest
 #   sh scripts/test.sh tests/data -k sampler      anything else goes to pytest
 #   TEST_PROCESSES=0 sh scripts/test.sh           one test after another, in one process
@@ -11,6 +12,12 @@ EXTRAS=dev,captions,ray
 MODE=quick
 case ${1:-} in
 --all) MODE=all && shift ;;
+--portable)
+    shift
+    # What torch, oneDNN and MKL compute with; processors round differently, and tests must bear it.
+    export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+    set -- tests/models tests/objectives tests/parity tests/systems tests/evaluation tests/engine "$@"
+    ;;
 --oldest)
     shift
     VENV=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)/.venv-oldest

@@ -3,7 +3,8 @@
 `faithful` computes the published losses in float32 with less work: one text pass where both passes read the
 same ids, words guessed at labelled positions only. `bf16` is the same step under bf16 autocast. `fast` also
 changes the objective: the image tower reads half of the patches, and padding takes no part in the blocks in
-which words look at one another (`system.keep_patches=0.5 system.word_positions=caption`).
+which words look at one another (`system.keep_patches=0.5 system.word_positions=caption`). A CPU without bf16
+instructions leaves both out at full size and says so; with --quick it emulates them.
 """
 
 from contextlib import nullcontext
@@ -65,6 +66,9 @@ def _compare(
         )
     _check_gradients(report, losses, published, system)
     variants = [("faithful, float32", system, False, 1.15)]
+    if not has_bf16():
+        told = "emulated, and slow" if quick else "left out"
+        report.facts["bf16 and fast"] = f"{told}: this CPU has no bf16 instructions"
     if has_bf16() or quick:
         fast = build_irra(sizes, IDENTITIES, masked_words=masked_words, **FAST)
         fast.load_state_dict(system.state_dict())

@@ -96,12 +96,6 @@ def test_a_drawn_checkpoint_is_fine_tuned_without_a_config(
     assert (evaluated.code, evaluated.err) == (0, "")
 
 
-def test_run_sh_passes_words_and_exit_code_on() -> None:
-    done = run_script("run.sh", PUBLISHED, "--help", NPROC="1")
-    assert (done.code, done.err) == (0, "")
-    assert "usage: tpr train" in done.out
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "processes", ["1", pytest.param("2", marks=pytest.mark.ddp)], ids="{} processes".format

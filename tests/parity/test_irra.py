@@ -7,21 +7,22 @@ import numpy as np
 import pytest
 import torch
 
+from tests.parity.sizes import describe_resize, read_towers
 from tests.parity.weights import random_state_dict
 from tpr.config.schema import OptimOptions
 from tpr.data.batch import Batch
 from tpr.engine.optim import build_optimizer, group_parameters
-from tpr.models import ClipArchitecture, ClipOptions, ImageArchitecture, TextArchitecture, fit_state
+from tpr.models import ClipOptions, fit_state
 from tpr.systems.base import Progress, Setting
 from tpr.systems.irra import Irra, IrraOptions, Losses
 
 CASE = json.loads((Path(__file__).parent / "irra.json").read_text())
 FIRST = Progress(seed=1, epoch=1, step=0)
-ARCHITECTURE = ClipArchitecture(
-    embed_dim=64,
-    image=ImageArchitecture(width=128, layers=2, heads=2, patch=16),
-    text=TextArchitecture(width=64, layers=2, heads=1),
-)
+IMAGE_SIZE = (384, 128)
+PAIRS = len(CASE["pids"])
+ARCHITECTURE = read_towers(CASE["clip_shapes"])
+IDENTITIES = CASE["head_shapes"]["classifier.weight"][0]
+LENGTH = CASE["clip_shapes"]["positional_embedding"][0]
 PUBLISHED = Losses(sdm=1, id=1, mlm=1)
 EVERY = Losses(sdm=1, id=1, mlm=1, itc=1, cmpm=1)
 NAMES = {"itc": "itc_loss", "sdm": "sdm_loss", "cmpm": "cmpm_loss", "id": "id_loss", "mlm": "mlm_loss"}
@@ -32,14 +33,14 @@ def close(found, wanted, floor=0.0):
 
 
 def build(losses, sdm_text="full"):
-    options = IrraOptions(losses=losses, sdm_text=sdm_text)
-    setting = Setting(image_size=(384, 128), text_length=77, identities=11, captions=6)
+    options = IrraOptions(losses=losses, sdm_text=sdm_text, temperature=CASE["losses"]["temperature"])
+    setting = Setting(image_size=IMAGE_SIZE, text_length=LENGTH, identities=IDENTITIES, captions=PAIRS)
     system = Irra(options, ClipOptions(architecture=ARCHITECTURE), setting)
     state = Irra.from_official(random_state_dict(CASE["clip_shapes"], CASE["seed"]))
     state |= random_state_dict(CASE["head_shapes"], CASE["seed"] + 1)
     report = fit_state(system, state, minimum_share=1.0)
     assert report.missing == [] and report.reinitialised == {}
-    assert report.resized == {"base_model.visual.positional_embedding": "14x14 -> 24x8"}
+    assert report.resized == describe_resize(CASE["clip_shapes"], IMAGE_SIZE)
     # The published masks are listed; ours are drawn by another generator.
     system.mask = lambda batch, progress: (torch.tensor(CASE["mlm_ids"]), torch.tensor(CASE["mlm_labels"]))
     return system
@@ -50,13 +51,13 @@ def batch():
     rng = np.random.RandomState(CASE["seed"] + 2)
     identity = torch.tensor(CASE["pids"])
     return Batch(
-        images=torch.from_numpy(rng.standard_normal((6, 3, 384, 128)).astype("float32")),
+        images=torch.from_numpy(rng.standard_normal((PAIRS, 3, *IMAGE_SIZE)).astype("float32")),
         tokens=torch.tensor(CASE["caption_ids"]),
         identity=identity,
         text_identity=identity,
-        owner=torch.arange(6),
-        caption_index=torch.arange(6),
-        global_size=6,
+        owner=torch.arange(PAIRS),
+        caption_index=torch.arange(PAIRS),
+        global_size=PAIRS,
     )
 
 
@@ -87,7 +88,7 @@ def test_projected_tokens(batch, features):
     tokens = features.image_tokens.double()
     close(tokens.sum(dim=(1, 2)), CASE["image_tokens_sum"])
     close(tokens.abs().sum(dim=(1, 2)), CASE["image_tokens_abs"])
-    close(features.image_tokens[:, 192], CASE["image_last_token"], floor=1e-5)
+    close(features.image_tokens[:, -1], CASE["image_last_token"], floor=1e-5)
     with torch.no_grad():
         words = build(EVERY).base_model.encode_text(batch["tokens"], every_token=True).tokens
     close(words.double().abs().sum(dim=(1, 2)), CASE["text_tokens_abs"])
@@ -154,7 +155,7 @@ def test_the_pre_training_recipe_has_one_group():
     system = Irra(
         IrraOptions(losses=Losses(id=0, mlm=0), groups="single"),
         ClipOptions(architecture=ARCHITECTURE),
-        Setting(image_size=(384, 128), text_length=77, identities=None, captions=6),
+        Setting(image_size=IMAGE_SIZE, text_length=LENGTH, identities=None, captions=PAIRS),
     )
     groups = group_parameters(system, OptimOptions(lr=1e-5, weight_decay=4e-5))
     assert [(group["lr"], group["weight_decay"]) for group in groups] == [(1e-5, 4e-5)]

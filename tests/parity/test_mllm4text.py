@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.parity.sizes import read_towers
 from tests.parity.weights import random_state_dict
 from tpr.config.schema import OptimOptions, ScheduleOptions
 from tpr.data import tokenize
@@ -19,7 +20,7 @@ from tpr.data.masking import MaskDraws, apply_masks
 from tpr.data.noise_aware import find_probability
 from tpr.engine.optim import build_optimizer, group_parameters, set_rates
 from tpr.engine.schedule import rate_factor
-from tpr.models import ClipArchitecture, ClipOptions, ImageArchitecture, TextArchitecture, fit_state
+from tpr.models import ClipOptions, fit_state
 from tpr.systems import load_system
 from tpr.systems.base import Progress, Setting
 from tpr.systems.mllm4text import Mllm4Text, Mllm4TextOptions, NoiseOptions
@@ -27,12 +28,14 @@ from tpr.systems.mllm4text import Mllm4Text, Mllm4TextOptions, NoiseOptions
 CASE = json.loads((Path(__file__).parent / "mllm4text.json").read_text())
 FIRST = Progress(seed=1, epoch=1, step=0)
 SECOND = Progress(seed=1, epoch=2, step=1)
-SETTING = Setting(image_size=(384, 128), text_length=77, identities=None, captions=6)
-ARCHITECTURE = ClipArchitecture(
-    embed_dim=64,
-    image=ImageArchitecture(width=128, layers=4, heads=2, patch=16),
-    text=TextArchitecture(width=128, layers=3, heads=2),
-)
+PAIRS = len(CASE["pids"])
+SHAPES = {name.removeprefix("base_model."): shape for name, shape in CASE["clip_shapes"].items()}
+ARCHITECTURE = read_towers(SHAPES)
+LENGTH = SHAPES["positional_embedding"][0]
+SETTING = Setting(image_size=tuple(CASE["image_size"]), text_length=LENGTH, identities=None, captions=PAIRS)
+EARLY = (ARCHITECTURE.image.layers - 2, ARCHITECTURE.text.layers - 2)
+"""Blocks of the image and of the text tower before the early tokens."""
+SCHEDULE = ScheduleOptions(epochs=len(CASE["lr_factor_by_epoch"]), warmup_epochs=5, warmup_factor=0.1)
 RATE = 0.15
 CAPTION = "The woman is wearing a red jacket, blue jeans and white shoes."
 
@@ -41,16 +44,15 @@ def close(found, wanted, *, rtol=1e-4, floor=1e-5):
     torch.testing.assert_close(found.detach().double(), torch.tensor(wanted).double(), rtol=rtol, atol=floor)
 
 
-def pad(rows, length=77, fill=0):
+def pad(rows, length=LENGTH, fill=0):
     return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
 
 
 def build(**options):
     if options.get("masking") is None:
         options["nam"] = NoiseOptions(storage="float32")
-    system = Mllm4Text(
-        Mllm4TextOptions(parity=True, **options), ClipOptions(architecture=ARCHITECTURE), SETTING
-    )
+    options = Mllm4TextOptions(parity=True, temperature=CASE["temperature"], **options)
+    system = Mllm4Text(options, ClipOptions(architecture=ARCHITECTURE), SETTING)
     state = Mllm4Text.from_official(random_state_dict(CASE["clip_shapes"], CASE["seed"]))
     report = fit_state(system, state, minimum_share=1.0)
     assert report.missing == [] and report.left_over == []
@@ -90,13 +92,13 @@ def batch():
     rng = np.random.RandomState(CASE["seed"] + 2)
     identity = torch.tensor(CASE["pids"])
     return Batch(
-        images=torch.from_numpy(rng.standard_normal((6, 3, 384, 128)).astype("float32")),
+        images=torch.from_numpy(rng.standard_normal((PAIRS, 3, *CASE["image_size"])).astype("float32")),
         tokens=pad(CASE["caption_ids"]),
         identity=identity,
         text_identity=identity,
-        owner=torch.arange(6),
-        caption_index=torch.arange(6),
-        global_size=6,
+        owner=torch.arange(PAIRS),
+        caption_index=torch.arange(PAIRS),
+        global_size=PAIRS,
     )
 
 
@@ -118,23 +120,23 @@ def test_features_in_evaluation(batch, masked_ids):
 
 def test_both_towers_at_two_depths(batch, masked_ids):
     system, published = build(), CASE["train"]
-    assert (system.image_blocks, system.text_blocks) == (2, 1)
+    assert (system.image_blocks, system.text_blocks) == EARLY
     with torch.no_grad():
         images = system.base_model.encode_image(batch["images"], every_token=True, early=system.image_blocks)
         texts = system.base_model.encode_text(masked_ids, every_token=True)
         early = system.base_model.encode_text_early(batch["tokens"], system.text_blocks)
     for name, tokens in (("image", images.tokens), ("image_early", images.early)):
-        assert tokens.shape == (6, 193, 64)
+        assert len(tokens) == PAIRS
         close(tokens[:, 0], published[name]["cls"])
         close(tokens[:, -1], published[name]["last"])
         close(tokens.double().abs().sum(dim=(1, 2)), published[name]["abs"])
     close(images.early[:, 1], published["image_early"]["patch0"])
-    end, rows = batch["tokens"].argmax(dim=1), torch.arange(6)
+    end, rows = batch["tokens"].argmax(dim=1), torch.arange(PAIRS)
     for name, tokens, first in (("text", texts.tokens, 0), ("text_early", early, 1)):
-        assert tokens.shape == (6, 77, 64)
+        assert tokens.shape[:2] == (PAIRS, LENGTH)
         close(tokens[:, first], published[name]["first"])
         close(tokens[rows, end], published[name]["eot"])
-        close(tokens[:, 76], published[name]["last"])
+        close(tokens[:, -1], published[name]["last"])
         close(tokens.double().abs().sum(dim=(1, 2)), published[name]["abs"])
 
 
@@ -147,10 +149,12 @@ def test_the_training_forward_is_the_plain_forward_of_masked_captions(batch, mas
         towers = system.base_model
         close(features.texts, towers.encode_text(masked_ids, every_token=True).pooled.tolist())
         words = towers.token_embedding(batch["tokens"]) + towers.positional_embedding
-        mask = torch.full((77, 77), -torch.inf).triu(1)
-        lower = towers.transformer.resblocks[0](words, attn_mask=mask)
+        mask = torch.full((LENGTH, LENGTH), -torch.inf).triu(1)
+        lower = words
+        for block in towers.transformer.resblocks[: EARLY[1]]:
+            lower = block(lower, attn_mask=mask)
         early = towers.ln_final(lower) @ towers.text_projection
-        close(towers.encode_text_early(batch["tokens"], 1), early.tolist())
+        close(towers.encode_text_early(batch["tokens"], EARLY[1]), early.tolist())
 
 
 def test_loss_and_gradients_with_masked_captions(batch, masked_ids, monkeypatch):
@@ -232,7 +236,10 @@ def test_three_epochs(batch, monkeypatch):
     monkeypatch.setattr("tpr.systems.mllm4text.mask_words", replay_masks)
     monkeypatch.setattr(system, "compare", lambda *inputs: found.append(compare(*inputs)) or found[-1])
     for number, epoch in enumerate(CASE["epochs"], start=1):
-        set_rates(optimizer, rate_factor(ScheduleOptions(epochs=30, warmup_epochs=5), number))
+        set_rates(
+            optimizer,
+            rate_factor(SCHEDULE, number),
+        )
         assert optimizer.param_groups[0]["lr"] == pytest.approx(epoch["lr"], rel=1e-9)
         loss = system(batch, Progress(seed=1, epoch=number, step=number - 1)).losses["sdm"]
         probability, masked, _ = chosen[-1]
@@ -265,8 +272,7 @@ def test_one_group_schedule_and_adam():
     optimizer = build_optimizer(system, optim)
     assert list(optimizer.defaults["betas"]) == CASE["adam"]["betas"]
     assert optimizer.defaults["eps"] == CASE["adam"]["eps"]
-    schedule = ScheduleOptions(epochs=30, warmup_epochs=5, warmup_factor=0.1)
-    factors = [rate_factor(schedule, epoch) for epoch in range(1, 31)]
+    factors = [rate_factor(SCHEDULE, epoch) for epoch in range(1, SCHEDULE.epochs + 1)]
     assert factors == pytest.approx(CASE["lr_factor_by_epoch"], rel=1e-9)
 
 
