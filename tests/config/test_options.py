@@ -28,8 +28,9 @@ def test_an_option_has_type_default_and_sentence(monkeypatch):
         "optim.clip", "float > 0 | null", "null", "Largest gradient norm; absent: gradients are not clipped."
     )
     assert rows()["", "optim.lr"][1:3] == ("float >= 0", "1.0e-05")
-    assert rows()["", "optim.betas"][1:3] == ("[float in [0, 1), float in [0, 1)]", "[0.9, 0.999]")
+    assert rows()["", "optim.betas"][1:3] == ("list of float in [0, 1)", "[0.9, 0.999]")
     assert rows()["", "schedule.milestones"][1:3] == ("list of int >= 1", "[20, 50]")
+    assert rows()["", "schedule.gamma"][1:3] == ("float > 0 | list of float > 0", "0.1")
     assert rows()["", "data.unit"][1:3] == ("pair | image", "pair")
     assert rows()["", "data.root"][1:3] == ("path", "data")
     assert rows()["", "data.augment"][1:] == ("options", "", "Augmentation of training pictures.", "")

@@ -222,7 +222,7 @@ def test_a_name_without_options_says_so():
 
 
 def test_quoted_messages_about_values():
-    assert message({"optim": {"betas": [0.9]}}) == "optim.betas: expected 2 values, got 1: [0.9]"
+    assert message({"data": {"image_size": [384]}}) == "data.image_size: expected 2 values, got 1: [384]"
     assert message({"optim": {"clip": False}}) == "optim.clip: expected float, got False"
     assert message({"system": {"name": "irra", "temperature": 0}}) == (
         "system: temperature must be positive, got 0.0"
@@ -293,6 +293,14 @@ def test_options_are_frozen():
     ("tree", "expected"),
     [
         ({"optim": {"betas": [0.9, 1]}}, "optim.betas[1]: expected float in [0, 1), got 1"),
+        (
+            {"optim": {"betas": [0.9]}},
+            "optim: betas=[0.9]: name=adam takes 2 values, such as [0.9, 0.999]",
+        ),
+        (
+            {"optim": {"name": "adan"}},
+            "optim: betas=[0.9, 0.999]: name=adan takes 3 values, such as [0.98, 0.92, 0.99]",
+        ),
         ({"optim": {"clip": 0}}, "optim.clip: expected float > 0, got 0"),
         ({"optim": {"lr": -1}}, "optim.lr: expected float >= 0, got -1"),
         ({"optim": {"eps": "1e-400"}}, "optim.eps: expected float > 0, got '1e-400'"),
@@ -343,6 +351,13 @@ def test_options_are_frozen():
             {"schedule": {"milestones": [5, 5]}},
             "schedule: milestones must be epochs that rise, got [5, 5]",
         ),
+        (
+            {"schedule": {"name": "linear", "epochs": 5}},
+            "schedule.warmup_epochs=5 leaves no epoch of schedule.epochs=5; "
+            "lower the first or raise the second",
+        ),
+        ({"schedule": {"warmup_share": 1}}, "schedule.warmup_share: expected float in (0, 1), got 1"),
+        ({"schedule": {"gamma": 0}}, "schedule.gamma: expected float > 0 or list of float > 0, got 0"),
         ({"schedule": {"warmup_factor": 2}}, "schedule.warmup_factor: expected float in [0, 1], got 2"),
         ({"init": {"minimum_share": 2}}, "init.minimum_share: expected float in [0, 1], got 2"),
         (

@@ -147,3 +147,14 @@ def make_trainer(
         scorer=lambda system, epoch, step: float(epoch),
         recorder=Silence(),
     )
+
+
+def states_are_equal(one: object, two: object) -> bool:
+    """Exact equality of nested states."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(states_are_equal(one[key], two[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(map(states_are_equal, one, two))
+    return one == two

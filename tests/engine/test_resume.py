@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.data.small_slots import make_slots
-from tests.engine.small_runs import make_corpus, make_experiment, make_trainer
+from tests.engine.small_runs import make_corpus, make_experiment, make_trainer, states_are_equal
 from tpr.config.noise import NoiseOptions as NoisyCaptions
-from tpr.config.schema import Choice
+from tpr.config.schema import Choice, OptimOptions, ScheduleOptions
 from tpr.objectives.consensus import DivisionOptions
 from tpr.systems.base import Progress
 from tpr.systems.mllm4text import Mllm4TextOptions, NoiseOptions
@@ -39,17 +39,6 @@ def run_steps(trainer, limit):
     return totals
 
 
-def states_are_equal(one, two):
-    """Exact equality of nested states."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, two)
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(states_are_equal(one[key], two[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(two) and all(map(states_are_equal, one, two))
-    return one == two
-
-
 # Four steps make an epoch: the cuts fall inside epochs, at an end, and right after the first step.
 @pytest.mark.parametrize(
     ("cut", "workers"),
@@ -72,6 +61,37 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, workers, cut):
     assert states_are_equal(whole.system.state_dict(), second.system.state_dict())
     assert states_are_equal(whole.optimizer.state_dict(), second.optimizer.state_dict())
     assert (whole.best, whole.epoch, whole.steps_done) == (second.best, second.epoch, second.steps_done)
+
+
+def test_adan_under_a_linear_schedule_resumes_bit_for_bit_after_a_bad_first_step(tmp_path):
+    corpus = make_corpus(tmp_path)
+    experiment = replace(
+        make_experiment(tmp_path, {"sdm": 1.0}),
+        optim=OptimOptions(name="adan", betas=(0.98, 0.92, 0.99), lr=1e-3, eps=1e-8),
+        schedule=ScheduleOptions(epochs=4, name="linear", warmup_steps=3, per="step"),
+    )
+
+    def make(name):
+        trainer = make_trainer(experiment, corpus, tmp_path / name)
+        update = trainer.update
+        trainer.update = lambda total, whole: update(
+            *((total, whole) if trainer.steps_done else (total * torch.nan, whole * torch.nan))
+        )
+        return trainer
+
+    whole = make("whole")
+    expected = run_steps(whole, 6)
+    assert [group["step"] for group in whole.optimizer.param_groups] == [5] * len(
+        whole.optimizer.param_groups
+    )
+    for cut in (1, 3):
+        run_steps(make(f"cut-{cut}"), cut)
+        second = make(f"cut-{cut}")
+        assert second.resume()
+        found = run_steps(second, 6)
+        assert all(torch.equal(one, two) for one, two in zip(expected[cut:], found, strict=True))
+        assert states_are_equal(whole.system.state_dict(), second.system.state_dict())
+        assert states_are_equal(whole.optimizer.state_dict(), second.optimizer.state_dict())
 
 
 # Four steps make an epoch: cuts in the first epoch and in the second, whose masks follow the first's

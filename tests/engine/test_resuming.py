@@ -1,6 +1,7 @@
 """A checkpoint that is not of this run is refused in one line that says what differs."""
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from tests.engine.small_runs import make_corpus, make_experiment, make_trainer
+from tpr.config.schema import OptimOptions
 from tpr.engine.trainer import Trainer
 from tpr.errors import CheckpointError
 
@@ -134,6 +136,34 @@ def test_a_state_of_another_run_is_refused(trained: tuple[Trainer, State], damag
     assert problem in message
     assert message.endswith("put the right file back, or remove it to start this run anew")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (remove("optimizer", "param_groups", 1, "step"), "optimizer: group 1: step is null and not a count"),
+        (
+            put("optimizer", "param_groups", 0, "step", value="3"),
+            "optimizer: group 0: step is '3' and not a count",
+        ),
+        (
+            remove("optimizer", "state", 0, "neg_pre_grad"),
+            "optimizer: parameter 0 lacks neg_pre_grad",
+        ),
+    ],
+)
+def test_a_state_of_adan_without_its_counts_or_means_is_refused(
+    tmp_path: Path, change: Callable[[State], object], problem: str
+) -> None:
+    optim = OptimOptions(name="adan", betas=(0.98, 0.92, 0.99), lr=1e-3)
+    trainer = make_small(tmp_path, optim=optim)
+    trainer.fit()
+    path = trainer.folder / "last.pt"
+    state = torch.load(path, weights_only=True)
+    trainer.take_over(copy.deepcopy(state), path)
+    change(state)
+    with pytest.raises(CheckpointError, match=re.escape(problem)):
+        trainer.take_over(state, path)
 
 
 def test_what_may_change_is_not_held_against_a_state(

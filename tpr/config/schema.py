@@ -39,6 +39,8 @@ class Choice:
 AdapterChoice = Annotated[Choice, Named("adapter")]
 LONGEST_RUN_NAME = 200
 """Bytes; folders hold 255, and `-seed12` or `-2` may follow."""
+WARMUP_EPOCHS = 5
+"""Default of `schedule.warmup_epochs`."""
 Side = Annotated[int, Range(1, 4096)]
 """Pixels of one side of the network's input."""
 
@@ -105,18 +107,31 @@ def _refuse_repeats(name: str, chosen: tuple[Choice, ...]) -> None:
 class OptimOptions:
     """The optimiser; systems multiply rate and decay for parts of themselves."""
 
-    name: Literal["adam", "adamw", "sgd"] = "adam"
-    """Update rule; adam adds the decay to the gradient (L2), adamw decays the weights."""
+    name: Literal["adam", "adamw", "sgd", "adan"] = "adam"
+    """Update rule; adam adds the decay to the gradient (L2), adamw and adan decay the weights."""
     lr: NotNegative = 1e-5
     """Base learning rate for the whole global batch; never scaled by the number of processes."""
-    betas: tuple[PartialShare, PartialShare] = (0.9, 0.999)
-    """Decay of the running means of gradient and squared gradient; sgd uses the first as momentum."""
+    betas: tuple[PartialShare, ...] = (0.9, 0.999)
+    """Decay of the running means of gradient and squared gradient; sgd uses the first as momentum; adan
+    takes three: gradient, change of the gradient, and square."""
     eps: Positive = 1e-3
-    """Added to Adam's denominator; 1e-3 is IRRA's published value, 1e-8 torch's."""
+    """Added to the denominator of adam, adamw and adan; 1e-3 is IRRA's published value, 1e-8 torch's."""
     weight_decay: NotNegative = 4e-5
     """Weight decay before a system's multipliers."""
     clip: Positive | None = None
     """Largest gradient norm; absent: gradients are not clipped."""
+
+    def __post_init__(self) -> None:
+        published = PUBLISHED_BETAS[self.name]
+        if len(self.betas) != len(published):
+            raise ConfigError(
+                f"betas={list(self.betas)}: name={self.name} takes {len(published)} values, such as "
+                f"{list(published)}"
+            )
+
+
+PUBLISHED_BETAS = {"adan": (0.98, 0.92, 0.99)} | dict.fromkeys(("adam", "adamw", "sgd"), (0.9, 0.999))
+"""How many `optim.betas` an optimiser takes, and their usual values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,23 +140,61 @@ class ScheduleOptions:
 
     epochs: Annotated[int, Range(1, 1_000_000)] = 60
     """Passes over the training set."""
-    name: Literal["cosine", "step", "constant"] = "cosine"
-    """Shape after the warm-up."""
-    warmup_epochs: Whole = 5
+    name: Literal["cosine", "step", "constant", "linear", "linear_step"] = "cosine"
+    """Shape after the warm-up; linear_step is linear times the factors of step."""
+    warmup_epochs: Whole = WARMUP_EPOCHS
     """Epochs of linear warm-up."""
+    warmup_steps: Count | None = None
+    """Steps of linear warm-up, in place of `warmup_epochs`; needs `per: step`."""
+    warmup_share: Annotated[float, Range(0, 1, "both")] | None = None
+    """Share of the run that is linear warm-up, in place of `warmup_epochs`."""
     warmup_factor: Share = 0.1
-    """Share of the rate in the first warm-up epoch."""
+    """Share of the rate at which the warm-up starts."""
+    minimum_factor: Share = 0.0
+    """Share of the rate at which cosine and linear schedules end."""
     per: Literal["epoch", "step"] = "epoch"
     """The rate changes once per epoch, as published, or at every step."""
     milestones: tuple[Count, ...] = (20, 50)
-    """Epochs after which the step schedule multiplies the rate by `gamma`."""
-    gamma: Positive = 0.1
-    """Factor of the step schedule."""
+    """Epochs after which step and linear_step multiply the rate by `gamma`."""
+    gamma: Positive | tuple[Positive, ...] = 0.1
+    """Factor at every milestone, or a list with one factor per milestone."""
 
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in zip((0, *self.milestones), self.milestones, strict=False))
         if not rising:
             raise ConfigError(f"milestones must be epochs that rise, got {list(self.milestones)}")
+        if isinstance(self.gamma, tuple) and len(self.gamma) != len(self.milestones):
+            raise ConfigError(
+                f"gamma={list(self.gamma)} must be one factor, or one for each of "
+                f"milestones={list(self.milestones)}"
+            )
+        self.check_warmup()
+
+    def check_warmup(self) -> None:
+        """Refuse a warm-up that is given twice; raises ConfigError naming both options."""
+        given = {
+            name: getattr(self, name)
+            for name in ("warmup_steps", "warmup_share", "warmup_epochs")
+            if getattr(self, name) is not None
+        }
+        # The default stands where nothing was written.
+        if self.warmup_epochs in (0, WARMUP_EPOCHS):
+            del given["warmup_epochs"]
+        if len(given) > 1:
+            found = " and ".join(f"{name}={value}" for name, value in given.items())
+            raise ConfigError(f"{found} exclude each other; give one (warmup_epochs=0 leaves that one out)")
+        if self.warmup_steps is not None and self.per == "epoch":
+            raise ConfigError(f"warmup_steps={self.warmup_steps} needs per=step")
+
+    @property
+    def has_decay(self) -> bool:
+        """Whether the rate falls all the time between warm-up and end."""
+        return self.name in ("cosine", "linear", "linear_step")
+
+    @property
+    def has_warmup_epochs(self) -> bool:
+        """Whether `warmup_epochs` counts, and not the steps or the share given in its place."""
+        return self.warmup_steps is None and self.warmup_share is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,10 +289,11 @@ class Experiment:
 
     def check(self) -> None:
         """Relations between groups; raises ConfigError naming both options."""
-        if self.schedule.warmup_epochs >= self.schedule.epochs and self.schedule.name == "cosine":
+        schedule = self.schedule
+        if schedule.has_decay and schedule.has_warmup_epochs and schedule.warmup_epochs >= schedule.epochs:
             raise ConfigError(
-                f"schedule.warmup_epochs={self.schedule.warmup_epochs} leaves no epoch of "
-                f"schedule.epochs={self.schedule.epochs}; lower the first or raise the second"
+                f"schedule.warmup_epochs={schedule.warmup_epochs} leaves no epoch of "
+                f"schedule.epochs={schedule.epochs}; lower the first or raise the second"
             )
         if self.data.sampler == "identity" and self.data.batch % self.data.pictures_per_identity:
             raise ConfigError(

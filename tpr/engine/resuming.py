@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from tpr.config.changeable import drop_changeable, find_differences
+from tpr.config.messages import show_value
 from tpr.config.schema import Experiment
 from tpr.config.typed import build_experiment, to_tree
+from tpr.engine.optim import find_entry
 from tpr.errors import CheckpointError, ConfigError
 from tpr.systems import TABLES
 from tpr.systems.base import System
@@ -29,8 +31,6 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 """What every last.pt holds, whatever its version; entries that came later are looked at where they are."""
 ONLY_IN_LAST = {"optimizer", "tables"}
-OPTIMIZER_STATE = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "SGD": {"momentum_buffer"}}
-OPTIMIZER_STATE["AdamW"] = OPTIMIZER_STATE["Adam"]
 SHOWN = 3
 
 
@@ -141,9 +141,9 @@ def find_unsound(state: Mapping[str, Any]) -> str | None:
 
 def load_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Any], path: Path) -> None:
     """Take over a stored optimiser state. Raises CheckpointError where it is not one of this optimiser."""
-    problem = compare_groups(stored.get("param_groups"), optimizer) or compare_moments(
-        stored.get("state"), optimizer
-    )
+    groups, moments = stored.get("param_groups"), stored.get("state")
+    problem = compare_groups(groups, optimizer) or compare_moments(moments, optimizer)
+    problem = problem or (find_uncounted(stored, optimizer) if moments else "")
     if problem:
         raise refuse(path, f"optimizer: {problem}")
     with reading(path, "optimizer"):
@@ -159,9 +159,12 @@ def compare_groups(stored: Any, optimizer: torch.optim.Optimizer) -> str:
         or not all(isinstance(g, dict) for g in stored)
     ):
         return f"expected {len(own)} groups of parameters"
+    # The rate of now is set anew before every step, and steps are counted on.
+    moving = {"lr", *find_entry(optimizer).counters}
     for index, (found, wanted) in enumerate(zip(stored, own, strict=True)):
-        # The rate of now is set anew before every step; keys that another version of torch adds are left out.
-        names = [name for name in wanted if name != "lr" and (name in found or name in ("params", "base_lr"))]
+        # Keys that another version of torch adds are left out.
+        compared = [name for name in wanted if name in found or name in ("params", "base_lr")]
+        names = [name for name in compared if name not in moving]
         differences = find_differences({n: found.get(n) for n in names}, {n: wanted[n] for n in names})
         if differences:
             return f"group {index}: {list_some(differences)}"
@@ -173,7 +176,7 @@ def compare_moments(stored: Any, optimizer: torch.optim.Optimizer) -> str:
     if not isinstance(stored, dict):
         return "it lacks its running means"
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    wanted = OPTIMIZER_STATE.get(type(optimizer).__name__, set())
+    wanted = find_entry(optimizer).state
     for index, entry in stored.items():
         if index not in range(len(parameters)):
             return f"it has a parameter {index} of {len(parameters)}"
@@ -182,6 +185,16 @@ def compare_moments(stored: Any, optimizer: torch.optim.Optimizer) -> str:
         shapes = (parameters[index].shape, torch.Size([]))
         if not all(isinstance(entry[name], Tensor) and entry[name].shape in shapes for name in wanted):
             return f"parameter {index} has running means of another shape"
+    return ""
+
+
+def find_uncounted(stored: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> str:
+    """A group of an optimiser with running means that lacks its count of steps."""
+    for index, group in enumerate(stored["param_groups"]):
+        for name in sorted(find_entry(optimizer).counters):
+            count = group.get(name)
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                return f"group {index}: {name} is {show_value(count)} and not a count"
     return ""
 
 

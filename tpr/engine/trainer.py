@@ -28,7 +28,7 @@ from tpr.engine.guard import BadStepGuard
 from tpr.engine.keeper import BEST, LAST, Keeper
 from tpr.engine.listeners import Recorder, Scorer
 from tpr.engine.meter import Meter
-from tpr.engine.optim import build_optimizer, gradient_norm, set_rates
+from tpr.engine.optim import build_optimizer, gradient_norm, set_rates, step_unless
 from tpr.engine.precision import Precision
 from tpr.engine.resuming import check_own, find_unsound, load_optimizer, reading
 from tpr.engine.schedule import rate_factor
@@ -130,7 +130,7 @@ class Trainer:
     def begin_step(self) -> Progress:
         """Set the rate and torch's generator, both functions of the position alone."""
         share = self.steps_done / self.steps_per_epoch - (self.epoch - 1)
-        self.rate_factor = rate_factor(self.experiment.schedule, self.epoch, share)
+        self.rate_factor = rate_factor(self.experiment.schedule, self.epoch, share, self.steps_per_epoch)
         set_rates(self.optimizer, self.rate_factor)
         seed = self.experiment.seed
         torch.manual_seed(stream_key(seed + distributed.rank(), self.steps_done, Purpose.DROPOUT))
@@ -151,9 +151,7 @@ class Trainer:
         norm = gradient_norm(self.system)
         bad = (~(torch.isfinite(norm) & torch.isfinite(of_all_ranks))).float()
         self.clip(norm)
-        # The fused optimisers leave parameters and state alone where found_inf is 1, without asking the host.
-        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
-        self.optimizer.step()
+        step_unless(bad, self.optimizer)
         return bad
 
     def update_scaled(self, loss: Tensor) -> None:
