@@ -1,4 +1,4 @@
-"""README's data set, loss and system, added to a copy of the package to the letter, and run on tiny data.
+"""The data set, loss and system of docs/extend.md, added to a copy of the package to the letter, and run on tiny data.
 
 The same copy runs what README shows of Python and tells of run folders.
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.data.small_sets import write_json, write_picture
-from tests.documents.blocks import README, ROOT, Block, blocks_of, inline_commands, section_of, table_rows
+from tests.documents.blocks import EXTEND, README, ROOT, Block, blocks_of, inline_commands, section_of, table_rows
 from tests.processes import Processes
 
 pytestmark = pytest.mark.slow
 MOST_LINES = 15
-ADDED = [block for block in blocks_of(README) if block.is_addition]
+ADDED = [block for block in blocks_of(EXTEND) if block.is_addition]
 SMALL = [
     "model={name: clip, weights: null, architecture: {embed_dim: 16, "
     "image: {width: 16, layers: 1, heads: 2}, text: {width: 16, layers: 1, heads: 2}}}",
@@ -58,8 +58,8 @@ def apply_diff(text: str, diff: str) -> str:
 
 
 def command_of(section: str) -> list[str]:
-    """The one command in the prose of a section of README, as `tpr train` for `sh run.sh`."""
-    (words,) = inline_commands(section_of(README, section))
+    """The one command in the prose of a section, as `tpr train` for `sh run.sh`."""
+    (words,) = inline_commands(section_of(EXTEND, section))
     return ["tpr", "train", *words[2:]]
 
 
@@ -89,7 +89,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         add(root, block)
     write_shop(root / "data")
     (example,) = (
-        block for block in blocks_of(README) if block.language == "python" and not block.is_addition
+        block for block in blocks_of(README) if block.language == "python"
     )
     (root / "example.py").write_text(example.text, encoding="utf-8")
     run(
