@@ -309,9 +309,9 @@ def test_the_rate_of_the_selection_does_not_follow_the_base_rate():
 
 def test_other_layouts_are_not_of_this_system():
     system = make_rde()
-    assert Rde.read_options(system.state_dict()) == RdeOptions(selected_width=16)
+    assert Rde.official.options(system.state_dict()) == RdeOptions(selected_width=16)
     towers = {name: value for name, value in system.state_dict().items() if name.startswith("base_model")}
-    assert Rde.read_options(Rde.from_official(towers)) is None
+    assert not Rde.official.recognise(towers)
     assert not Rde.needs_identities(RdeOptions())
 
 

@@ -384,4 +384,4 @@ def test_rates_of_all_parts_follow_their_options():
 
 def test_files_of_other_systems_are_not_taken_for_its_own():
     state = {f"module.{name}": value for name, value in make_irra().state_dict().items()}
-    assert TviLfm.read_options(TviLfm.from_official(state)) is None
+    assert not TviLfm.official.recognise(state)

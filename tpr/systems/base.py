@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tpr.config.schema import Choice, DataOptions, InitOptions, OptimOptions
+from tpr.config.schema import InitOptions, OptimOptions
 from tpr.data.batch import Batch
 from tpr.data.corpus import Corpus
 from tpr.data.pictures import load_picture
@@ -23,6 +23,7 @@ from tpr.data.samplers import SamplerName
 from tpr.data.transforms import normalise_pixels
 from tpr.data.views import Views
 from tpr.errors import DataError
+from tpr.systems.official import Official
 
 Side = Literal["image", "text", "infrared", "fused", "ensemble"]
 """What an item is encoded from. fused: an infrared picture and its text; ensemble: all three together."""
@@ -105,6 +106,8 @@ class System(nn.Module):
     """Frozen dataclass of the system's settings."""
     ModelOptions: ClassVar[type[Any]] = object
     """Settings of the towers that it is built on."""
+    official: ClassVar[Official] = Official()
+    """What its authors' files look like."""
 
     def __init__(self, setting: Setting) -> None:
         """A system takes (options, model_options, setting) and passes the setting on to here."""
@@ -208,21 +211,6 @@ class System(nn.Module):
     def sampler(self, corpus: Corpus) -> SamplerName:
         """Name of the sampler the system trains with."""
         return "shuffled"
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Names of the system's official checkpoint -> ours; IRRA's layout by default."""
-        return dict(state)
-
-    @classmethod
-    def read_options(cls, state: Mapping[str, Tensor]) -> Any | None:
-        """Options behind an official checkpoint in our names; None where it is not of this system."""
-        return None
-
-    @classmethod
-    def read_model(cls, state: Mapping[str, Tensor]) -> tuple[Choice, DataOptions] | None:
-        """Towers and input behind an official checkpoint in our names; None: CLIP's, as shapes tell."""
-        return None
 
     def parameter_groups(self, optim: OptimOptions) -> list[GroupRule]:
         """Multipliers by parameter name; by default biases and norms are not decayed."""

@@ -27,7 +27,9 @@ from tpr.objectives.contrastive import Gathered, cmpm, itc, sdm, widen
 from tpr.objectives.identity import count_right, identity_loss
 from tpr.objectives.masked_words import LabelledPositions, masked_word_accuracy, masked_word_loss
 from tpr.systems.base import GroupRule, Progress, Setting, StepOutput
+from tpr.systems.clip_official import ClipOfficial
 from tpr.systems.dual_encoder import DualEncoder, find_length, find_present, gather_rows
+from tpr.systems.official import Official
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +113,23 @@ class Features(NamedTuple):
     """(T, L) True up to a caption's end token, where padding is to take no part."""
 
 
+class IrraOfficial(ClipOfficial):
+    """IRRA's layout, of which MLLM4Text-ReID's and HAM's files are too, and bare towers."""
+
+    def options(self, state: Mapping[str, Tensor]) -> IrraOptions:
+        """The options whose parts a checkpoint in our names holds; bare towers have none."""
+        blocks = {
+            name.split(".")[2] for name in state if name.startswith("cross_modal_transformer.resblocks.")
+        }
+        losses = Losses(id=float("classifier.weight" in state), mlm=float("mlm_head.fc.weight" in state))
+        return IrraOptions(losses=losses, depth=max(len(blocks), 1))
+
+
 class Irra(DualEncoder):
     """CLIP fine-tuned with global matching and words guessed from the picture."""
 
     Options: ClassVar[type[Any]] = IrraOptions
+    official: ClassVar[Official] = IrraOfficial()
 
     def __init__(self, options: IrraOptions, model_options: ClipOptions, setting: Setting) -> None:
         super().__init__(model_options, setting)
@@ -134,15 +149,6 @@ class Irra(DualEncoder):
     def needs_identities(cls, options: IrraOptions) -> bool:
         """True when identities are classified; SDM and CMPM take each picture as a person of its own."""
         return options.losses.id > 0
-
-    @classmethod
-    def read_options(cls, state: Mapping[str, Tensor]) -> IrraOptions:
-        """The options whose parts a checkpoint in our names holds; bare towers have none."""
-        blocks = {
-            name.split(".")[2] for name in state if name.startswith("cross_modal_transformer.resblocks.")
-        }
-        losses = Losses(id=float("classifier.weight" in state), mlm=float("mlm_head.fc.weight" in state))
-        return IrraOptions(losses=losses, depth=max(len(blocks), 1))
 
     def features(self, batch: Batch, progress: Progress) -> Features:
         """Both towers, each run as seldom as the losses allow."""

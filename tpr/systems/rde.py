@@ -26,18 +26,11 @@ from tpr.objectives.consensus import Division, DivisionOptions
 from tpr.objectives.contrastive import normalise, widen
 from tpr.objectives.per_pair import PairLabels, PairLoss, PairObjective, loss_per_pair
 from tpr.systems.base import EpochContext, GroupRule, Progress, Setting, Side, StepOutput
+from tpr.systems.clip_official import ClipOfficial
 from tpr.systems.dual_encoder import DualEncoder, find_length, gather_rows
+from tpr.systems.official import Official
 
-OFFICIAL_NAMES = {
-    r"^visul_emb_layer\.fc\.": "image_selection.shortcut.",
-    r"^visul_emb_layer\.mlp\.": "image_selection.",
-    r"^texual_emb_layer\.linear\.": "text_selection.shortcut.",
-    r"^texual_emb_layer\.mlp\.": "text_selection.",
-    r"_selection\.layers\.0\.": "_selection.enter.",
-    r"_selection\.layers\.1\.": "_selection.leave.",
-    r"_selection\.bns\.0\.": "_selection.norm.",
-}
-NEVER_USED = re.compile(r"^visul_emb_layer\.linear\.|_emb_layer\.mlp\.bns\.1\.")
+NEVER_USED = re.compile(r"^visul_emb_layer\.linear\.|_selection\.bns\.1\.")
 """Parameters of official checkpoints that no forward pass of the official code reads: dropped."""
 
 
@@ -92,10 +85,34 @@ class Features(NamedTuple):
     """(T, D + S)."""
 
 
+class RdeOfficial(ClipOfficial):
+    """IRRA's layout with selection layers."""
+
+    mark: ClassVar[str | None] = "image_selection.shortcut.weight"
+    names: ClassVar[Mapping[str, str]] = {
+        r"^visul_emb_layer\.fc\.": "image_selection.shortcut.",
+        r"^visul_emb_layer\.mlp\.": "image_selection.",
+        r"^texual_emb_layer\.linear\.": "text_selection.shortcut.",
+        r"^texual_emb_layer\.mlp\.": "text_selection.",
+        r"_selection\.layers\.0\.": "_selection.enter.",
+        r"_selection\.layers\.1\.": "_selection.leave.",
+        r"_selection\.bns\.0\.": "_selection.norm.",
+    }
+
+    def rename(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Official names -> ours, without what is never used."""
+        return {n: value for n, value in super().rename(stored).items() if not NEVER_USED.search(n)}
+
+    def options(self, state: Mapping[str, Tensor]) -> RdeOptions:
+        """Options of a checkpoint; the ratio is not in it and is the published one."""
+        return RdeOptions(selected_width=len(state["image_selection.shortcut.weight"]))
+
+
 class Rde(DualEncoder):
     """CLIP with two embeddings per side, trained on the pairs that both hold for clean."""
 
     Options: ClassVar[type[Any]] = RdeOptions
+    official: ClassVar[Official] = RdeOfficial()
 
     def __init__(self, options: RdeOptions, model_options: ClipOptions, setting: Setting) -> None:
         super().__init__(model_options, setting)
@@ -111,21 +128,6 @@ class Rde(DualEncoder):
             loss=options.loss, tau=options.tau, margin=options.margin, scale=1 / options.temperature
         )
         self.division = Division(options.division, setting.captions)
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Official names -> ours; any other layout as every dual encoder."""
-        names = super().from_official(state)
-        names = {name: value for name, value in names.items() if not NEVER_USED.search(name)}
-        for official, ours in OFFICIAL_NAMES.items():
-            names = {re.sub(official, ours, name): value for name, value in names.items()}
-        return names
-
-    @classmethod
-    def read_options(cls, state: Mapping[str, Tensor]) -> RdeOptions | None:
-        """Options of a checkpoint with selection layers; the ratio is not in it and is the published one."""
-        layer = state.get("image_selection.shortcut.weight")
-        return None if layer is None else RdeOptions(selected_width=len(layer))
 
     def tables(self) -> Mapping[str, SampleTable]:
         """Losses of both embeddings (captions, 2), and the mark of each pair (captions, 1): 1 is clean."""
