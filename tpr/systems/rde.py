@@ -17,7 +17,6 @@ from torch import Tensor
 from tpr import distributed
 from tpr.config.schema import OptimOptions
 from tpr.data.batch import Batch
-from tpr.data.sample_table import SampleTable
 from tpr.data.text_augment import augment_captions
 from tpr.errors import ConfigError
 from tpr.models.clip import ClipOptions
@@ -128,10 +127,9 @@ class Rde(DualEncoder):
             loss=options.loss, tau=options.tau, margin=options.margin, scale=1 / options.temperature
         )
         self.division = Division(options.division, setting.captions)
-
-    def tables(self) -> Mapping[str, SampleTable]:
-        """Losses of both embeddings (captions, 2), and the mark of each pair (captions, 1): 1 is clean."""
-        return {"pair_losses": self.division.losses, "clean_marks": self.division.marks}
+        self.loss_weights = {"global": 1.0, "selected": 1.0}
+        # Losses of both embeddings (captions, 2), and the mark of each pair (captions, 1): 1 is clean.
+        self.tables = {"pair_losses": self.division.losses, "clean_marks": self.division.marks}
 
     def features(self, batch: Batch, progress: Progress) -> Features:
         """Both embeddings of pictures and augmented captions."""
@@ -181,10 +179,6 @@ class Rde(DualEncoder):
             total = total / distributed.sum_over_ranks(clean.sum()).clamp(min=1)
         pairs = batch["global_size"] * self.setting.captions_per_image
         return StepOutput({"global": total[0], "selected": total[1]}, {"clean": clean.sum() / pairs})
-
-    def loss_weights(self) -> Mapping[str, float]:
-        """The loss of each embedding."""
-        return {"global": 1.0, "selected": 1.0}
 
     def find_losses(self, features: Features, batch: Batch) -> Tensor:
         """(T, 2) loss of each pair of this rank by the global and by the selected-token embedding."""

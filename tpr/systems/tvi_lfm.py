@@ -15,8 +15,6 @@ from torch import Tensor
 from tpr import distributed
 from tpr.config.schema import InitOptions, OptimOptions
 from tpr.data.batch import Batch
-from tpr.data.corpus import Corpus
-from tpr.data.samplers import SamplerName
 from tpr.data.views import Views
 from tpr.models.heads import NeckHead
 from tpr.models.resnet import GeneralisedMean
@@ -26,7 +24,7 @@ from tpr.objectives.contrastive import normalise, widen
 from tpr.objectives.fusion import follow_scores, orthogonality
 from tpr.objectives.identity import count_right, identity_loss
 from tpr.objectives.triplet import weighted_triplet
-from tpr.systems.base import EpochContext, GroupRule, Progress, Setting, Side, StepOutput, System
+from tpr.systems.base import EpochContext, GroupRule, Progress, Setting, Side, StepOutput, System, weigh
 from tpr.systems.official import Official
 from tpr.systems.tvi_lfm_official import TviLfmOfficial
 from tpr.systems.tvi_lfm_options import Row, TviLfmOptions
@@ -55,6 +53,7 @@ class TviLfm(System):
     def __init__(self, options: TviLfmOptions, model_options: TwoStreamOptions, setting: Setting) -> None:
         super().__init__(setting)
         self.options = options
+        self.loss_weights = weigh(options.losses)
         self.model_options = model_options
         self.visual = TwoStream(model_options)
         self.pool = GeneralisedMean()
@@ -76,9 +75,9 @@ class TviLfm(System):
             self.pool.requires_grad_(False)
 
     @classmethod
-    def needs_identities(cls, options: TviLfmOptions) -> bool:
-        """Every row names its person."""
-        return True
+    def needs_identities(cls, options: TviLfmOptions) -> str | None:
+        """Every row names its person, so nothing else can be done."""
+        return "choose another system"
 
     def load_published(self, init: InitOptions) -> None:
         """ImageNet's weights unless a checkpoint replaces them, and CLIP's text, which one may lack."""
@@ -89,15 +88,18 @@ class TviLfm(System):
             load_text(self.text, model.text_weights, init.minimum_share)
 
     def views(self) -> Views:
-        """Slots of a visible and an infrared picture, with both captions where there is a text tower."""
+        """Slots of a visible and an infrared picture, with both captions where there is a text tower.
+
+        Batches have equal identities and pictures of both modalities.
+        """
         model = self.model_options
         return Views(
-            tokens=self.options.reads_text, infrared=True, chain=model.chain, tokenizer=model.tokenizer
+            tokens=self.options.reads_text,
+            infrared=True,
+            sampler="cross_modality",
+            chain=model.chain,
+            tokenizer=model.tokenizer,
         )
-
-    def sampler(self, corpus: Corpus) -> SamplerName:
-        """Equal identities and pictures of both modalities."""
-        return "cross_modality"
 
     def sides(self) -> tuple[Side, ...]:
         """Pictures of both modalities, and all that comes with text."""
@@ -123,10 +125,10 @@ class TviLfm(System):
 
     def features(self, batch: Batch, progress: Progress) -> Features:
         """Both views of the visible pictures and whatever else the rows need."""
-        options, slots = self.options, len(batch["images"])
+        options = self.options
         visible = torch.cat([batch["images"], batch["second_images"]])
         maps = self.visual(visible, batch["infrared_images"] if options.reads_infrared else None)
-        first, second, *others = torch.split(self.pool(maps), slots)
+        first, second, *others = self.pool(maps).tensor_split(3 if options.reads_infrared else 2)
         found: dict[Row, Tensor] = dict(zip(("infrared",), others, strict=False))
         added = None
         if options.reads_text:
@@ -145,7 +147,7 @@ class TviLfm(System):
         known = [count for count in longest if count is not None]
         length = round_length(max(known), tokens[0].shape[1]) if len(known) == len(longest) else None
         read = widen(self.text.encode_text(torch.cat(tokens), length=length).pooled)
-        text, *taken = torch.split(read, len(batch["tokens"]))
+        text, *taken = read.tensor_split(len(tokens))
         return text, text - taken[0] if subtract else text
 
     def losses(self, features: Features, batch: Batch, progress: Progress) -> StepOutput:
