@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tpr.config.visible_infrared import NumberedSplit
 from tpr.data.adapters.base import Counts
 from tpr.data.adapters.visible_infrared import (
     VisibleInfraredAdapter,
@@ -36,7 +37,7 @@ class RegDb(VisibleInfraredAdapter):
     """One of RegDB's ten splits."""
 
     @dataclass(frozen=True, kw_only=True)
-    class Options:
+    class Options(NumberedSplit):
         """Options of RegDB."""
 
         split: int = 1
