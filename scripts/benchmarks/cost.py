@@ -57,7 +57,7 @@ def _time_masking(report: Report, name: str, sizes: Architecture, batch: int, ro
         lambda: step(sides[0], pairs, bf16=False), lambda: step(sides[1], pairs, bf16=False), rounds=rounds
     )
     report.cases.append(Case(f"{name}, batch {batch}: noise-aware masking", timing, 1.15))
-    (scores,) = (table.read(pairs["caption_index"]) for table in sides[0].tables().values())
+    (scores,) = (table.read(pairs["caption_index"]) for table in sides[0].tables.values())
     known = ~scores.isnan()
     wanted = torch.arange(scores.shape[1]) <= pairs["tokens"].argmax(dim=1)[:, None]
     report.check(
@@ -99,7 +99,7 @@ def _time_division(report: Report, name: str, sizes: Architecture, batch: int, r
     context = EpochContext(progress=PROGRESS, survey=survey, autocast=nullcontext)
     timing = interleave(lambda: system.before_epoch(context), forward, rounds=rounds)
     report.cases.append(Case(f"{name}, {steps} batches of {batch}: division", timing, 1.05))
-    stored = {key: table.save() for key, table in system.tables().items()}
+    stored = {key: table.save() for key, table in system.tables.items()}
     report.check(
         f"{name}: every pair has a mark",
         all(value is None or not value.isnan().any() for value in stored.values()),

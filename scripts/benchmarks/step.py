@@ -52,7 +52,7 @@ def _compare(
     torch.manual_seed(1)
     published = Irra(sizes, IDENTITIES, masked_words)
     system = build_irra(sizes, IDENTITIES, masked_words=masked_words)
-    system.load_state_dict(system.from_official(published.state_dict()))
+    system.load_state_dict(system.official.rename(published.state_dict()))
     system.train()
     theirs, ours = draw_batches(sizes, batch_size)
     losses = "sdm + id + mlm" if masked_words else "sdm + id"

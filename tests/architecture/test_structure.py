@@ -5,6 +5,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from tests.systems.members import list_classes, list_overridable, list_values
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tpr"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -18,6 +20,8 @@ LEAVES = {
 LONGEST_FILE = 330
 LONGEST_FUNCTION = 60
 MOST_BRANCHES = 10
+MOST_OVERRIDABLE = 10
+SET_WHEN_MADE = ["loss_weights", "tables"]
 WINDOW = 8
 MOST_COPIED = 0.015
 
@@ -60,6 +64,32 @@ def test_shared_code_names_no_system():
         if package_of(path) != "systems":
             found = names.search(path.read_text())
             assert not found, f"{relative(path)} names a system: {found}"
+
+
+def test_a_system_may_override_few_members():
+    assert len(list_overridable()) <= MOST_OVERRIDABLE, list_overridable()
+    assert (list_classes(), list_values()) == (["Options", "ModelOptions", "official"], SET_WHEN_MADE)
+
+
+def test_no_system_overrides_what_is_final():
+    from tpr.systems import SYSTEMS, System
+
+    final = {name for name in vars(System) if name[0] != "_"} - {*list_overridable(), *list_classes()}
+    for system in SYSTEMS.values():
+        for kind in system.__mro__[: system.__mro__.index(System)]:
+            assert not final & set(vars(kind)), f"{kind.__name__} overrides what is final"
+
+
+def test_no_import_stands_at_the_end_of_a_file():
+    for path in FILES:
+        assert "noqa: E402" not in path.read_text(), relative(path)
+
+
+def test_shared_loading_knows_no_system_and_no_towers():
+    names = re.compile(r"\bclip|openai|quickgelu|irra|base_model|visual", re.IGNORECASE)
+    text = (PACKAGE / "systems" / "loading.py").read_text()
+    code = re.sub(r'"""(?s:.*?)"""', "", text)
+    assert not names.findall(code)
 
 
 def test_no_file_is_a_drawer_of_odds_and_ends():

@@ -6,13 +6,13 @@ import pytest
 
 from tpr.config.schema import Choice
 from tpr.config.typed import build_options
-from tpr.config.visible_infrared import VisibleInfraredOptions, check_splits
+from tpr.config.visible_infrared import NumberedSplit, VisibleInfraredOptions, check_splits
 from tpr.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Numbered:
-    split: int | str = 1
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    split: str = "file"
 
 
 @pytest.mark.parametrize(
@@ -31,14 +31,14 @@ def test_wrong_options_are_refused_in_one_line(options: dict[str, object], messa
 
 
 def test_no_split_is_tested_on_people_of_another_that_was_trained_on() -> None:
-    one, two = Choice("regdb", Numbered(1)), Choice("regdb", Numbered(2))
+    one, two = (Choice("regdb", NumberedSplit(split=number)) for number in (1, 2))
     message = (
         "data.test[1] 'regdb' is split 2, but split 1 is trained on, which holds people of the other; "
         "test on split 1"
     )
     with pytest.raises(ConfigError) as caught:
-        check_splits([one], [Choice("other", Numbered(2)), two])
+        check_splits([one], [Choice("other", NumberedSplit(split=2)), two])
     assert str(caught.value) == message
-    check_splits([one], [one, Choice("other", Numbered(2))])
+    check_splits([one], [one, Choice("other", NumberedSplit(split=2))])
     check_splits([], [two])
-    check_splits([Choice("rstpreid", Numbered("file"))], [Choice("rstpreid", Numbered("published"))])
+    check_splits([Choice("rstpreid", Cut())], [Choice("rstpreid", Cut(split="published"))])

@@ -1,4 +1,4 @@
-"""The data set, loss and system of docs/extend.md, added to a copy of the package to the letter, and run on tiny data.
+"""The data set, loss and system of docs/extend.md, added to a copy of the package and run on tiny data.
 
 The same copy runs what README shows of Python and tells of run folders.
 """
@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from tests.data.small_sets import write_json, write_picture
-from tests.documents.blocks import EXTEND, README, ROOT, Block, blocks_of, inline_commands, section_of, table_rows
+from tests.documents.blocks import (
+    EXTEND,
+    README,
+    ROOT,
+    Block,
+    blocks_of,
+    inline_commands,
+    section_of,
+    table_rows,
+)
 from tests.processes import Processes
 
 pytestmark = pytest.mark.slow
@@ -88,9 +97,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for block in ADDED:
         add(root, block)
     write_shop(root / "data")
-    (example,) = (
-        block for block in blocks_of(README) if block.language == "python"
-    )
+    (example,) = (block for block in blocks_of(README) if block.language == "python")
     (root / "example.py").write_text(example.text, encoding="utf-8")
     run(
         root,

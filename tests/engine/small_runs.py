@@ -127,7 +127,7 @@ def make_trainer(
     )
     system = build_system(experiment, setting)
     system = system.double() if double else system
-    sampler = experiment.data.sampler if experiment.data.sampler != "system" else system.sampler(corpus)
+    sampler = experiment.data.sampler if experiment.data.sampler != "system" else system.views().sampler
     loader = TrainLoader(
         corpus,
         experiment.data,

@@ -169,8 +169,8 @@ def test_the_division_into_clean_and_noisy_pairs_survives_a_cut(tmp_path, cut, r
     assert len(surveys) == (0 if reuse else 4 - (cut + 3) // 4)
     assert all(torch.equal(one, two) for one, two in zip(expected[cut:], found, strict=True))
     assert states_are_equal(whole.system.state_dict(), second.system.state_dict())
-    for name, table in whole.system.tables().items():
-        assert torch.equal(table.save(), second.system.tables()[name].save()), name
+    for name, table in whole.system.tables.items():
+        assert torch.equal(table.save(), second.system.tables[name].save()), name
     noisy = whole.system.division.marks.save() == 127
     assert 0 < noisy.sum() < len(noisy)
 

@@ -16,6 +16,7 @@ from tpr import distributed
 from tpr.config.noise import NoiseOptions as NoisyCaptions
 from tpr.config.schema import Choice
 from tpr.objectives.consensus import DivisionOptions
+from tpr.systems import SYSTEMS
 from tpr.systems.irra import IrraOptions
 from tpr.systems.irra import Losses as IrraLosses
 from tpr.systems.mllm4text import Losses as MatchingLosses
@@ -138,7 +139,7 @@ def train(folder: Path, case: str, double: bool) -> dict[str, object]:
                 break
         trainer.epoch += 1
     result["parameters"] = trainer.system.state_dict()
-    result["tables"] = {name: table.save() for name, table in trainer.system.tables().items()}
+    result["tables"] = {name: table.save() for name, table in trainer.system.tables.items()}
     return result
 
 
@@ -169,6 +170,11 @@ def train_together(tmp_path_factory):
         return folder
 
     return train_group
+
+
+def test_every_system_is_trained_by_two_processes_in_the_quick_tests():
+    systems = {CASES[case][0] for case in IN_THE_QUICK_TESTS if isinstance(CASES[case][0], Choice)}
+    assert {choice.name for choice in systems} | {"irra"} == set(SYSTEMS)
 
 
 @pytest.mark.ddp

@@ -36,7 +36,7 @@ def build(losses, sdm_text="full"):
     options = IrraOptions(losses=losses, sdm_text=sdm_text, temperature=CASE["losses"]["temperature"])
     setting = Setting(image_size=IMAGE_SIZE, text_length=LENGTH, identities=IDENTITIES, captions=PAIRS)
     system = Irra(options, ClipOptions(architecture=ARCHITECTURE), setting)
-    state = Irra.from_official(random_state_dict(CASE["clip_shapes"], CASE["seed"]))
+    state = Irra.official.rename(random_state_dict(CASE["clip_shapes"], CASE["seed"]))
     state |= random_state_dict(CASE["head_shapes"], CASE["seed"] + 1)
     report = fit_state(system, state, minimum_share=1.0)
     assert report.missing == [] and report.reinitialised == {}

@@ -53,7 +53,7 @@ def build(**options):
         options["nam"] = NoiseOptions(storage="float32")
     options = Mllm4TextOptions(parity=True, temperature=CASE["temperature"], **options)
     system = Mllm4Text(options, ClipOptions(architecture=ARCHITECTURE), SETTING)
-    state = Mllm4Text.from_official(random_state_dict(CASE["clip_shapes"], CASE["seed"]))
+    state = Mllm4Text.official.rename(random_state_dict(CASE["clip_shapes"], CASE["seed"]))
     report = fit_state(system, state, minimum_share=1.0)
     assert report.missing == [] and report.left_over == []
     return system

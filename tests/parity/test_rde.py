@@ -59,7 +59,7 @@ def build(loss="tal", norm="frozen"):
     options = RdeOptions(loss=loss, norm=norm, selected_width=SELECTED_WIDTH, augment_text=0, **PUBLISHED)
     setting = Setting(image_size=tuple(CASE["image_size"]), text_length=LENGTH, identities=11, captions=PAIRS)
     system = Rde(options, ClipOptions(architecture=ARCHITECTURE), setting)
-    report = fit_state(system, Rde.from_official(official_state()), minimum_share=1.0)
+    report = fit_state(system, Rde.official.rename(official_state()), minimum_share=1.0)
     assert (report.missing, report.left_over, report.reinitialised) == ([], [], {})
     assert report.resized == describe_resize(CASE["clip_shapes"], CASE["image_size"])
     system.division.marks.fill(LABEL[:, None].float())
@@ -166,7 +166,7 @@ def test_gradients_of_a_training_step(norm, captions):
 
 def rename(by_official_name):
     """Any values under our names; a name of the towers tells that the layout is IRRA's."""
-    renamed = Rde.from_official({"base_model.marker": None, **by_official_name})
+    renamed = Rde.official.rename({"base_model.marker": None, **by_official_name})
     return {name: value for name, value in renamed.items() if name != "base_model.marker"}
 
 
@@ -337,7 +337,7 @@ def test_the_released_layout_is_ours():
     assert (system.patches, system.words) == (57, 22)
     own = {name: list(value.shape) for name, value in system.state_dict().items()}
     assert rename(CASE["released_layout"]) == own
-    assert Rde.read_options({"image_selection.shortcut.weight": torch.empty(1024, 512)}) == RdeOptions()
+    assert Rde.official.options({"image_selection.shortcut.weight": torch.empty(1024, 512)}) == RdeOptions()
 
 
 PUBLISHED_MIXTURES = {

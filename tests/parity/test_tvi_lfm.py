@@ -82,7 +82,7 @@ def build(*, double=False, **options):
     options = TviLfmOptions(**options)
     with nothing_drawn():
         system = bare(options)
-    state = TviLfm.from_official(official_state(backup=options.keeps_base))
+    state = TviLfm.official.rename(official_state(backup=options.keeps_base))
     report = fit_state(system, state, minimum_share=1.0)
     assert (report.missing, report.reinitialised, report.resized) == ([], {}, {})
     assert all(name.startswith("text.") for name in report.left_over)
@@ -255,7 +255,7 @@ def test_gradients_and_statistics_of_a_training_step(stage):
 
 
 def rename(official):
-    return next(iter(TviLfm.from_official({official: torch.empty(0)})))
+    return next(iter(TviLfm.official.rename({official: torch.empty(0)})))
 
 
 def test_frozen_norms_of_the_visual_tower_neither_move_nor_read_the_batch():
@@ -427,9 +427,11 @@ def test_keys_and_shapes_of_the_real_checkpoints(full_size):
         name: torch.empty(shape, device="meta")
         for name, shape in (real["base"] | real["trained_adds"]).items()
     }
-    wanted = {name: list(value.shape) for name, value in TviLfm.from_official(official).items()}
+    wanted = {name: list(value.shape) for name, value in TviLfm.official.rename(official).items()}
     assert {name: list(value.shape) for name, value in full_size.state_dict().items()} == wanted
-    without = TviLfm.from_official({name: value for name, value in official.items() if name in REAL["base"]})
+    without = TviLfm.official.rename(
+        {name: value for name, value in official.items() if name in REAL["base"]}
+    )
     absent = full_size.state_dict().keys() - without.keys()
     assert {name.split(".")[0] for name in absent} == {"base_pool", "base_head", "base_is_kept"}
 

@@ -127,9 +127,9 @@ def test_two_captions_of_one_picture_meet_one_image_forward():
 
 def test_parts_and_blocks_of_a_checkpoint_tell_its_options():
     system = make_irra(IrraOptions(losses=EVERY_LOSS, depth=3))
-    assert Irra.read_options(system.state_dict()) == IrraOptions(depth=3)
+    assert Irra.official.options(system.state_dict()) == IrraOptions(depth=3)
     towers = {name: value for name, value in system.state_dict().items() if name.startswith("base_model")}
-    assert Irra.read_options(towers).losses == Losses(id=0, mlm=0)
+    assert Irra.official.options(towers).losses == Losses(id=0, mlm=0)
 
 
 def test_padding_takes_no_part_where_words_keep_to_their_caption():

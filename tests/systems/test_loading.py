@@ -18,8 +18,8 @@ from tpr.errors import CheckpointError
 from tpr.models import ClipArchitecture, ClipOptions, ImageArchitecture, TextArchitecture, read_checkpoint
 from tpr.systems import build_system, load_system, load_weights, read_experiment_of
 from tpr.systems.base import Setting
+from tpr.systems.clip_official import find_input
 from tpr.systems.irra import Irra, IrraOptions, Losses
-from tpr.systems.loading import find_input
 
 # Heads are not seen in shapes, so official files of this size have heads of 64 columns.
 OFFICIAL = ClipArchitecture(

@@ -155,7 +155,7 @@ def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -
     recording = RunRecorder(
         folder,
         experiment,
-        losses=list(system.loss_weights()),
+        losses=list(system.loss_weights),
         pairs=min(len(loader) * experiment.data.batch, len(loader.samples)) * experiment.schedule.epochs,
         steps=len(loader) * experiment.schedule.epochs,
     )
@@ -200,10 +200,11 @@ def describe_setting(experiment: Experiment, corpora: Corpora) -> Setting:
     if corpora.train is None:
         raise ConfigError("data.train: nothing to train on; name a data set, such as [luperson_mllm]")
     system, options = SYSTEMS[experiment.system.name], experiment.system.options
-    if system.needs_identities(options) and not corpora.train.has_identities:
+    advice = system.needs_identities(options)
+    if advice is not None and not corpora.train.has_identities:
         raise ConfigError(
             f"system '{experiment.system.name}' has a loss over identities, but {corpora.train.name} has no "
-            "person labels; give that loss weight 0 (system.losses.id=0) or train on a set with identities"
+            f"person labels; {advice} or train on a set with identities"
         )
     return Setting(
         image_size=experiment.data.image_size,
@@ -221,8 +222,8 @@ def build_start(experiment: Experiment, setting: Setting) -> System:
         load_weights(system, experiment.init.checkpoint, experiment.init.minimum_share)
     values = sum(parameter.numel() for parameter in system.parameters())
     logger.info("%s: %s parameters", experiment.system.name, f"{values:,}")
-    weights = system.loss_weights()
-    logger.info("minimises %s", " + ".join(f"{weight:g} x {name}" for name, weight in weights.items()))
+    weights = system.loss_weights.items()
+    logger.info("minimises %s", " + ".join(f"{weight:g} x {name}" for name, weight in weights))
     return system
 
 
@@ -235,15 +236,15 @@ def build_loader(
     logger.info(
         "training on %s: %s pictures, %s captions", train.name, f"{len(train):,}", f"{train.caption_count:,}"
     )
-    wanted = experiment.data.sampler
+    wanted, views = experiment.data.sampler, system.views()
     return TrainLoader(
         train,
         experiment.data,
-        system.views(),
+        views,
         seed=experiment.seed,
         workers=experiment.runtime.workers,
         start=experiment.runtime.start,
-        sampler=system.sampler(train) if wanted == "system" else wanted,
+        sampler=views.sampler if wanted == "system" else wanted,
         device=device,
     )
 

@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,15 +47,15 @@ def load_split(choice: Choice, split: Split, data: DataOptions) -> Corpus:
     """One split of one data set through the cache. Raises DataError in one line."""
     adapter = build_adapter(choice)
     try:
-        return open_corpus(open_entry(adapter, data), split, choice.options)
+        return open_corpus(open_entry(adapter, data), split, adapter)
     except DataError as error:
         raise DataError(f"'{adapter.label}': {error}") from None
 
 
-def open_corpus(entry: Entry, split: Split, options: Any) -> Corpus:
-    """One split of an entry, without the pictures that are not on disk where the options say so."""
+def open_corpus(entry: Entry, split: Split, adapter: Adapter) -> Corpus:
+    """One split of an entry, without the pictures that are not on disk where the adapter's options say so."""
     corpus = entry.open(split)
-    if getattr(options, "pictures", "all") == "present" and not entry.is_packed:
+    if adapter.leaves_missing_out and not entry.is_packed:
         return keep_present(corpus)
     return corpus
 
@@ -97,11 +96,11 @@ def load_corpora(data: DataOptions, evaluation: EvaluationOptions, seed: int) ->
         adapter = build_adapter(choice)
         try:
             entry = open_entry(adapter, data)
-            corpus = open_corpus(entry, "train", choice.options)
+            corpus = open_corpus(entry, "train", adapter)
             if corpus.protocol == "text":
                 corpus = drop_uncaptioned(corpus)
             if evaluation.select_on == "val":
-                corpus, held = split_validation(entry, corpus, choice, evaluation.held_out, seed)
+                corpus, held = split_validation(entry, corpus, adapter, evaluation.held_out, seed)
                 corpora.val[corpus.name] = held
         except DataError as error:
             raise DataError(f"data.train[{number}] '{adapter.label}': {error}") from None
@@ -146,11 +145,11 @@ def drop_uncaptioned(corpus: Corpus) -> Corpus:
 
 
 def split_validation(
-    entry: Entry, corpus: Corpus, choice: Choice, share: float, seed: int
+    entry: Entry, corpus: Corpus, adapter: Adapter, share: float, seed: int
 ) -> tuple[Corpus, Corpus]:
     """Training and validation corpus: the set's own validation split, else identities held out."""
     if "val" in entry.splits:
-        own = open_corpus(entry, "val", choice.options)
+        own = open_corpus(entry, "val", adapter)
         if own.caption_count or own.protocol != "text":
             return corpus, own
     held = choose_held_out(corpus.identity_count, share, seed)[corpus.identity]

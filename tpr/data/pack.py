@@ -63,7 +63,7 @@ def pack_set(choice: Choice, data: DataOptions, out: Path, shard_bytes: int = SH
             remove_leftovers(folder)
             with build_folder(folder) as temporary:
                 for split in entry.splits:
-                    corpus = open_corpus(entry, split, choice.options)
+                    corpus = open_corpus(entry, split, adapter)
                     repeats = entry.manifest.splits[split].repeats
                     splits[split] = replace(_pack_split(corpus, temporary, shard_bytes), repeats=repeats)
                 options = plain_options(choice.options)

@@ -53,6 +53,8 @@ class Views:
     """`plain_images`: the picture once more without augmentation."""
     infrared: bool = False
     """Samples are slots: `images`, `second_images`, `infrared_images` and, with tokens, both captions."""
+    sampler: SamplerName = "shuffled"
+    """Order of the samples, where `data.sampler` leaves it to the system."""
     chain: ImageChain = CLIP_CHAIN
     """How images are resized and normalised."""
     tokenizer: Tokenizer = CLIP_TOKENIZER

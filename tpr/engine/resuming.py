@@ -50,7 +50,7 @@ def check_own(
         or compare_setting(state["setting"], system)
         or find_misplacement(state, experiment.schedule.epochs, steps_per_epoch)
         or compare_tensors(state["model"], system.state_dict(), "weights")
-        or compare_tensors(state["tables"], dict.fromkeys(system.tables()), "tables")
+        or compare_tensors(state["tables"], dict.fromkeys(system.tables), "tables")
     )
     if problem:
         raise refuse(path, problem)

@@ -273,7 +273,7 @@ class Trainer:
             state["meter"] = self.meter.save()
             state["optimizer"] = self.optimizer.state_dict()
             state["scaler"] = self.scaler.state_dict() if self.scaler else None
-            state["tables"] = {name: table.save() for name, table in self.system.tables().items()}
+            state["tables"] = {name: table.save() for name, table in self.system.tables.items()}
         return state
 
     def resume(self) -> dict[str, Any] | None:
@@ -305,7 +305,7 @@ class Trainer:
         with reading(path, "scaler, tables or means"):
             if self.scaler and state["scaler"]:
                 self.scaler.load_state_dict(state["scaler"])
-            for name, table in self.system.tables().items():
+            for name, table in self.system.tables.items():
                 table.load(state["tables"][name], self.precision.device)
             if "meter" in state:
                 self.meter.load(state["meter"], self.precision.device)

@@ -40,6 +40,11 @@ class ClipOptions:
         """How the image tower takes images."""
         return name_chain(self.interpolation, self.statistics)
 
+    def find_grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of patches. Raises ConfigError for an unknown architecture."""
+        patch = find_architecture(self.architecture).image.patch
+        return count_patches(image_size, patch, self.stride or patch)
+
     @property
     def tokenizer(self) -> Tokenizer:
         """What makes ids of captions."""

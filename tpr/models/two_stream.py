@@ -54,6 +54,9 @@ class TwoStreamOptions:
         """How the visual tower takes images."""
         return name_chain(self.interpolation, self.statistics)
 
+    def find_grid(self, image_size: tuple[int, int]) -> None:
+        """No positions are learned, so no shape of them needs to be known."""
+
     @property
     def tokenizer(self) -> Tokenizer:
         """What makes ids of captions."""

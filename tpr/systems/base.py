@@ -1,4 +1,8 @@
-"""The contract between a retrieval system and everything around it; all members but three are optional.
+"""The contract between a retrieval system and everything around it.
+
+A system names three classes (`Options`, `ModelOptions`, `official`), fills in two values when it is made
+(`loss_weights`, `tables`), defines `features`, `losses` and `encode`, and overrides of the rest what it does
+otherwise.
 
 A system is an `nn.Module` whose `forward` is the training step, so DDP and `torch.compile` wrap it
 unchanged. Nothing outside `tpr/systems` knows a system by name.
@@ -8,21 +12,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, final
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tpr.config.schema import Choice, DataOptions, InitOptions, OptimOptions
+from tpr.config.schema import InitOptions, OptimOptions
 from tpr.data.batch import Batch
-from tpr.data.corpus import Corpus
 from tpr.data.pictures import load_picture
 from tpr.data.sample_table import SampleTable
-from tpr.data.samplers import SamplerName
 from tpr.data.transforms import normalise_pixels
 from tpr.data.views import Views
 from tpr.errors import DataError
+from tpr.systems.official import Official
 
 Side = Literal["image", "text", "infrared", "fused", "ensemble"]
 """What an item is encoded from. fused: an infrared picture and its text; ensemble: all three together."""
@@ -105,24 +108,34 @@ class System(nn.Module):
     """Frozen dataclass of the system's settings."""
     ModelOptions: ClassVar[type[Any]] = object
     """Settings of the towers that it is built on."""
+    official: ClassVar[Official] = Official()
+    """What its authors' files look like."""
 
     def __init__(self, setting: Setting) -> None:
         """A system takes (options, model_options, setting) and passes the setting on to here."""
         super().__init__()
         self.setting = setting
+        self.loss_weights: Mapping[str, float] = {}
+        """What a step minimises: names of `StepOutput.losses` with their weights."""
+        self.tables: Mapping[str, SampleTable] = {}
+        """Numbers per training caption that are learned but are no weights; last.pt keeps them."""
 
     @classmethod
-    def needs_identities(cls, options: Any) -> bool:
-        """True when a loss of these options needs person labels; checked before anything is built."""
-        return False
+    def needs_identities(cls, options: Any) -> str | None:
+        """What a user can do without person labels where a loss of these options needs them; None: none does.
+
+        Asked before anything is built.
+        """
+        return None
 
     def load_published(self, init: InitOptions) -> None:
         """Takes over weights that the model's options name; `init.checkpoint` is read after them."""
 
     def views(self) -> Views:
-        """Which tensors a sample becomes."""
+        """Which tensors a sample becomes, and the order of samples in training."""
         return Views()
 
+    @final  # type: ignore[misc]
     def forward(self, batch: Batch, progress: Progress) -> StepOutput:
         """One training step's losses on this rank's part of the global batch."""
         return self.losses(self.features(batch, progress), batch, progress)
@@ -135,21 +148,12 @@ class System(nn.Module):
         """Second half of the step: the objectives."""
         raise TypeError(f"{type(self).__name__} must define losses")
 
-    def loss_weights(self) -> Mapping[str, float]:
-        """What a step minimises: names of `StepOutput.losses` with their weights, from `options.losses`."""
-        weights = getattr(getattr(self, "options", None), "losses", None)
-        return {name: weight for name, weight in asdict(weights).items() if weight} if weights else {}
-
     def before_epoch(self, context: EpochContext) -> None:
         """Read the training set or refresh tables before an epoch; nothing by default.
 
         Every process calls it, and must leave it with the same tables. A run that is resumed within an
         epoch does not call it again: what it found must lie in `tables`.
         """
-
-    def tables(self) -> Mapping[str, SampleTable]:
-        """Numbers per training caption that are learned but are no weights; last.pt keeps them."""
-        return {}
 
     def encode(self, batch: Batch, side: Side) -> Tensor:
         """(N, D) one unit vector per item; inner products are first-stage scores."""
@@ -163,6 +167,7 @@ class System(nn.Module):
         """(N, D) of one batch for each of several sides; a system may share towers between them."""
         return {side: self.encode(batch, side) for side in sides}
 
+    @final
     def encode_images(self, images: Sequence[Image.Image | Path | str], *, batch: int = 64) -> Tensor:
         """(N, D) unit vectors of opened pictures or of picture files, on the CPU.
 
@@ -177,6 +182,7 @@ class System(nn.Module):
 
         return self._encode_parts(images, prepare, "image", batch)
 
+    @final
     def encode_texts(self, texts: Sequence[str], *, batch: int = 256) -> Tensor:
         """(N, D) unit vectors of descriptions, on the CPU."""
 
@@ -188,6 +194,7 @@ class System(nn.Module):
         return self._encode_parts(texts, prepare, "text", batch)
 
     @property
+    @final
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
@@ -205,25 +212,11 @@ class System(nn.Module):
         self.train(was_training)
         return torch.cat(encoded)
 
-    def sampler(self, corpus: Corpus) -> SamplerName:
-        """Name of the sampler the system trains with."""
-        return "shuffled"
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Names of the system's official checkpoint -> ours; IRRA's layout by default."""
-        return dict(state)
-
-    @classmethod
-    def read_options(cls, state: Mapping[str, Tensor]) -> Any | None:
-        """Options behind an official checkpoint in our names; None where it is not of this system."""
-        return None
-
-    @classmethod
-    def read_model(cls, state: Mapping[str, Tensor]) -> tuple[Choice, DataOptions] | None:
-        """Towers and input behind an official checkpoint in our names; None: CLIP's, as shapes tell."""
-        return None
-
     def parameter_groups(self, optim: OptimOptions) -> list[GroupRule]:
         """Multipliers by parameter name; by default biases and norms are not decayed."""
         return [GroupRule(pattern=r"bias$|\bln_|norm", weight_decay=0.0)]
+
+
+def weigh(losses: Any) -> dict[str, float]:
+    """Weights of losses by name out of a dataclass of them; a loss of weight 0 is not computed."""
+    return {name: weight for name, weight in asdict(losses).items() if weight}

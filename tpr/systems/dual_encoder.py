@@ -1,11 +1,10 @@
-"""What systems on CLIP's two towers share: encoding, retrieval by cosine, official names, gathered rows.
+"""What systems on CLIP's two towers share: encoding, retrieval by cosine, gathered rows.
 
 A system that is a dual encoder holds its towers as `base_model`, the name that IRRA, MLLM4Text-ReID and
 HAM gave them in their checkpoints.
 """
 
 import logging
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -18,24 +17,23 @@ from tpr.data.patches import draw_patches
 from tpr.data.tokenizer import Tokenizer
 from tpr.data.views import Views
 from tpr.models.clip import ClipOptions, ClipTowers
-from tpr.models.clip_names import rename_hugging_face
 from tpr.models.download import find_weights
 from tpr.models.fitting import LoadReport, fit_state
 from tpr.models.text_tower import round_length
 from tpr.models.weights import read_checkpoint
 from tpr.objectives.contrastive import Gathered, normalise, widen
 from tpr.systems.base import Progress, Setting, Side, System
+from tpr.systems.clip_official import ClipOfficial, take_towers
+from tpr.systems.official import Official
 
 logger = logging.getLogger(__name__)
-
-TOWERS = "base_model."
-NOT_WEIGHTS = {"logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size", "attn_mask"}
 
 
 class DualEncoder(System):
     """An image tower and a text tower with a joint space; scores are cosines of pooled features."""
 
     ModelOptions: ClassVar[type[Any]] = ClipOptions
+    official: ClassVar[Official] = ClipOfficial()
 
     def __init__(self, model_options: ClipOptions, setting: Setting) -> None:
         super().__init__(setting)
@@ -53,7 +51,7 @@ class DualEncoder(System):
     def load_towers(self, minimum_share: float) -> LoadReport:
         """Takes the towers' weights from what `model.weights` names; logs and returns the report."""
         path = find_weights(self.model_options)
-        towers = take_towers(self.from_official(read_checkpoint(path).state))
+        towers = take_towers(self.official.rename(read_checkpoint(path).state))
         report = fit_state(self.base_model, towers, minimum_share=minimum_share, source=str(path))
         logger.info("%s: %s", path, report.render())
         return report
@@ -77,24 +75,6 @@ class DualEncoder(System):
         return draw_patches(
             batch["sample_index"], rows * columns, share, seed=progress.seed, epoch=progress.epoch
         )
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """IRRA's layout and bare CLIP files, Hugging Face's among them -> our names.
-
-        Bare CLIP names get `base_model.` in front, as whole names: never by their endings, since blocks of
-        the cross-modal transformer end like those of the text tower.
-        """
-        names = rename_hugging_face(state)
-        names = {name: value for name, value in names.items() if name.split(".")[-1] not in NOT_WEIGHTS}
-        if any(name.startswith(TOWERS) for name in names):
-            return names
-        return {TOWERS + name: value for name, value in names.items()}
-
-
-def take_towers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The towers' part of a state in our names, under CLIP's own names."""
-    return {name.removeprefix(TOWERS): value for name, value in state.items() if name.startswith(TOWERS)}
 
 
 def find_length(batch: Batch) -> int | None:

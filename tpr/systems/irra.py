@@ -27,8 +27,10 @@ from tpr.models.heads import (
 from tpr.objectives.contrastive import Gathered, cmpm, itc, sdm, widen
 from tpr.objectives.identity import count_right, identity_loss
 from tpr.objectives.masked_words import LabelledPositions, masked_word_accuracy, masked_word_loss
-from tpr.systems.base import GroupRule, Progress, Setting, StepOutput
+from tpr.systems.base import GroupRule, Progress, Setting, StepOutput, weigh
+from tpr.systems.clip_official import ClipOfficial
 from tpr.systems.dual_encoder import DualEncoder, find_length, find_present, gather_rows
+from tpr.systems.official import Official
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +99,28 @@ class Features(NamedTuple):
     """(T, L) True up to a caption's end token, where padding is to take no part."""
 
 
+class IrraOfficial(ClipOfficial):
+    """IRRA's layout, of which MLLM4Text-ReID's and HAM's files are too, and bare towers."""
+
+    def options(self, state: Mapping[str, Tensor]) -> IrraOptions:
+        """The options whose parts a checkpoint in our names holds; bare towers have none."""
+        blocks = {
+            name.split(".")[2] for name in state if name.startswith("cross_modal_transformer.resblocks.")
+        }
+        losses = Losses(id=float("classifier.weight" in state), mlm=float("mlm_head.fc.weight" in state))
+        return IrraOptions(losses=losses, depth=max(len(blocks), 1))
+
+
 class Irra(DualEncoder):
     """CLIP fine-tuned with global matching and words guessed from the picture."""
 
     Options: ClassVar[type[Any]] = IrraOptions
+    official: ClassVar[Official] = IrraOfficial()
 
     def __init__(self, options: IrraOptions, model_options: ClipOptions, setting: Setting) -> None:
         super().__init__(model_options, setting)
         self.options = options
+        self.loss_weights = weigh(options.losses)
         sizes = self.base_model.sizes
         width, depth = sizes.embed_dim, options.depth
         if options.losses.id > 0 and setting.identities is not None:
@@ -117,18 +133,9 @@ class Irra(DualEncoder):
             self.mlm_head = build_word_head(width, depth, sizes.text.vocabulary)
 
     @classmethod
-    def needs_identities(cls, options: IrraOptions) -> bool:
-        """True when identities are classified; SDM and CMPM take each picture as a person of its own."""
-        return options.losses.id > 0
-
-    @classmethod
-    def read_options(cls, state: Mapping[str, Tensor]) -> IrraOptions:
-        """The options whose parts a checkpoint in our names holds; bare towers have none."""
-        blocks = {
-            name.split(".")[2] for name in state if name.startswith("cross_modal_transformer.resblocks.")
-        }
-        losses = Losses(id=float("classifier.weight" in state), mlm=float("mlm_head.fc.weight" in state))
-        return IrraOptions(losses=losses, depth=max(len(blocks), 1))
+    def needs_identities(cls, options: IrraOptions) -> str | None:
+        """Identities are classified; SDM and CMPM take each picture as a person of its own."""
+        return "give that loss weight 0 (system.losses.id=0)" if options.losses.id > 0 else None
 
     def features(self, batch: Batch, progress: Progress) -> Features:
         """Both towers, each run as seldom as the losses allow."""

@@ -1,8 +1,6 @@
 """Systems from a configuration or from a checkpoint, ours or official."""
 
 import logging
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,27 +9,17 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from tpr import systems
 from tpr.config.resolved import to_tree
-from tpr.config.schema import Choice, DataOptions, Experiment, Named
+from tpr.config.schema import Choice, Experiment, Named
 from tpr.config.typed import build_experiment, build_options
 from tpr.errors import CheckpointError, ConfigError
-from tpr.models.architecture import find_architecture, read_architecture
-from tpr.models.clip import ClipOptions, count_patches
 from tpr.models.fitting import LoadReport, fit_state
-from tpr.models.positions import guess_grid
 from tpr.models.weights import Checkpoint, read_checkpoint
 from tpr.systems.base import Setting, System
-from tpr.systems.dual_encoder import TOWERS, take_towers
+from tpr.systems.official import Official
+from tpr.systems.tables import MODELS, SYSTEMS, TABLES, UNMARKED
 
 logger = logging.getLogger(__name__)
-
-OFFICIAL_SIZE = (384, 128)
-"""Input of every published system that shares IRRA's layout."""
-CLASSIFIER = re.compile(r"classifier\.(classifier\.)?weight")
-"""The classifier of an official file, a row per identity."""
-OPENAI_NAMES = {"input_resolution", "context_length", "vocab_size"}
-"""Entries of OpenAI's own files beside the weights."""
 
 
 def build_system(experiment: Experiment, setting: Setting) -> System:
@@ -85,66 +73,44 @@ def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
     """The configuration that a checkpoint was made with; for official files one to evaluate them with."""
     if checkpoint.config is not None:
         try:
-            return build_experiment(checkpoint.config, systems.TABLES)
+            return build_experiment(checkpoint.config, TABLES)
         except ConfigError as error:
             raise _unreadable(checkpoint, error) from None
     try:
-        experiment = build_experiment(to_tree(_recognise_experiment(checkpoint)), systems.TABLES)
+        experiment = build_experiment(to_tree(_recognise_experiment(checkpoint)), TABLES)
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
     except (ConfigError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(
             f"{checkpoint.path}: its weights do not have the names and shapes of a system here ({error})"
         ) from None
-    if isinstance(experiment.model.options, ClipOptions):
-        _warn_of_activation(checkpoint)
+    doubt = SYSTEMS[experiment.system.name].official.find_doubt(checkpoint)
+    if doubt is not None:
+        logger.warning("%s: %s", checkpoint.path, doubt)
     return experiment
 
 
 def _recognise_experiment(checkpoint: Checkpoint) -> Experiment:
-    name, options, state = recognise_official(checkpoint.state)
-    found = systems.SYSTEMS[name].read_model(state)
-    if found is not None:
-        return Experiment(system=Choice(name, options), model=found[0], data=found[1])
-    towers = take_towers(state)
-    sizes = read_architecture(towers, quick_gelu=True)
-    patches = len(towers["visual.positional_embedding"]) - 1
-    image_size, stride = find_input(patches, sizes.image.patch)
-    return Experiment(
-        system=Choice(name, options),
-        model=Choice("clip", ClipOptions(architecture=sizes, stride=stride)),
-        data=DataOptions(image_size=image_size, text_length=sizes.text.context),
-    )
+    name = recognise_official(checkpoint.state)
+    official = SYSTEMS[name].official
+    state = official.rename(checkpoint.state)
+    options = official.options(state)
+    model, data = official.model(state)
+    return Experiment(system=Choice(name, options), model=model, data=data)
 
 
-def recognise_official(stored: Mapping[str, Tensor]) -> tuple[str, Any, dict[str, Tensor]]:
-    """Name and options of the system that an official file's weights are of, and the weights in our names."""
-    for name, system in systems.SYSTEMS.items():
-        state = system.from_official(stored)
-        if (options := system.read_options(state)) is not None:
-            return name, options, state
-    raise CheckpointError(f"of no system here; known: {', '.join(systems.SYSTEMS)}")
-
-
-def find_input(patches: int, patch: int) -> tuple[tuple[int, int], int | None]:
-    """Picture size and stride behind a number of stored patch positions.
-
-    A square number comes from CLIP's own pictures and is resized for the published 384x128; another one is
-    that size at some stride, or else the grid nearest to its shape.
-    """
-    if math.isqrt(patches) ** 2 == patches:
-        return OFFICIAL_SIZE, None
-    for stride in range(patch, 0, -1):
-        if math.prod(count_patches(OFFICIAL_SIZE, patch, stride)) == patches:
-            return OFFICIAL_SIZE, None if stride == patch else stride
-    rows, columns = guess_grid(patches, OFFICIAL_SIZE)
-    return (rows * patch, columns * patch), None
+def recognise_official(stored: Mapping[str, Tensor]) -> str:
+    """Name of the system that an official file's weights are of, by marks that only its files have."""
+    found = sorted(name for name, system in SYSTEMS.items() if system.official.recognise(stored))
+    if len(found) > 1:
+        raise CheckpointError(f"has the marks of several systems: {', '.join(found)}")
+    return found[0] if found else UNMARKED
 
 
 def _build(experiment: Experiment, setting: Setting) -> System:
-    system, model = systems.SYSTEMS[experiment.system.name], experiment.model
+    system, model = SYSTEMS[experiment.system.name], experiment.model
     if not isinstance(model.options, system.ModelOptions):
-        fitting = [name for name, kind in systems.MODELS.items() if issubclass(kind, system.ModelOptions)]
+        fitting = [name for name, kind in MODELS.items() if issubclass(kind, system.ModelOptions)]
         raise ConfigError(
             f"model.name={model.name} does not fit system.name={experiment.system.name}; "
             f"set model.name={' or '.join(fitting)}"
@@ -154,12 +120,13 @@ def _build(experiment: Experiment, setting: Setting) -> System:
 
 
 def _fit(system: System, checkpoint: Checkpoint, minimum_share: float) -> LoadReport:
-    grid, state = None, checkpoint.state
-    if checkpoint.config is None:
-        state = system.from_official(state)
-    else:
-        grid = _read_grid(checkpoint)
+    state = _name_as_ours(system.official, checkpoint)
+    grid = None if checkpoint.config is None else _read_grid(checkpoint)
     return fit_state(system, state, minimum_share=minimum_share, grid=grid, source=str(checkpoint.path))
+
+
+def _name_as_ours(official: Official, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    return checkpoint.state if checkpoint.config is not None else official.rename(checkpoint.state)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,13 +144,11 @@ def _read_grid(checkpoint: Checkpoint) -> tuple[int, int] | None:
     image_size = data.get("image_size") if isinstance(data, Mapping) else None
     try:
         values = {"model": config.get("model"), "image_size": image_size}
-        stored = build_options(_StoredInput, values, systems.TABLES)
-        if not isinstance(stored.model.options, ClipOptions):
-            return None
-        patch = find_architecture(stored.model.options.architecture).image.patch
+        stored = build_options(_StoredInput, values, TABLES)
+        grid: tuple[int, int] | None = stored.model.options.find_grid(stored.image_size)
+        return grid
     except ConfigError as error:
         raise _unreadable(checkpoint, error) from None
-    return count_patches(stored.image_size, patch, stored.model.options.stride or patch)
 
 
 def _unreadable(checkpoint: Checkpoint, error: ConfigError) -> CheckpointError:
@@ -191,30 +156,16 @@ def _unreadable(checkpoint: Checkpoint, error: ConfigError) -> CheckpointError:
 
 
 def _read_setting(checkpoint: Checkpoint, experiment: Experiment) -> Setting:
-    classifiers = [value for name, value in checkpoint.state.items() if CLASSIFIER.fullmatch(name)]
+    official = SYSTEMS[experiment.system.name].official
     sizes: dict[str, Any] = {
         "image_size": experiment.data.image_size,
         "text_length": experiment.data.text_length,
-        "identities": next((len(weight) for weight in classifiers if weight.dim() > 0), None),
+        "identities": official.identities(_name_as_ours(official, checkpoint)),
         "captions": 0,
     }
     stored = checkpoint.setting or {}
     sizes |= {name: stored[name] for name in ("identities", "captions") if name in stored}
     try:
-        return build_options(Setting, sizes, systems.TABLES, "setting")
+        return build_options(Setting, sizes, TABLES, "setting")
     except ConfigError as error:
         raise _unreadable(checkpoint, error) from None
-
-
-def _warn_of_activation(checkpoint: Checkpoint) -> None:
-    """Every published person search system and OpenAI use QuickGELU; a bare open_clip file does not tell."""
-    names = checkpoint.state.keys()
-    is_certain = (
-        checkpoint.kind == "torchscript" or names >= OPENAI_NAMES or any(TOWERS in name for name in names)
-    )
-    if not is_certain:
-        logger.warning(
-            "%s: the file does not tell its activation; QuickGELU is taken, as in OpenAI's CLIP; "
-            "weights trained with GELU (LAION's) need model.architecture=NAME without -quickgelu",
-            checkpoint.path,
-        )

@@ -5,7 +5,6 @@ caption fits the picture is looked up in passing, below the last two blocks, and
 how likely that word is to be masked.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -24,7 +23,7 @@ from tpr.models.architecture import Layers
 from tpr.models.clip import ClipOptions
 from tpr.objectives.contrastive import itc, sdm, widen
 from tpr.objectives.word_fit import compare_words
-from tpr.systems.base import GroupRule, Progress, Setting, StepOutput
+from tpr.systems.base import GroupRule, Progress, Setting, StepOutput, weigh
 from tpr.systems.dual_encoder import DualEncoder, find_length, find_present, gather_rows
 
 BLOCKS_ABOVE = 2
@@ -120,12 +119,15 @@ class Mllm4Text(DualEncoder):
     def __init__(self, options: Mllm4TextOptions, model_options: ClipOptions, setting: Setting) -> None:
         super().__init__(model_options, setting)
         self.options = options
+        self.loss_weights = weigh(options.losses)
         sizes, nam = self.base_model.sizes, options.nam
         self.image_blocks = choose_blocks(nam.layer, sizes.image.layers, "image")
         self.text_blocks = choose_blocks(nam.layer, sizes.text.layers, "text")
         self.scores = SampleTable(
             setting.captions, setting.text_length, storage=nam.storage, map_above=nam.map_above
         )
+        if self.is_noise_aware:
+            self.tables = {"scores": self.scores}
 
     @property
     def is_noise_aware(self) -> bool:
@@ -135,10 +137,6 @@ class Mllm4Text(DualEncoder):
     def views(self) -> Views:
         """The picture and its captions; the picture once more where it is scored without augmentation."""
         return replace(super().views(), plain=self.is_noise_aware and self.options.nam.plain_view)
-
-    def tables(self) -> Mapping[str, SampleTable]:
-        """How well each word of each training caption fits its picture."""
-        return {"scores": self.scores} if self.is_noise_aware else {}
 
     def features(self, batch: Batch, progress: Progress) -> Features:
         """Both towers over pictures and masked captions; full captions pass the lower blocks alone."""

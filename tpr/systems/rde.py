@@ -18,7 +18,6 @@ from tpr import distributed
 from tpr.config.ranges import NotNegative, Positive, PositiveShare, Range, Share
 from tpr.config.schema import OptimOptions
 from tpr.data.batch import Batch
-from tpr.data.sample_table import SampleTable
 from tpr.data.text_augment import augment_captions
 from tpr.models.clip import ClipOptions
 from tpr.models.token_selection import TokenSelection, select_patches, select_words
@@ -26,18 +25,11 @@ from tpr.objectives.consensus import Division, DivisionOptions
 from tpr.objectives.contrastive import normalise, widen
 from tpr.objectives.per_pair import PairLabels, PairLoss, PairObjective, loss_per_pair
 from tpr.systems.base import EpochContext, GroupRule, Progress, Setting, Side, StepOutput
+from tpr.systems.clip_official import ClipOfficial
 from tpr.systems.dual_encoder import DualEncoder, find_length, gather_rows
+from tpr.systems.official import Official
 
-OFFICIAL_NAMES = {
-    r"^visul_emb_layer\.fc\.": "image_selection.shortcut.",
-    r"^visul_emb_layer\.mlp\.": "image_selection.",
-    r"^texual_emb_layer\.linear\.": "text_selection.shortcut.",
-    r"^texual_emb_layer\.mlp\.": "text_selection.",
-    r"_selection\.layers\.0\.": "_selection.enter.",
-    r"_selection\.layers\.1\.": "_selection.leave.",
-    r"_selection\.bns\.0\.": "_selection.norm.",
-}
-NEVER_USED = re.compile(r"^visul_emb_layer\.linear\.|_emb_layer\.mlp\.bns\.1\.")
+NEVER_USED = re.compile(r"^visul_emb_layer\.linear\.|_selection\.bns\.1\.")
 """Parameters of official checkpoints that no forward pass of the official code reads: dropped."""
 
 
@@ -78,10 +70,34 @@ class Features(NamedTuple):
     """(T, D + S)."""
 
 
+class RdeOfficial(ClipOfficial):
+    """IRRA's layout with selection layers."""
+
+    mark: ClassVar[str | None] = "image_selection.shortcut.weight"
+    names: ClassVar[Mapping[str, str]] = {
+        r"^visul_emb_layer\.fc\.": "image_selection.shortcut.",
+        r"^visul_emb_layer\.mlp\.": "image_selection.",
+        r"^texual_emb_layer\.linear\.": "text_selection.shortcut.",
+        r"^texual_emb_layer\.mlp\.": "text_selection.",
+        r"_selection\.layers\.0\.": "_selection.enter.",
+        r"_selection\.layers\.1\.": "_selection.leave.",
+        r"_selection\.bns\.0\.": "_selection.norm.",
+    }
+
+    def rename(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Official names -> ours, without what is never used."""
+        return {n: value for n, value in super().rename(stored).items() if not NEVER_USED.search(n)}
+
+    def options(self, state: Mapping[str, Tensor]) -> RdeOptions:
+        """Options of a checkpoint; the ratio is not in it and is the published one."""
+        return RdeOptions(selected_width=len(state["image_selection.shortcut.weight"]))
+
+
 class Rde(DualEncoder):
     """CLIP with two embeddings per side, trained on the pairs that both hold for clean."""
 
     Options: ClassVar[type[Any]] = RdeOptions
+    official: ClassVar[Official] = RdeOfficial()
 
     def __init__(self, options: RdeOptions, model_options: ClipOptions, setting: Setting) -> None:
         super().__init__(model_options, setting)
@@ -97,25 +113,9 @@ class Rde(DualEncoder):
             loss=options.loss, tau=options.tau, margin=options.margin, scale=1 / options.temperature
         )
         self.division = Division(options.division, setting.captions)
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Official names -> ours; any other layout as every dual encoder."""
-        names = super().from_official(state)
-        names = {name: value for name, value in names.items() if not NEVER_USED.search(name)}
-        for official, ours in OFFICIAL_NAMES.items():
-            names = {re.sub(official, ours, name): value for name, value in names.items()}
-        return names
-
-    @classmethod
-    def read_options(cls, state: Mapping[str, Tensor]) -> RdeOptions | None:
-        """Options of a checkpoint with selection layers; the ratio is not in it and is the published one."""
-        layer = state.get("image_selection.shortcut.weight")
-        return None if layer is None else RdeOptions(selected_width=len(layer))
-
-    def tables(self) -> Mapping[str, SampleTable]:
-        """Losses of both embeddings (captions, 2), and the mark of each pair (captions, 1): 1 is clean."""
-        return {"pair_losses": self.division.losses, "clean_marks": self.division.marks}
+        self.loss_weights = {"global": 1.0, "selected": 1.0}
+        # Losses of both embeddings (captions, 2), and the mark of each pair (captions, 1): 1 is clean.
+        self.tables = {"pair_losses": self.division.losses, "clean_marks": self.division.marks}
 
     def features(self, batch: Batch, progress: Progress) -> Features:
         """Both embeddings of pictures and augmented captions."""
@@ -165,10 +165,6 @@ class Rde(DualEncoder):
             total = total / distributed.sum_over_ranks(clean.sum()).clamp(min=1)
         pairs = batch["global_size"] * self.setting.captions_per_image
         return StepOutput({"global": total[0], "selected": total[1]}, {"clean": clean.sum() / pairs})
-
-    def loss_weights(self) -> Mapping[str, float]:
-        """The loss of each embedding."""
-        return {"global": 1.0, "selected": 1.0}
 
     def find_losses(self, features: Features, batch: Batch) -> Tensor:
         """(T, 2) loss of each pair of this rank by the global and by the selected-token embedding."""

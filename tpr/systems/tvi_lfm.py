@@ -5,7 +5,6 @@ and CLIP's text tower learns to add to an infrared picture what its text says an
 show. All features share one neck, whose output is compared.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, NamedTuple, Self
@@ -14,37 +13,21 @@ import torch
 from torch import Tensor
 
 from tpr import distributed
-from tpr.config.schema import Choice, DataOptions, InitOptions, OptimOptions
+from tpr.config.schema import InitOptions, OptimOptions
 from tpr.data.batch import Batch
-from tpr.data.corpus import Corpus
-from tpr.data.samplers import SamplerName
 from tpr.data.views import Views
 from tpr.models.heads import NeckHead
 from tpr.models.resnet import GeneralisedMean
 from tpr.models.text_tower import TextTower, round_length
-from tpr.models.two_stream import TwoStream, TwoStreamOptions, load_imagenet, load_text, read_two_stream
+from tpr.models.two_stream import TwoStream, TwoStreamOptions, load_imagenet, load_text
 from tpr.objectives.contrastive import normalise, widen
 from tpr.objectives.fusion import follow_scores, orthogonality
 from tpr.objectives.identity import count_right, identity_loss
 from tpr.objectives.triplet import weighted_triplet
-from tpr.systems.base import EpochContext, GroupRule, Progress, Setting, Side, StepOutput, System
+from tpr.systems.base import EpochContext, GroupRule, Progress, Setting, Side, StepOutput, System, weigh
+from tpr.systems.official import Official
+from tpr.systems.tvi_lfm_official import TviLfmOfficial
 from tpr.systems.tvi_lfm_options import Row, TviLfmOptions
-
-OFFICIAL_NAMES = {
-    r"^base_model\.visual\.rgb_model\.resnet_conv\.0\.": "visual.visible.conv.",
-    r"^base_model\.visual\.rgb_model\.resnet_conv\.1\.": "visual.visible.norm.",
-    r"^base_model\.visual\.ir_model\.resnet_conv\.0\.": "visual.infrared.conv.",
-    r"^base_model\.visual\.ir_model\.resnet_conv\.1\.": "visual.infrared.norm.",
-    r"^base_model\.visual\.shared_model\.resnet_conv\.": "visual.stages.",
-    r"^base_model\.visual\.GEM\.": "pool.",
-    r"^base_model\.": "text.",
-    r"^classifier\.BN\.": "head.norm.",
-    r"^classifier\.classifier\.": "head.classifier.",
-    r"^backup_pool\.": "base_pool.",
-    r"^backup_classifier\.BN\.": "base_head.norm.",
-    r"^backup_classifier\.classifier\.": "base_head.classifier.",
-}
-OFFICIAL_SIZE = (288, 144)
 
 
 class Features(NamedTuple):
@@ -63,12 +46,14 @@ class TviLfm(System):
 
     Options: ClassVar[type[Any]] = TviLfmOptions
     ModelOptions: ClassVar[type[Any]] = TwoStreamOptions
+    official: ClassVar[Official] = TviLfmOfficial()
     base_is_kept: Tensor
     """True once the head that the base training left has been kept."""
 
     def __init__(self, options: TviLfmOptions, model_options: TwoStreamOptions, setting: Setting) -> None:
         super().__init__(setting)
         self.options = options
+        self.loss_weights = weigh(options.losses)
         self.model_options = model_options
         self.visual = TwoStream(model_options)
         self.pool = GeneralisedMean()
@@ -90,9 +75,9 @@ class TviLfm(System):
             self.pool.requires_grad_(False)
 
     @classmethod
-    def needs_identities(cls, options: TviLfmOptions) -> bool:
-        """Every row names its person."""
-        return True
+    def needs_identities(cls, options: TviLfmOptions) -> str | None:
+        """Every row names its person, so nothing else can be done."""
+        return "choose another system"
 
     def load_published(self, init: InitOptions) -> None:
         """ImageNet's weights unless a checkpoint replaces them, and CLIP's text, which one may lack."""
@@ -102,47 +87,19 @@ class TviLfm(System):
         if model.text_weights is not None and self.options.reads_text:
             load_text(self.text, model.text_weights, init.minimum_share)
 
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Official names -> ours; the logit scale, which no published recipe trains, is left behind."""
-        names = dict(state)
-        names.pop("logit_scale", None)
-        for official, ours in OFFICIAL_NAMES.items():
-            names = {re.sub(official, ours, name): value for name, value in names.items()}
-        if "base_pool.p" in names:
-            names["base_is_kept"] = torch.tensor(True)
-        return names
-
-    @classmethod
-    def read_options(cls, state: Mapping[str, Tensor]) -> TviLfmOptions | None:
-        """Options that hold all parts of a checkpoint; released files lack the base training's head."""
-        if "visual.infrared.conv.weight" not in state:
-            return None
-        if "text.text_projection" not in state:
-            return TviLfmOptions(rows=("visible", "infrared"), visual="trained")
-        return TviLfmOptions(visual="frozen" if "base_pool.p" in state else "trained")
-
-    @classmethod
-    def read_model(cls, state: Mapping[str, Tensor]) -> tuple[Choice, DataOptions] | None:
-        """Towers of the sizes that the weights have, at the published input size."""
-        parts = [
-            {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
-            for part in ("visual.", "text.")
-        ]
-        model = read_two_stream(*parts)
-        data = DataOptions(image_size=OFFICIAL_SIZE, text_length=model.text.context)
-        return Choice("two_stream", model), data
-
     def views(self) -> Views:
-        """Slots of a visible and an infrared picture, with both captions where there is a text tower."""
+        """Slots of a visible and an infrared picture, with both captions where there is a text tower.
+
+        Batches have equal identities and pictures of both modalities.
+        """
         model = self.model_options
         return Views(
-            tokens=self.options.reads_text, infrared=True, chain=model.chain, tokenizer=model.tokenizer
+            tokens=self.options.reads_text,
+            infrared=True,
+            sampler="cross_modality",
+            chain=model.chain,
+            tokenizer=model.tokenizer,
         )
-
-    def sampler(self, corpus: Corpus) -> SamplerName:
-        """Equal identities and pictures of both modalities."""
-        return "cross_modality"
 
     def sides(self) -> tuple[Side, ...]:
         """Pictures of both modalities, and all that comes with text."""
@@ -168,10 +125,10 @@ class TviLfm(System):
 
     def features(self, batch: Batch, progress: Progress) -> Features:
         """Both views of the visible pictures and whatever else the rows need."""
-        options, slots = self.options, len(batch["images"])
+        options = self.options
         visible = torch.cat([batch["images"], batch["second_images"]])
         maps = self.visual(visible, batch["infrared_images"] if options.reads_infrared else None)
-        first, second, *others = torch.split(self.pool(maps), slots)
+        first, second, *others = self.pool(maps).tensor_split(3 if options.reads_infrared else 2)
         found: dict[Row, Tensor] = dict(zip(("infrared",), others, strict=False))
         added = None
         if options.reads_text:
@@ -190,7 +147,7 @@ class TviLfm(System):
         known = [count for count in longest if count is not None]
         length = round_length(max(known), tokens[0].shape[1]) if len(known) == len(longest) else None
         read = widen(self.text.encode_text(torch.cat(tokens), length=length).pooled)
-        text, *taken = torch.split(read, len(batch["tokens"]))
+        text, *taken = read.tensor_split(len(tokens))
         return text, text - taken[0] if subtract else text
 
     def losses(self, features: Features, batch: Batch, progress: Progress) -> StepOutput:

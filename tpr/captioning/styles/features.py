@@ -31,7 +31,8 @@ from tpr.models.download import find_weights
 from tpr.models.fitting import fit_state
 from tpr.models.weights import read_checkpoint
 from tpr.systems import load_system
-from tpr.systems.dual_encoder import DualEncoder, take_towers
+from tpr.systems.clip_official import take_towers
+from tpr.systems.dual_encoder import DualEncoder
 from tpr.whole_files import open_whole, write_whole
 
 logger = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ def load_towers(options: EncoderOptions) -> tuple[ClipTowers, int]:
     find_architecture(clip.architecture)  # an unknown name is told before its weights are looked for
     path = find_weights(clip)
     towers = ClipTowers(clip, image_size=IMAGE_SIZE, text_length=TEXT_LENGTH)
-    state = take_towers(DualEncoder.from_official(read_checkpoint(path).state))
+    state = take_towers(DualEncoder.official.rename(read_checkpoint(path).state))
     report = fit_state(towers, state, minimum_share=MINIMUM_SHARE, source=str(path))
     logger.info("%s: %s", path, report.render())
     return towers, TEXT_LENGTH

@@ -131,6 +131,11 @@ class Adapter(ABC):
         """Warnings that follow from the sizes that were found."""
         return []
 
+    @property
+    def leaves_missing_out(self) -> bool:
+        """True where the options leave out pictures that are not on disk."""
+        return isinstance(self.options, SubsetOptions) and self.options.pictures == "present"
+
     def choose_rows(self, identity: IndexArray) -> IndexArray | None:
         """Ascending training rows that the options ask for, None for all. identity: (N,) as published."""
         if isinstance(self.options, SubsetOptions) and self.options.images is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 from tpr.config.ranges import Range
+from tpr.config.visible_infrared import NumberedSplit
 from tpr.data.adapters.base import Counts
 from tpr.data.adapters.visible_infrared import (
     VisibleInfraredAdapter,
@@ -36,7 +37,7 @@ class RegDb(VisibleInfraredAdapter):
     """One of RegDB's ten splits."""
 
     @dataclass(frozen=True, kw_only=True)
-    class Options:
+    class Options(NumberedSplit):
         """Options of RegDB."""
 
         split: Annotated[int, Range(1, 10)] = 1
