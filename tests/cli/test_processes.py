@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -214,3 +215,26 @@ def test_a_picture_that_one_process_cannot_read_is_one_line(
     outcome = start(f"data.root={tmp_path / 'spoilt'}", "evaluation.select_on=last", ranks=2).finish()
     assert "is empty (0 bytes)" in outcome.message
     assert str(pictures[0].relative_to(tmp_path / "spoilt")) in outcome.message
+
+
+@pytest.mark.parametrize(
+    "script", [["-m", "tpr"], [str(ROOT / "scripts" / "launch.py")]], ids=["tpr", "launch"]
+)
+def test_ctrl_c_while_two_processes_draw_is_one_line(
+    script: list[str], tmp_path: Path, processes: Processes
+) -> None:
+    words = ["draw", str(tmp_path / "drawn"), "--identities", "300", "--workers", "2"]
+    process = processes.start(
+        [sys.executable, *script, *words],
+        env=make_environment(NPROC="1"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    unfinished = tmp_path / "drawn" / ".drawing-LUPerson-MLLM"
+    wait_until(lambda: any(path.is_file() for path in unfinished.rglob("*")), alive=process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=SECONDS_TO_END)
+    assert (process.returncode, err) == (130, "tpr: stopped by Ctrl-C\n")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

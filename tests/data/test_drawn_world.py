@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +286,25 @@ def test_same_seed_gives_the_same_bytes_whatever_the_workers_and_another_seed_do
         assert digests(tmp_path / "two" / FOLDERS[name]) == digests(world.out / FOLDERS[name])
         first = set(digests(world.out / FOLDERS[name]).values())
         assert not first & set(digests(tmp_path / "other" / FOLDERS[name]).values())
+
+
+def test_a_drawing_process_that_is_killed_ends_the_drawing_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(folder: Path, shot: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr("tpr.data.drawn.world.write_shot", pickle_by_name(kill))
+    with pytest.raises(DataError, match="^a drawing process was killed; draw again, with --workers 1"):
+        draw_world(tmp_path, sets=["mals"], identities=2, workers=2)
+    assert not (tmp_path / FOLDERS["mals"]).exists()
+
+
+def pickle_by_name(function: Callable[..., None]) -> Callable[..., None]:
+    """The function, found in this module by processes that are forked from this one."""
+    function.__qualname__ = "_found_by_name"
+    globals()["_found_by_name"] = function
+    return function
 
 
 def test_second_call_draws_nothing_and_says_so(world: World, caplog: pytest.LogCaptureFixture) -> None:
