@@ -1,6 +1,7 @@
 """What all tests share: no process outlives its test, and what was imported is collected once."""
 
 import gc
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,10 @@ from tests.processes import Processes, end_forked
 
 # Libraries make a million objects that stay: looking through them again and again costs a tenth of all time.
 gc.disable()
+
+# A shell starts a background job with Ctrl-C ignored, which children inherit; tests send it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
