@@ -25,6 +25,7 @@ from tests.documents.blocks import (
     table_rows,
 )
 from tests.processes import Processes
+from tpr.locks import LOCK_FILE
 
 pytestmark = pytest.mark.slow
 MOST_LINES = 15
@@ -168,9 +169,7 @@ def test_a_run_folder_holds_what_the_readme_lists(copy: Path) -> None:
     ]
     found = {name: {path.name for path in folder.glob(name)} for name in listed}
     assert all(found.values()), found
-    # Hidden files are the program's own: the lock, what a state that is not proven yet has replaced.
-    shown = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    assert shown == set().union(*found.values())
+    assert {path.name for path in folder.iterdir()} - {LOCK_FILE} == set().union(*found.values())
 
 
 @pytest.mark.parametrize("block", [b for b in ADDED if b.language == "python"], ids=str)
