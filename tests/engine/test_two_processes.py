@@ -189,8 +189,14 @@ def test_two_processes_train_what_one_does(train_together, group, double, case):
     for one, two in zip(alone["losses"][:steps], together["losses"][:steps], strict=True):
         torch.testing.assert_close(two, one, **close)
     for name, gradient in alone["gradients"].items():
+        # Entries are sums of terms that round at the scale of the tensor's norm, not at their own.
+        slack = tolerance * max(1.0, float(gradient.norm()))
         torch.testing.assert_close(
-            together["gradients"][name], gradient, **close, msg=lambda m, n=name: f"{n}: {m}"
+            together["gradients"][name],
+            gradient,
+            rtol=tolerance,
+            atol=slack,
+            msg=lambda m, n=name: f"{n}: {m}",
         )
     if double:
         for name, value in alone["parameters"].items():
