@@ -164,3 +164,9 @@ def test_ctrl_c_is_ignored_where_it_was_and_raises_once_a_command_runs(
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_process_of_every_machine_speaks(environment: pytest.MonkeyPatch) -> None:
+    for name, value in {**WHOLE, "LOCAL_RANK": "0"}.items():
+        environment.setenv(name, value)
+    assert is_speaker()

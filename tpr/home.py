@@ -16,7 +16,8 @@ def find_cache_home() -> Path:
     """The folder XDG_CACHE_HOME, else `.cache` at home, else a folder of this user's for temporary files."""
     named = os.environ.get("XDG_CACHE_HOME")
     if named:
-        return Path(named)
+        home = _find_home()
+        return home / named[2:] if named.startswith("~/") and home is not None else Path(named)
     home = _find_home()
     return home / ".cache" if home is not None else _choose_substitute()
 

@@ -118,15 +118,16 @@ def is_main_rank() -> bool:
 
 
 def is_speaker() -> bool:
-    """True on the one process that speaks before the processes have met: all find the same mistakes then.
+    """True on the one process of each machine that speaks before the processes have met.
 
-    An environment that contradicts itself silences nobody.
+    All of a machine find the same mistakes then; those of another machine may be its own. An environment that
+    contradicts itself silences nobody.
     """
     try:
         launch = read_launch()
     except ConfigError:
         return True
-    return launch is None or launch.rank == 0
+    return launch is None or launch.speaks_for_machine
 
 
 def claim_last_word() -> bool:

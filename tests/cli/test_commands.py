@@ -136,7 +136,7 @@ def test_ctrl_c_in_a_command_is_one_line_and_code_130(
 def test_one_process_of_several_is_silent_only_in_commands_that_they_run_together(
     command: str, said: bool, type_command: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
+    place = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
     outcome = type_command(command, "--nothing")

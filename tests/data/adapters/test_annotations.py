@@ -167,3 +167,8 @@ def test_half_a_surrogate_pair_is_refused_with_the_picture(tmp_path: Path) -> No
     path.write_text(path.read_text().replace("she runs", "\\ud800"))
     with pytest.raises(DataError, match=r"^'cuhk_pedes': picture 'CUHK-PEDES/imgs/Market/2.jpg': its values"):
         load(tmp_path, "cuhk_pedes")
+
+
+@pytest.mark.parametrize("path", ["a//b.jpg", "a/./b.jpg", "./a/b.jpg", ".//a/b.jpg", "a\\b.jpg"])
+def test_a_path_has_one_spelling(path: str) -> None:
+    assert check_path(path, "here") == "a/b.jpg"

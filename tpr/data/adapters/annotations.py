@@ -169,8 +169,9 @@ def describe(value: Any) -> str:
 def check_path(path: str, where: str) -> str:
     """The path with forward slashes; DataError if it is empty, absolute or climbs with '..'."""
     clean = path.replace("\\", "/")
-    while clean.startswith("./"):
-        clean = clean[2:]
+    if not clean.startswith("/"):
+        # One file has one name, however its path is spelled: images are told apart by it.
+        clean = "/".join(part for part in clean.split("/") if part not in ("", "."))
     if not clean or clean.startswith("/") or DRIVE.match(clean) or ".." in clean.split("/") or "\0" in clean:
         raise refuse(where, f"the picture path {show(path)} is empty or leaves the data set's folder")
     if not clean.isascii() or len(clean) > MOST_BYTES:
