@@ -23,6 +23,8 @@ from tpr.data.loader import TrainLoader
 from tpr.data.views import Views
 from tpr.engine.precision import Precision
 from tpr.engine.trainer import Trainer
+from tpr.models.clip import ClipOptions
+from tpr.systems import SYSTEMS
 
 TINY = Architecture(
     image_size=(64, 32), image_width=64, image_layers=1, text_width=64, text_layers=1, embedding=64
@@ -89,8 +91,8 @@ def train(folder: Path, steps: int) -> MemoryRecorder:
     corpus, data = open_training(folder, "cuhk_pedes", batch=BATCH, image_size=TINY.image_size)
     system = build_irra(TINY, corpus.identity_count)
     experiment = Experiment(
-        system=Choice("irra", None),
-        model=Choice("clip", None),
+        system=Choice("irra", SYSTEMS["irra"].Options()),
+        model=Choice("clip", ClipOptions()),
         data=data,
         schedule=ScheduleOptions(epochs=100, warmup_epochs=1),
         evaluation=EvaluationOptions(select_on="last"),
