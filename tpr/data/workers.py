@@ -53,7 +53,9 @@ class Work:
     def share(self) -> "Work":
         """The same with its pixels in memory for another process."""
         pixels = {
-            name: share_pixels(value) for name, value in self.entries.items() if isinstance(value, Tensor)
+            name: share_pixels(value)
+            for name, value in self.entries.items()
+            if isinstance(value, Tensor) and value.dtype == torch.uint8
         }
         rest: Arrays = {name: value for name, value in self.entries.items() if name not in pixels}
         return replace(self, entries=rest, pixels=pixels)
