@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tpr.errors import ConfigError, TrainingError
+from tpr.errors import ConfigError, TrainingError, first_line
 from tpr.meeting import meet
 from tpr.processes import claim_last_word, is_main_rank, is_speaker, rank, read_launch, world_size
 
@@ -136,7 +136,7 @@ def start(device: torch.device, timeout_seconds: int) -> None:
             timeout=timedelta(seconds=timeout_seconds),
         )
     except RuntimeError as error:
-        reason = (str(error).splitlines() or [""])[0]
+        reason = first_line(error)
         raise TrainingError(
             f"rank {launch.rank}: the processes met but cannot be connected ({reason}); see that the "
             "machines reach each other on all ports"

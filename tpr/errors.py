@@ -29,6 +29,11 @@ class BusyError(UserError):
     """Another process is at work in the same output folder."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, for messages of one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def explain_disk(error: OSError) -> DataError:
     """A full disk or a locked folder, in one line."""
     place = f"{error.filename}: " if error.filename else ""

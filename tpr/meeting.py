@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
-from tpr.errors import ConfigError, TrainingError
+from tpr.errors import ConfigError, TrainingError, first_line
 from tpr.processes import Launch, check_port
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def _open_store(launch: Launch, end: float) -> Store:
             wait_for_workers=False,
         )
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
+        reason = first_line(error)
         raise ConfigError(
             f"MASTER_ADDR={launch.address}, MASTER_PORT={launch.port}: the processes cannot meet there "
             f"({reason}); choose a port that is free on the machine of rank 0"

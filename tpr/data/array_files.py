@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tpr.data.corpus import first_line
-from tpr.errors import DataError
+from tpr.errors import DataError, first_line
 
 MAGIC = b"\x93NUMPY"
 

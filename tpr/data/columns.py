@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tpr.data.checksums import sum_file
-from tpr.data.corpus import Corpus, IndexArray, first_line, map_files, number_identities, offsets_of
+from tpr.data.corpus import Corpus, IndexArray, map_files, number_identities, offsets_of
 from tpr.data.manifest import MANIFEST, Manifest, SplitFiles, index_names, verify_split
 from tpr.data.packed_pictures import CHECKSUM, PICTURE, find_pictures
 from tpr.data.sample import Sample, Split
-from tpr.errors import DataError
+from tpr.errors import DataError, first_line
 
 ROWS_PER_BATCH = 16_384
 FOOTER_BYTES = 4096

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tpr.data.sample import Protocol, Split
-from tpr.errors import DataError
+from tpr.errors import DataError, first_line
 
 IndexArray = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -136,11 +136,6 @@ def map_files(files: Sequence[Path]) -> pa.Table:
         return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{files[0].parent}: the Arrow files cannot be read ({first_line(error)})") from None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, for messages of one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def take_rows(table: pa.Table, rows: IndexArray) -> pa.Table:

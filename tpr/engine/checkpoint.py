@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tpr import __version__
-from tpr.errors import CheckpointError, TrainingError
+from tpr.errors import CheckpointError, TrainingError, first_line
 from tpr.models.safetensor_files import dump_safetensors
 from tpr.models.weights import FORMAT, FORMAT_VERSION, is_ours, read_torch_file
 from tpr.whole_files import open_whole, write_whole
@@ -96,4 +96,4 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tpr.config.resolved import to_tree
 from tpr.config.schema import Choice, Experiment, Named
 from tpr.config.typed import build_experiment, build_options
-from tpr.errors import CheckpointError, ConfigError
+from tpr.errors import CheckpointError, ConfigError, first_line
 from tpr.models.fitting import LoadReport, fit_state
 from tpr.models.weights import Checkpoint, read_checkpoint
 from tpr.systems.base import Setting, System
@@ -60,7 +60,7 @@ def load_system(
         system = _build(experiment, setting)
     except (RuntimeError, MemoryError, ArithmeticError, ValueError) as error:
         raise CheckpointError(
-            f"{checkpoint}: a system of its sizes cannot be built ({str(error).partition(chr(10))[0]})"
+            f"{checkpoint}: a system of its sizes cannot be built ({first_line(error)})"
         ) from None
     report = _fit(system, content, experiment.init.minimum_share)
     logger.info("%s: %s", checkpoint, report.render())

@@ -29,10 +29,9 @@ from tpr.data.adapters.annotations import (
     show,
 )
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions, clean_text
-from tpr.data.corpus import first_line
 from tpr.data.sample import Sample, Split
 from tpr.data.walks import list_files, list_folders
-from tpr.errors import DataError
+from tpr.errors import DataError, first_line
 
 WORDS = (8, 130)
 BAD_MARKS = ("<", ">", "\n", "/n")
