@@ -1,6 +1,7 @@
 """What all tests share: no process outlives its test, and what was imported is collected once."""
 
 import gc
+import logging
 import signal
 from collections.abc import Iterator
 
@@ -26,6 +27,17 @@ def pytest_collection_finish() -> None:
 def no_child_is_left() -> Iterator[None]:
     yield
     end_forked()
+
+
+@pytest.fixture(autouse=True)
+def logging_is_as_before() -> Iterator[None]:
+    """A command sets the level, handlers and streams of its log, which the next test does not expect."""
+    logger = logging.getLogger("tpr")
+    level, propagates, handlers = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.propagate = propagates
+    logger.handlers[:] = handlers
 
 
 @pytest.fixture

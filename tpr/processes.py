@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tpr.errors import ConfigError
+from tpr.errors import ConfigError, first_line
 
 LAUNCH = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun, Kubernetes and our own launch script tell every process of a run."""
@@ -207,16 +207,33 @@ def _end_with_parent() -> None:
 
 
 def describe_lost_worker(reason: str) -> str:
-    """What is said where a loader worker is gone."""
+    """What is said where a loader worker is gone.
+
+    reason: what ended it, as torch and `signal.strsignal` put it.
+    """
+    if any(name in reason for name in ("Killed", "Bus error")):
+        return (
+            f"a loader worker was lost ({reason}); the machine, or the container's limit, has probably no "
+            "more memory: lower runtime.workers or data.batch, then start the same command again to go on"
+        )
     return (
-        f"a loader worker was lost ({reason}); the machine, or the container's limit, has probably no more "
-        "memory: lower runtime.workers or data.batch, then start the same command again to go on"
+        f"a loader worker was lost ({reason}); it met a fault of a library or of the machine: start the same "
+        "command again to go on, and if it happens again with runtime.workers=0, which shows where"
     )
 
 
+def describe_exit(code: int) -> str:
+    """How a child process ended, from its exit code, in the words of `explain_lost_worker`'s errors."""
+    if code < 0:
+        return f"killed by signal: {signal.strsignal(-code)}"
+    return f"exited unexpectedly with exit code {code}"
+
+
+def is_lost_worker(error: RuntimeError) -> bool:
+    """True for an error that torch raises, wherever the main process is, when a loader worker dies."""
+    return str(error).startswith("DataLoader worker (pid")
+
+
 def explain_lost_worker(error: RuntimeError) -> str | None:
-    """The line for an error that torch raises, wherever the main process is, when a loader worker dies."""
-    text = str(error)
-    if not text.startswith("DataLoader worker (pid"):
-        return None
-    return describe_lost_worker(text.splitlines()[0].rstrip(". "))
+    """The line for such an error, None for others."""
+    return describe_lost_worker(first_line(error).rstrip(". ")) if is_lost_worker(error) else None

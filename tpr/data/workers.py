@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import connection
 from typing import Any, cast
 
 import torch
@@ -25,6 +26,9 @@ from tpr.data.sender import as_tensor
 from tpr.data.shared_pixels import SharedPixels, share_pixels
 from tpr.data.views import Arrays
 from tpr.errors import DataError
+
+LOST_SECONDS = 30.0
+"""A process whose sockets have closed ends within moments; this is a last resort."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Work:
     """A user error by its text: an exception would arrive with the worker's traceback in it."""
     trace: str | None = None
     """Any other error by its traceback: not every exception can be sent to another process."""
+    lost: bool = False
+    """The worker that wrote the pixels is gone."""
     pixels: dict[str, SharedPixels] = field(default_factory=dict)
     """Entries that are still in memory for another process."""
 
@@ -64,8 +70,8 @@ class Work:
         """The same with all its entries in this process."""
         try:
             opened: Arrays = {name: pixels.open() for name, pixels in self.pixels.items()}
-        except (OSError, EOFError) as error:
-            return Work({}, failure=processes.describe_lost_worker(str(error) or type(error).__name__))
+        except (OSError, EOFError):
+            return Work({}, lost=True)
         return replace(self, entries=opened | self.entries, pixels={})
 
     def pin_memory(self) -> "Work":
@@ -138,9 +144,15 @@ class Workers:
         results = self._iterate()
         try:
             for work in results:
-                yield self._check(work.receive())
+                yield self._check(work.receive(), results)
         except GeneratorExit:
             raise  # whoever asked for the results has enough of them
+        except RuntimeError as error:
+            end = find_end(results) if processes.is_lost_worker(error) else None
+            self.close()
+            if end is None:
+                raise
+            raise DataError(processes.describe_lost_worker(end)) from None
         except BaseException:
             self.close()
             raise
@@ -155,7 +167,9 @@ class Workers:
             atexit.unregister(self._stop)
             self._stop = None
 
-    def _check(self, work: Work) -> Work:
+    def _check(self, work: Work, results: Any) -> Work:
+        if work.lost:
+            raise DataError(processes.describe_lost_worker(find_end(results)))
         if work.failure is not None:
             raise DataError(work.failure)
         if work.trace is not None:
@@ -208,6 +222,15 @@ def stop_workers(results: Any) -> None:
     results._shutdown_workers()
     for worker in results._workers:
         worker.kill()  # one that did not end by itself: it hangs in the file system, or was stopped
+
+
+def find_end(results: Any) -> str:
+    """How the first of the workers behind torch's iterator ended that is gone."""
+    for _ in connection.wait([worker.sentinel for worker in results._workers], timeout=LOST_SECONDS):
+        for worker in results._workers:
+            if worker.exitcode:
+                return processes.describe_exit(worker.exitcode)
+    return "its sockets are closed"
 
 
 def prepare_worker(number: int) -> None:
