@@ -115,8 +115,8 @@ def _find_words(corpus: Corpus) -> Any:
     }
     encode = load_word_pieces().encode
     for row in range(len(corpus)):
-        picture = corpus.image_path(row).rpartition("/")[2]
-        known = {texts[picture]: truth[name][picture] for name, texts in files.items()}
+        image = corpus.image_path(row).rpartition("/")[2]
+        known = {texts[image]: truth[name][image] for name, texts in files.items()}
         for number, text in enumerate(corpus.captions(row)):
             marks = known.get(text)
             if marks is None or marks["defect"] or not marks["attribute_words"]:

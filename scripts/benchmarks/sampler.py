@@ -1,4 +1,4 @@
-"""One epoch's order of P identities x K pictures: Python lists against whole arrays."""
+"""One epoch's order of P identities x K images: Python lists against whole arrays."""
 
 import random
 import time

@@ -108,7 +108,7 @@ def step(system: System, batch: Batch, *, bf16: bool) -> StepOutput:
 
 
 def draw_batches(sizes: Architecture, batch_size: int) -> tuple[dict[str, Tensor], Batch]:
-    """The same pictures, captions and masks for both sides.
+    """The same images, captions and masks for both sides.
 
     The published masking changes the caption itself, so its two text passes read equal ids.
     """

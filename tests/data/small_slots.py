@@ -1,4 +1,4 @@
-"""A corpus of visible and infrared pictures, made by the test itself."""
+"""A corpus of visible and infrared images, made by the test itself."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def make_slots(
     captions: int | list[int] = 2,
     **facts: object,
 ) -> Corpus:
-    """Pictures of both kinds one after the other, each with so many captions."""
+    """Images of both kinds one after the other, each with so many captions."""
     identity = visible + infrared
     counts = [captions] * len(identity) if isinstance(captions, int) else captions
     corpus = make_corpus(folder, counts, identity, protocol="sysu", **facts)

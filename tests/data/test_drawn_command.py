@@ -35,7 +35,7 @@ def test_draws_the_named_sets_and_the_sheet(tmp_path: Path, caplog: pytest.LogCa
         assert namespace.run(namespace) == 0
     visible = {path.name for path in (tmp_path / "world").iterdir() if not path.name.startswith(".")}
     assert visible == {"MALS", "ICFG-PEDES", "drawn.json"}
-    assert "MALS: 10 pictures, 10 captions, no identities" in caplog.text
+    assert "MALS: 10 images, 10 captions, no identities" in caplog.text
     with Image.open(sheet) as image:
         assert image.format == "PNG"
         assert image.width > 1000

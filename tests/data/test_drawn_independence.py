@@ -11,9 +11,9 @@ from PIL import Image
 
 from tests.marks import slow_except
 from tpr.data.drawn.benchmarks import CUHK_PEDES, ICFG_PEDES, RSTPREID, Benchmark, plan_benchmark
+from tpr.data.drawn.images import draw_image
 from tpr.data.drawn.infrared import plan_llcm, plan_regdb, plan_sysu_mm01
 from tpr.data.drawn.layouts import PLANNERS
-from tpr.data.drawn.pictures import draw_picture
 from tpr.data.drawn.plan import Plan, Shot
 
 BENCHMARKS = (CUHK_PEDES, ICFG_PEDES, RSTPREID)
@@ -22,7 +22,7 @@ Features = npt.NDArray[np.float64]
 
 
 def nearest_neighbour_rate(features: Features, identity: npt.NDArray[np.int64]) -> float:
-    """Share of pictures whose nearest other picture shows the same person."""
+    """Share of images whose nearest other image shows the same person."""
     features = (features - features.mean(0)) / (features.std(0) + 1e-9)
     distance = ((features[:, None] - features[None]) ** 2).sum(-1)
     np.fill_diagonal(distance, np.inf)
@@ -30,7 +30,7 @@ def nearest_neighbour_rate(features: Features, identity: npt.NDArray[np.int64]) 
 
 
 def chance_of(identity: npt.NDArray[np.int64]) -> float:
-    """Share of other pictures that show the same person."""
+    """Share of other images that show the same person."""
     same = identity[:, None] == identity[None]
     return float((same.sum() - len(identity)) / (len(identity) * (len(identity) - 1)))
 
@@ -52,14 +52,14 @@ BODY = ((0.42, 0.25, 0.58, 0.42), (0.42, 0.56, 0.58, 0.68))
 @pytest.fixture(scope="module")
 def drawn() -> tuple[list[Shot], list[Features]]:
     shots = list(plan_benchmark(ICFG_PEDES, 25, seed=0).shots)
-    pictures = [Image.open(io.BytesIO(draw_picture(shot.person, shot.view))) for shot in shots]
-    return shots, [np.asarray(picture, dtype=np.float64) for picture in pictures]
+    images = [Image.open(io.BytesIO(draw_image(shot.person, shot.view))) for shot in shots]
+    return shots, [np.asarray(image, dtype=np.float64) for image in images]
 
 
 def test_background_alone_scores_chance(drawn: tuple[list[Shot], list[Features]]) -> None:
-    shots, pictures = drawn
+    shots, images = drawn
     identity = np.array([shot.identity for shot in shots])
-    features = np.stack([mean_colours(pixels, CORNERS) for pixels in pictures])
+    features = np.stack([mean_colours(pixels, CORNERS) for pixels in images])
     chance = chance_of(identity)
     spread = (chance * (1 - chance) / len(identity)) ** 0.5
     assert nearest_neighbour_rate(features, identity) < chance + 4 * spread
@@ -68,17 +68,17 @@ def test_background_alone_scores_chance(drawn: tuple[list[Shot], list[Features]]
 def test_clothes_score_far_above_chance_so_the_control_can_fail(
     drawn: tuple[list[Shot], list[Features]],
 ) -> None:
-    shots, pictures = drawn
+    shots, images = drawn
     identity = np.array([shot.identity for shot in shots])
-    features = np.stack([mean_colours(pixels, BODY) for pixels in pictures])
+    features = np.stack([mean_colours(pixels, BODY) for pixels in images])
     assert nearest_neighbour_rate(features, identity) > 6 * chance_of(identity)
 
 
 @pytest.fixture(scope="module")
 def both_kinds() -> tuple[list[Shot], list[Features]]:
     shots = [shot for shot in plan_sysu_mm01(12, seed=0).shots if not shot.path.endswith("7.jpg")]
-    pictures = [Image.open(io.BytesIO(draw_picture(shot.person, shot.view))) for shot in shots]
-    return shots, [np.asarray(picture, dtype=np.float64) for picture in pictures]
+    images = [Image.open(io.BytesIO(draw_image(shot.person, shot.view))) for shot in shots]
+    return shots, [np.asarray(image, dtype=np.float64) for image in images]
 
 
 @pytest.mark.slow
@@ -102,7 +102,7 @@ def test_background_alone_scores_chance_in_visible_and_in_infrared_light(
 
 @cache
 def plan_shots(name: str) -> Sequence[Shot]:
-    """The pictures of a set in its default size."""
+    """The images of a set in its default size."""
     return PLANNERS[name](110, 0).shots
 
 
@@ -127,7 +127,7 @@ def test_size_scene_and_camera_do_not_depend_on_identity(name: str) -> None:
     ):
         centred = (numbers - numbers.mean()) / numbers.std()
         products = centred[:, None] * centred[None]
-        assert abs(products[same].mean()) < 0.07, "correlation between two pictures of one person"
+        assert abs(products[same].mean()) < 0.07, "correlation between two images of one person"
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)

@@ -50,7 +50,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def pictures_in(folder: Path) -> set[str]:
+def images_in(folder: Path) -> set[str]:
     return {
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix in (".jpg", ".bmp")
     }
@@ -59,7 +59,7 @@ def pictures_in(folder: Path) -> set[str]:
 def test_cuhk_pedes_has_the_published_keys_folders_and_one_based_identities(world: World) -> None:
     records = read(world, "CUHK-PEDES/reid_raw.json")
     assert all(set(r) == {"split", "captions", "file_path", "processed_tokens", "id"} for r in records)
-    assert {r["file_path"] for r in records} == pictures_in(world.out / "CUHK-PEDES/imgs")
+    assert {r["file_path"] for r in records} == images_in(world.out / "CUHK-PEDES/imgs")
     folders = {"cam_a", "cam_b", "CUHK01", "CUHK03", "Market", "test_query", "train_query"}
     assert {r["file_path"].partition("/")[0] for r in records} <= folders
     assert {r["split"] for r in records} == {"train", "val", "test"}
@@ -75,24 +75,24 @@ def test_icfg_pedes_has_one_caption_zero_based_identities_and_folders_that_are_n
     records = read(world, "ICFG-PEDES/ICFG-PEDES.json")
     assert all(set(r) == {"split", "captions", "file_path", "processed_tokens", "id"} for r in records)
     assert all(len(r["captions"]) == 1 for r in records)
-    assert {r["file_path"] for r in records} == pictures_in(world.out / "ICFG-PEDES/imgs")
+    assert {r["file_path"] for r in records} == images_in(world.out / "ICFG-PEDES/imgs")
     assert {r["split"] for r in records} == {"train", "test"}
     assert len({(r["split"], r["file_path"].partition("/")[0]) for r in records}) == 4
     assert min(r["id"] for r in records) == 0
 
 
-def test_rstpreid_is_flat_has_five_pictures_a_person_and_names_them_by_img_path(world: World) -> None:
+def test_rstpreid_is_flat_has_five_images_a_person_and_names_them_by_img_path(world: World) -> None:
     records = read(world, "RSTPReid/data_captions.json")
     assert all(set(r) == {"split", "captions", "img_path", "id"} for r in records)
-    assert {r["img_path"] for r in records} == pictures_in(world.out / "RSTPReid/imgs")
+    assert {r["img_path"] for r in records} == images_in(world.out / "RSTPReid/imgs")
     assert not any("/" in r["img_path"] for r in records)
     assert all(sum(r["id"] == identity for r in records) == 5 for identity in {r["id"] for r in records})
     order = [r["split"] for r in sorted(records, key=lambda r: r["id"])]
     assert order == sorted(order, key=("train", "val", "test").index)
 
 
-def test_luperson_mllm_has_four_flat_caption_files_over_the_same_pictures_and_the_truth(world: World) -> None:
-    names = pictures_in(world.out / "LUPerson-MLLM/images")
+def test_luperson_mllm_has_four_flat_caption_files_over_the_same_images_and_the_truth(world: World) -> None:
+    names = images_in(world.out / "LUPerson-MLLM/images")
     assert len(names) == 27 * SMALL
     truth = read(world, "LUPerson-MLLM/truth.json")
     assert set(truth["pictures"]) == names
@@ -105,16 +105,16 @@ def test_luperson_mllm_has_four_flat_caption_files_over_the_same_pictures_and_th
 def test_synth_pedes_has_five_keys_parts_and_six_attribute_fields(world: World) -> None:
     records = read(world, "SYNTH-PEDES/synthpedes-dataset.json")
     assert all(set(r) == {"id", "file_path", "attributes", "captions", "prompt_caption"} for r in records)
-    assert {r["file_path"] for r in records} == pictures_in(world.out / "SYNTH-PEDES")
+    assert {r["file_path"] for r in records} == images_in(world.out / "SYNTH-PEDES")
     assert all(len(r["attributes"]) == 1 and r["attributes"][0].count(",") == 5 for r in records)
     assert all(len(r["captions"]) in (1, 2) and len(r["prompt_caption"]) == 1 for r in records)
     assert all(r["file_path"].split("/")[1] == str(r["id"]) for r in records)
     assert {r["id"] for r in records} == set(range(1, SMALL + 1))
 
 
-def test_ham_pedes_maps_paths_to_two_captions_and_its_pictures_are_those_of_synth_pedes(world: World) -> None:
+def test_ham_pedes_maps_paths_to_two_captions_and_its_images_are_those_of_synth_pedes(world: World) -> None:
     captions = read(world, "HAM-PEDES/ham-pedes.json")
-    assert set(captions) == pictures_in(world.out / "HAM-PEDES")
+    assert set(captions) == images_in(world.out / "HAM-PEDES")
     assert all(len(texts) == 2 for texts in captions.values())
     for path in captions:
         same = (world.out / "SYNTH-PEDES" / path).read_bytes()
@@ -128,7 +128,7 @@ def test_mals_has_attribute_lists_with_27_labels_and_lower_case_captions(world: 
     ]
     records = [record for file in files for record in json.loads(file.read_text())]
     assert {r["image"] for r in records} == {
-        f"gene_crop/{p}" for p in pictures_in(world.out / "MALS/gene_crop")
+        f"gene_crop/{p}" for p in images_in(world.out / "MALS/gene_crop")
     }
     for record in records:
         assert set(record) == {"image", "caption", "image_id", "label"}
@@ -144,18 +144,18 @@ def people_in(world: World, path: str) -> set[int]:
     return set(map(int, line.split(",")))
 
 
-def test_sysu_mm01_has_six_cameras_lists_of_persons_and_texts_in_the_order_of_the_pictures(
+def test_sysu_mm01_has_six_cameras_lists_of_persons_and_texts_in_the_order_of_the_images(
     world: World,
 ) -> None:
     base = world.out / "SYSU-MM01"
     split = {name: people_in(world, f"SYSU-MM01/exp/{name}_id.txt") for name in ("train", "val", "test")}
-    pictures = sorted(pictures_in(base), key=lambda path: (path.split("/")[1], path))
-    people = {int(path.split("/")[1]) for path in pictures}
-    assert {path.split("/")[0] for path in pictures} == {f"cam{camera}" for camera in range(1, 7)}
+    images = sorted(images_in(base), key=lambda path: (path.split("/")[1], path))
+    people = {int(path.split("/")[1]) for path in images}
+    assert {path.split("/")[0] for path in images} == {f"cam{camera}" for camera in range(1, 7)}
     assert people == set().union(*split.values())
     assert sum(map(len, split.values())) == len(people)
     for kind, cameras in (("RGB", "1245"), ("IR", "36")):
-        training = [p for p in pictures if p[3] in cameras and int(p.split("/")[1]) not in split["test"]]
+        training = [p for p in images if p[3] in cameras and int(p.split("/")[1]) not in split["test"]]
         folder = base / f"Text/Blip_{kind}"
         columns = [
             np.load(folder / f"train_{part}_Blip_{kind}.npy", allow_pickle=False).tolist()
@@ -165,25 +165,25 @@ def test_sysu_mm01_has_six_cameras_lists_of_persons_and_texts_in_the_order_of_th
         assert {len(person) for person in columns[2]} == ({4} if kind == "RGB" else {1, 2})
         assert all(len(text.split()) > 3 for text in columns[0] + columns[1])
     own = read(world, "SYSU-MM01/Text/Blip_IR/caption_dict_Blip_IR.json")
-    assert set(own) == {f"datasets/sysu/{path}" for path in pictures if path[3] in "36"}
+    assert set(own) == {f"datasets/sysu/{path}" for path in images if path[3] in "36"}
     assert all(set(value) == {"description"} for value in own.values())
     assert set(read(world, "SYSU-MM01/Text/Blip_RGB/id_caption_map_Blip_RGB.json")) == set(map(str, people))
 
 
 def test_regdb_has_ten_splits_in_halves_and_both_dictionaries(world: World) -> None:
     base = world.out / "RegDB"
-    pictures = pictures_in(base)
-    assert {path.split("/")[0] for path in pictures} == {"Visible", "Thermal"}
+    images = images_in(base)
+    assert {path.split("/")[0] for path in images} == {"Visible", "Thermal"}
     seen = set()
     for split in range(1, 11):
         parts = {}
         for name in ("train", "test"):
             for kind in ("visible", "thermal"):
                 lines = (base / f"idx/{name}_{kind}_{split}.txt").read_text().splitlines()
-                images, labels = zip(*(line.split() for line in lines), strict=True)
-                assert set(images) <= pictures
+                listed, labels = zip(*(line.split() for line in lines), strict=True)
+                assert set(listed) <= images
                 assert sorted(set(map(int, labels))) == list(range(len(lines) // 10))
-                parts[name, kind] = {image.split("/")[1] for image in images}
+                parts[name, kind] = {image.split("/")[1] for image in listed}
         assert parts["train", "visible"] == parts["train", "thermal"]
         assert not parts["train", "visible"] & parts["test", "thermal"]
         assert len(parts["train", "visible"]) == len(parts["test", "visible"])
@@ -191,33 +191,33 @@ def test_regdb_has_ten_splits_in_halves_and_both_dictionaries(world: World) -> N
     assert len(seen) > 1
     for kind, folder in (("RGB", "Visible"), ("IR", "Thermal")):
         known = read(world, f"RegDB/Text/Blip_{kind}/caption_llm_dict_Blip_{kind}.json")
-        assert set(known) == {f"datasets/regdb/{path}" for path in pictures if path.startswith(folder)}
+        assert set(known) == {f"datasets/regdb/{path}" for path in images if path.startswith(folder)}
         assert all(set(value) == {"description", "aug_description"} for value in known.values())
 
 
 def test_llcm_has_training_lists_test_folders_and_texts_without_the_cameras_folder(world: World) -> None:
     base = world.out / "LLCM"
-    pictures, test = pictures_in(base), people_in(world, "LLCM/idx/test_id.txt")
+    images, test = images_in(base), people_in(world, "LLCM/idx/test_id.txt")
     for kind, captions in (("vis", "RGB"), ("nir", "IR")):
         lines = (base / f"idx/train_{kind}.txt").read_text().splitlines()
-        images = [line.split()[0] for line in lines]
-        assert set(images) == {path for path in pictures if path.startswith(f"{kind}/")}
-        tested = [path for path in pictures if path.startswith(f"test_{kind}/")]
+        listed = [line.split()[0] for line in lines]
+        assert set(listed) == {path for path in images if path.startswith(f"{kind}/")}
+        tested = [path for path in images if path.startswith(f"test_{kind}/")]
         assert {int(path.split("/")[2]) for path in tested} == test
-        assert not test & {int(image.split("/")[1]) for image in images}
+        assert not test & {int(image.split("/")[1]) for image in listed}
         known = read(world, f"LLCM/Text/Blip_{captions}/caption_llm_dict_Blip_{captions}.json")
-        stored = {f"{kind}/{path.split('/', 2)[2]}" for path in tested} | set(images)
+        stored = {f"{kind}/{path.split('/', 2)[2]}" for path in tested} | set(listed)
         assert set(known) == {f"datasets/llcm/{path}" for path in stored}
-    assert not any(path.startswith("test_nir/cam3") for path in pictures)
+    assert not any(path.startswith("test_nir/cam3") for path in images)
 
 
-def test_infrared_pictures_have_no_colour_and_visible_ones_do(world: World) -> None:
+def test_infrared_images_have_no_colour_and_visible_ones_do(world: World) -> None:
     for folder, infrared in (
         ("SYSU-MM01", ("cam3", "cam6")),
         ("RegDB", ("Thermal",)),
         ("LLCM", ("nir", "test_nir")),
     ):
-        for path in sorted(pictures_in(world.out / folder))[::5]:
+        for path in sorted(images_in(world.out / folder))[::5]:
             pixels = np.asarray(Image.open(world.out / folder / path), dtype=int)
             has_colour = bool((pixels != pixels[..., :1]).any())
             assert has_colour is not path.startswith(tuple(f"{name}/" for name in infrared)), path
@@ -259,20 +259,20 @@ def test_drawn_visible_infrared_sets_pass_the_check(world: World, tmp_path: Path
     assert sum(part.found.captions or 0 for part in report.splits) == world.sets[name].captions
 
 
-def test_pictures_are_rgb_jpegs_of_benchmark_sizes(world: World) -> None:
+def test_images_are_rgb_jpegs_of_benchmark_sizes(world: World) -> None:
     for path in world.out.rglob("*.jpg"):
-        with Image.open(path) as picture:
-            assert (picture.format, picture.mode) == ("JPEG", "RGB")
-            assert 128 <= picture.height <= 400
-            assert 44 <= picture.width <= 185
-            assert 1.9 < picture.height / picture.width < 3.0
+        with Image.open(path) as image:
+            assert (image.format, image.mode) == ("JPEG", "RGB")
+            assert 128 <= image.height <= 400
+            assert 44 <= image.width <= 185
+            assert 1.9 < image.height / image.width < 3.0
 
 
 def test_stamp_counts_what_is_on_disk(world: World) -> None:
     stamp = read(world, "drawn.json")
     assert list(stamp["sets"]) == list(PLANNERS)
     for entry in stamp["sets"].values():
-        assert entry["pictures"] == len(pictures_in(world.out / entry["folder"]))
+        assert entry["images"] == len(images_in(world.out / entry["folder"]))
     assert stamp["sets"]["luperson_mllm"]["captions"] == 4 * 27 * SMALL
 
 
@@ -384,7 +384,7 @@ def test_file_in_the_way_is_a_user_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", slow_except({"icfg_pedes"}, ["cuhk_pedes", "icfg_pedes", "rstpreid"]))
-def test_default_benchmarks_have_100_test_identities_and_300_gallery_pictures(name: str) -> None:
+def test_default_benchmarks_have_100_test_identities_and_300_gallery_images(name: str) -> None:
     plan = PLANNERS[name](DEFAULT_IDENTITIES, 0)
     (records,) = plan.files.values()
     of_split = {

@@ -93,7 +93,7 @@ def make_experiment(folder: Path, system: dict[str, float] | Choice, **data: obj
 
 
 def system_needs_streams(system: dict[str, float] | Choice) -> bool:
-    """True for a system that reads infrared pictures as well."""
+    """True for a system that reads infrared images as well."""
     return isinstance(system, Choice) and SYSTEMS[system.name].ModelOptions is TwoStreamOptions
 
 

@@ -175,6 +175,6 @@ def test_bfloat16_autocast_is_near_float32():
         assert torch.cosine_similarity(one, two.float()).min() > 0.999
 
 
-def test_a_picture_smaller_than_a_patch_is_refused():
+def test_an_image_smaller_than_a_patch_is_refused():
     with pytest.raises(ConfigError, match=r"data.image_size=\[64, 8\] is smaller than a patch of 16 pixels"):
         make_towers(SMALL, (64, 8))

@@ -143,9 +143,9 @@ def watch_maps(system, visible, infrared):
 def test_maps_and_pooled_features_of_both_modalities(evaluated, kind):
     system, batch = evaluated
     wanted = CASE["eval"][kind]
-    pictures = (batch["images"], None) if kind == "visible" else (None, batch["infrared_images"])
+    images = (batch["images"], None) if kind == "visible" else (None, batch["infrared_images"])
     with torch.no_grad():
-        found, last = watch_maps(system, *pictures)
+        found, last = watch_maps(system, *images)
         for maps, stage in zip(found, wanted["stages"].values(), strict=True):
             assert list(maps.shape) == stage["shape"]
             close(maps.sum(dim=(1, 2, 3)), stage["sum"], floor=0.1)

@@ -1,4 +1,4 @@
-"""From annotation files and pictures to batches on the device.
+"""From annotation files and images to batches on the device.
 
 An adapter parses a published layout into a `Corpus`; views, samplers and the loader turn it into the
 tensors of `Batch`.

@@ -15,15 +15,15 @@ class Batch(TypedDict, total=False):
     images: Tensor
     """(B, 3, H, W). uint8 from the workers; float32 and normalised once it is on the device."""
     plain_images: Tensor
-    """(B, 3, H, W) the same pictures, resized only: neither mirrored, moved nor erased."""
+    """(B, 3, H, W) the same images, resized only: neither mirrored, moved nor erased."""
     second_images: Tensor
-    """(B, 3, H, W) another augmented view of the visible pictures; `images` is the first."""
+    """(B, 3, H, W) another augmented view of the visible images; `images` is the first."""
     infrared_images: Tensor
-    """(B, 3, H, W) infrared pictures of the same people, row for row."""
+    """(B, 3, H, W) infrared images of the same people, row for row."""
     tokens: Tensor
     """(T, L) int64 token ids, 0 is padding."""
     infrared_tokens: Tensor
-    """(B, L) int64 token ids of the infrared pictures' captions, row for row."""
+    """(B, L) int64 token ids of the infrared images' captions, row for row."""
     identity: Tensor
     """(B,) int64 identity of each image; 0..C-1 in training."""
     text_identity: Tensor
@@ -35,7 +35,7 @@ class Batch(TypedDict, total=False):
     image_index: Tensor
     """(B,) int64 row of the corpus table."""
     infrared_index: Tensor
-    """(B,) int64 row of the corpus table of each infrared picture."""
+    """(B,) int64 row of the corpus table of each infrared image."""
     caption_index: Tensor
     """(T,) int64 running number of the caption in the corpus: the key of per-caption tables."""
     attributes: Tensor

@@ -4,7 +4,7 @@ An entry's name is a hash of everything that parsing depends on: adapter and its
 root, and names, sizes and times of the annotation files. It is built in a temporary folder and renamed
 into place; one process builds while the others wait, so nobody ever sees half an entry. Its files are
 verified by checksums before they are mapped; an entry that does not fit is built anew.
-A packed set (`tpr data pack`) in `<root>/<folder>/packed/` is read in place of annotation and pictures.
+A packed set (`tpr data pack`) in `<root>/<folder>/packed/` is read in place of annotation and images.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ LEFTOVER_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Entry:
-    """A parsed or packed data set, ready to be mapped."""
+    """A parsed or packed dataset, ready to be mapped."""
 
     folder: Path
     manifest: Manifest
@@ -45,12 +45,12 @@ class Entry:
 
     @property
     def splits(self) -> list[Split]:
-        """The splits that hold pictures."""
+        """The splits that hold images."""
         return [split for split in SPLITS if split in self.manifest.splits]
 
     @property
     def is_packed(self) -> bool:
-        """Whether the pictures lie inside."""
+        """Whether the images lie inside."""
         return self.folder.name == PACKED
 
     def open(self, split: Split) -> Corpus:
@@ -84,7 +84,7 @@ def open_entry(adapter: Adapter, data: DataOptions) -> Entry:
         logger.info("%s: reading %s", adapter.label, packed)
         if not manifest.has_checksums:
             logger.info(
-                "%s: packed by an older version, without checksums; packed again, its pictures are verified",
+                "%s: packed by an older version, without checksums; packed again, its images are verified",
                 adapter.label,
             )
         return Entry(packed, manifest, root, adapter.label, adapter.protocol)
@@ -110,8 +110,8 @@ def load_packed(adapter: Adapter, folder: Path) -> Manifest:
     """The manifest of a packed set; DataError if it was packed with other options."""
     manifest = load_manifest(folder)
     wanted = plain_options(adapter.options)
-    # Which loose files are there means nothing here: every picture lies inside.
-    wanted.pop("pictures", None)
+    # Which loose files are there means nothing here: every image lies inside.
+    wanted.pop("on_missing_image", None)
     if manifest.adapter != adapter.name or manifest.version != adapter.version:
         raise DataError(f"{folder}: packed by {manifest.adapter} version {manifest.version}; pack it again")
     changed = [key for key in wanted if manifest.options.get(key) != wanted[key]]
@@ -186,7 +186,7 @@ def _build(adapter: Adapter, root: Path, folder: Path) -> Manifest:
 
 
 def parse_into(adapter: Adapter, root: Path, folder: Path) -> Manifest:
-    """Parse a data set into an empty folder. DataError in one line, OSError if it cannot be written."""
+    """Parse a dataset into an empty folder. DataError in one line, OSError if it cannot be written."""
     writers: dict[Split, SplitWriter] = {}
     blank = 0
     for split, sample in adapter.parse(root):
@@ -203,7 +203,7 @@ def parse_into(adapter: Adapter, root: Path, folder: Path) -> Manifest:
         known = write_index(folder, split, files, _digest(folder, files), labels=adapter.labels)
         splits[split] = replace(known, repeats=repeats[split])
     if not splits:
-        raise DataError(f"{adapter.sources(root)[0]}: no picture is left after cleaning")
+        raise DataError(f"{adapter.sources(root)[0]}: no image is left after cleaning")
     found = {s: Counts(known.identities, known.rows, known.captions) for s, known in splits.items()}
     warnings = adapter.review(found)
     if blank:

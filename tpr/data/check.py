@@ -1,6 +1,6 @@
-"""Is my data as published: counts, pictures that are missing or broken, overlap of training and test.
+"""Is my data as published: counts, images that are missing or broken, overlap of training and test.
 
-Identical pictures are found by size first and by a hash of their bytes only where sizes agree; they are
+Identical images are found by size first and by a hash of their bytes only where sizes agree; they are
 looked for between all training splits and all test splits that are checked together.
 """
 
@@ -22,7 +22,7 @@ from tpr.data.cache import Entry, open_entry
 from tpr.data.columns import read_identity
 from tpr.data.corpora import build_adapter
 from tpr.data.corpus import Corpus, IndexArray
-from tpr.data.pictures import decode, measure_picture, read_bytes
+from tpr.data.images import decode, measure_image, read_bytes
 from tpr.data.sample import SPLITS, Split
 from tpr.errors import DataError
 
@@ -44,18 +44,18 @@ class SplitReport:
     published: Counts | None
     """None where nothing is published, as for a user's own data."""
     missing: list[str] = field(default_factory=list)
-    """Pictures that are not on disk."""
+    """Images that are not on disk."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Pictures that cannot be decoded, with the reason."""
+    """Images that cannot be decoded, with the reason."""
     shared_identities: list[int] = field(default_factory=list)
     """Identities that the set's training split holds too."""
-    shared_pictures: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    """Training set -> pairs (its picture, the same picture here)."""
+    shared_images: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Training set -> pairs (its image, the same image here)."""
 
     @property
     def leaked(self) -> int:
-        """Pictures that the same set's training split holds too."""
-        return len(self.shared_pictures.get(self.name, []))
+        """Images that the same set's training split holds too."""
+        return len(self.shared_images.get(self.name, []))
 
     @property
     def is_broken(self) -> bool:
@@ -74,7 +74,7 @@ class SplitReport:
             return "broken"
         if self.differs:
             return "counts differ"
-        return "shared pictures" if self.shared_pictures else "ok"
+        return "shared images" if self.shared_images else "ok"
 
 
 @dataclass
@@ -121,7 +121,7 @@ def choose_sets(root: Path, names: Sequence[str] = ()) -> list[Choice]:
     found = [choice for choice in choices if build_adapter(choice).find_folder(root) is not None]
     if not found:
         folders = ", ".join(ADAPTERS[choice.name].folders[0] for choice in choices)
-        raise DataError(f"no data set found under data.root='{root}'; looked for the folders {folders}")
+        raise DataError(f"no dataset found under data.root='{root}'; looked for the folders {folders}")
     return found
 
 
@@ -130,8 +130,8 @@ def _needs_nothing(name: str) -> bool:
     return all(option.default is not MISSING or option.default_factory is not MISSING for option in options)
 
 
-def check_sets(choices: Iterable[Choice], data: DataOptions, *, read_pictures: bool = True) -> CheckReport:
-    """Parse and check sets together. read_pictures: False looks for files but does not decode them."""
+def check_sets(choices: Iterable[Choice], data: DataOptions, *, read_images: bool = True) -> CheckReport:
+    """Parse and check sets together. read_images: False looks for files but does not decode them."""
     report = CheckReport()
     corpora: list[tuple[Corpus, SplitReport]] = []
     for choice in choices:
@@ -150,12 +150,12 @@ def check_sets(choices: Iterable[Choice], data: DataOptions, *, read_pictures: b
         report.notes += [
             f"{adapter.label}: no {split} split found" for split in _absent(opened, adapter.counts)
         ]
-    sizes = [measure_pictures(corpus) for corpus, _ in corpora]
+    sizes = [measure_images(corpus) for corpus, _ in corpora]
     for (corpus, split), size in zip(corpora, sizes, strict=True):
         split.missing = [corpus.image_path(int(row)) for row in np.flatnonzero(size == MISSING_SIZE)]
-        if read_pictures:
+        if read_images:
             split.unreadable = find_unreadable(
-                corpus, np.flatnonzero(size != MISSING_SIZE), data.max_picture_pixels
+                corpus, np.flatnonzero(size != MISSING_SIZE), data.max_image_pixels
             )
     _compare(corpora, sizes)
     report.splits = [split for _, split in corpora]
@@ -182,8 +182,8 @@ def _absent(opened: Sequence[Corpus], published: Mapping[Split, Counts]) -> list
     return [split for split in SPLITS if split in published and split not in found]
 
 
-def measure_pictures(corpus: Corpus) -> IndexArray:
-    """(N,) bytes of each picture, -1 where it is missing."""
+def measure_images(corpus: Corpus) -> IndexArray:
+    """(N,) bytes of each image, -1 where it is missing."""
     if "picture" in corpus.table.column_names:
         lengths: IndexArray = pc.binary_length(corpus.table.column("picture")).to_numpy().astype(np.int64)
         return lengths
@@ -192,13 +192,13 @@ def measure_pictures(corpus: Corpus) -> IndexArray:
     for chunk in corpus.table.column("image").chunks:
         for image in chunk.to_pylist():
             with contextlib.suppress(OSError, DataError):
-                sizes[row] = measure_picture(corpus.root, image)
+                sizes[row] = measure_image(corpus.root, image)
             row += 1
     return sizes
 
 
 def find_unreadable(corpus: Corpus, rows: IndexArray, max_pixels: int) -> list[tuple[str, str]]:
-    """Pictures among these rows that cannot be decoded, with the reason; decoders run in threads."""
+    """Images among these rows that cannot be decoded, with the reason; decoders run in threads."""
 
     def read_all(part: IndexArray) -> list[tuple[str, str]]:
         return [
@@ -213,7 +213,7 @@ def find_unreadable(corpus: Corpus, rows: IndexArray, max_pixels: int) -> list[t
 
 
 def _explain(corpus: Corpus, row: int, max_pixels: int) -> str:
-    """Why a picture cannot be decoded; empty if it can."""
+    """Why an image cannot be decoded; empty if it can."""
     try:
         decode(read_bytes(corpus, row), max_pixels=max_pixels)
         return ""
@@ -234,29 +234,29 @@ def _compare(corpora: Sequence[tuple[Corpus, SplitReport]], sizes: Sequence[Inde
                 split.shared_identities = [int(identity) for identity in shared]
             pairs = find_identical(other, other_size, corpus, size)
             if pairs:
-                split.shared_pictures[other_split.name] = pairs
+                split.shared_images[other_split.name] = pairs
 
 
 def find_identical(
     first: Corpus, first_sizes: IndexArray, second: Corpus, second_sizes: IndexArray
 ) -> list[tuple[str, str]]:
-    """Pairs of pictures with equal bytes, one of each corpus; empty and unreadable files are passed over."""
+    """Pairs of images with equal bytes, one of each corpus; empty and unreadable files are passed over."""
     common = np.intersect1d(first_sizes, second_sizes)
     common = common[common > 0]
     known = {
-        _hash_picture(first, int(row)): first.image_path(int(row))
+        _hash_image(first, int(row)): first.image_path(int(row))
         for row in np.flatnonzero(np.isin(first_sizes, common))
     }
     pairs = []
     for row in np.flatnonzero(np.isin(second_sizes, common)):
-        found = _hash_picture(second, int(row))
+        found = _hash_image(second, int(row))
         twin = None if found is None else known.get(found)
         if twin is not None:
             pairs.append((twin, second.image_path(int(row))))
     return pairs
 
 
-def _hash_picture(corpus: Corpus, row: int) -> bytes | None:
+def _hash_image(corpus: Corpus, row: int) -> bytes | None:
     try:
         return hashlib.blake2b(read_bytes(corpus, row), digest_size=16).digest()
     except DataError:

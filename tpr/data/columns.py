@@ -17,7 +17,7 @@ import pyarrow as pa
 from tpr.data.checksums import sum_file
 from tpr.data.corpus import Corpus, IndexArray, map_files, number_identities, offsets_of
 from tpr.data.manifest import MANIFEST, Manifest, SplitFiles, index_names, verify_split
-from tpr.data.packed_pictures import CHECKSUM, PICTURE, find_pictures
+from tpr.data.packed_images import CHECKSUM, IMAGE, find_images
 from tpr.data.sample import Sample, Split
 from tpr.errors import DataError, first_line
 
@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
         ("attributes", pa.list_(pa.int8())),
     ]
 )
-PACKED_SCHEMA = SCHEMA.append(PICTURE).append(CHECKSUM)
+PACKED_SCHEMA = SCHEMA.append(IMAGE).append(CHECKSUM)
 """Columns of a packed set."""
 
 
@@ -108,7 +108,7 @@ class SplitWriter:
 
 
 def make_batch(samples: list[Sample]) -> pa.RecordBatch:
-    """Samples as columns; DataError names the picture whose values do not fit."""
+    """Samples as columns; DataError names the image whose values do not fit."""
     try:
         return pa.record_batch(_make_columns(samples), schema=SCHEMA)
     except (UnicodeEncodeError, OverflowError, pa.ArrowInvalid):
@@ -117,7 +117,7 @@ def make_batch(samples: list[Sample]) -> pa.RecordBatch:
                 pa.record_batch(_make_columns([sample]), schema=SCHEMA)
             except (UnicodeEncodeError, OverflowError, pa.ArrowInvalid) as error:
                 image = sample.image.encode("ascii", "backslashreplace").decode()
-                raise DataError(f"picture '{image}': its values cannot be stored ({error})") from None
+                raise DataError(f"image '{image}': its values cannot be stored ({error})") from None
         raise
 
 
@@ -163,7 +163,7 @@ def write_index(
     identities, starts = index_names(split)
     save_array(folder / identities, numbers if split == "train" else identity)
     save_array(folder / starts, offsets)
-    checksums = {name: sum_file(folder / name, find_pictures(folder / name)) for name in files}
+    checksums = {name: sum_file(folder / name, find_images(folder / name)) for name in files}
     checksums |= {name: sum_file(folder / name) for name in index_names(split)}
     return SplitFiles(files, len(identity), int(offsets[-1]), int(numbers.max()) + 1, fingerprint, checksums)
 
@@ -211,7 +211,7 @@ def _belong_together(
 ) -> bool:
     if table.num_rows != known.rows or int(offsets[-1]) != known.captions:
         return False
-    if PICTURE.name not in table.column_names:
+    if IMAGE.name not in table.column_names:
         return True  # made here, and verified
     in_range = split != "train" or (
         identity.min(initial=0) >= 0 and identity.max(initial=-1) < known.identities
@@ -224,7 +224,7 @@ def check_columns(folder: Path, table: pa.Table, *, has_checksums: bool) -> None
 
     A packed set may come from elsewhere, and an old one has no checksums: no text or offset is trusted.
     """
-    packed = PACKED_SCHEMA if has_checksums else SCHEMA.append(PICTURE)
+    packed = PACKED_SCHEMA if has_checksums else SCHEMA.append(IMAGE)
     is_packed = table.schema.equals(packed)
     if not is_packed and not table.schema.equals(SCHEMA):
         raise DataError(f"{folder}: the Arrow files have other columns than an entry")

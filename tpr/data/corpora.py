@@ -44,7 +44,7 @@ def build_adapter(choice: Choice) -> Adapter:
 
 
 def load_split(choice: Choice, split: Split, data: DataOptions) -> Corpus:
-    """One split of one data set through the cache. Raises DataError in one line."""
+    """One split of one dataset through the cache. Raises DataError in one line."""
     adapter = build_adapter(choice)
     try:
         return open_corpus(open_entry(adapter, data), split, adapter)
@@ -53,7 +53,7 @@ def load_split(choice: Choice, split: Split, data: DataOptions) -> Corpus:
 
 
 def open_corpus(entry: Entry, split: Split, adapter: Adapter) -> Corpus:
-    """One split of an entry, without the pictures that are not on disk where the adapter's options say so."""
+    """One split of an entry, without the images that are not on disk where the adapter's options say so."""
     corpus = entry.open(split)
     if adapter.leaves_missing_out and not entry.is_packed:
         return keep_present(corpus)
@@ -61,7 +61,7 @@ def open_corpus(entry: Entry, split: Split, adapter: Adapter) -> Corpus:
 
 
 def keep_present(corpus: Corpus) -> Corpus:
-    """The corpus without pictures that are not on disk. Raises DataError if none is."""
+    """The corpus without images that are not on disk. Raises DataError if none is."""
     folders: dict[str, set[str]] = {}
     found = np.zeros(len(corpus), dtype=bool)
     row = 0
@@ -74,11 +74,11 @@ def keep_present(corpus: Corpus) -> Corpus:
             found[row] = name in folders[folder]
             row += 1
     if not found.any():
-        raise DataError(f"none of {len(corpus):,} pictures is on disk, the first is {corpus.image_path(0)}")
+        raise DataError(f"none of {len(corpus):,} images is on disk, the first is {corpus.image_path(0)}")
     if found.all():
         return corpus
     logger.warning(
-        "%s: %s of %s pictures are not on disk", corpus.name, f"{(~found).sum():,}", f"{len(found):,}"
+        "%s: %s of %s images are not on disk", corpus.name, f"{(~found).sum():,}", f"{len(found):,}"
     )
     return corpus.select(np.flatnonzero(found))
 
@@ -112,9 +112,7 @@ def load_corpora(data: DataOptions, evaluation: EvaluationOptions, seed: int) ->
         except DataError as error:
             raise DataError(f"data.test[{number}] {error}") from None
         if corpus.protocol == "text" and not corpus.caption_count:
-            raise DataError(
-                f"data.test[{number}] '{corpus.name}': no picture of the test split has a caption"
-            )
+            raise DataError(f"data.test[{number}] '{corpus.name}': no image of the test split has a caption")
         corpora.test[corpus.name] = corpus
     return corpora
 
@@ -133,14 +131,14 @@ def check_names(where: str, choices: Iterable[Choice]) -> None:
 
 
 def drop_uncaptioned(corpus: Corpus) -> Corpus:
-    """The training corpus without pictures that have no caption. Raises DataError if none has."""
+    """The training corpus without images that have no caption. Raises DataError if none has."""
     lengths = np.diff(corpus.caption_offsets)
     rows = np.flatnonzero(lengths)
     if not len(rows):
-        raise DataError("no picture of the train split has a caption")
+        raise DataError("no image of the train split has a caption")
     if len(rows) == len(corpus):
         return corpus
-    logger.info("%s: %s pictures without a caption are left out", corpus.name, f"{len(corpus) - len(rows):,}")
+    logger.info("%s: %s images without a caption are left out", corpus.name, f"{len(corpus) - len(rows):,}")
     return corpus.select(rows)
 
 
@@ -158,12 +156,12 @@ def split_validation(
     if validation.protocol != "text":
         validation = keep_descriptions(validation)
     published = read_identity(validation.table)
-    logger.info("%s: %s pictures held out for validation", corpus.name, f"{len(rows):,}")
+    logger.info("%s: %s images held out for validation", corpus.name, f"{len(rows):,}")
     return corpus.select(np.flatnonzero(~held)), replace(validation, identity=published)
 
 
 def keep_descriptions(corpus: Corpus) -> Corpus:
-    """The corpus with the first caption of each picture alone: the others rephrase it."""
+    """The corpus with the first caption of each image alone: the others rephrase it."""
     column = corpus.table.column("captions")
     first = pa.chunked_array([pc.list_slice(chunk, 0, 1).cast(column.type) for chunk in column.chunks])
     place = corpus.table.column_names.index("captions")

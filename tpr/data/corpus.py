@@ -1,10 +1,10 @@
-"""A parsed data set split as columns in a memory-mapped Arrow table: no Python object per sample.
+"""A parsed dataset split as columns in a memory-mapped Arrow table: no Python object per sample.
 
 Columns: image (string, path below the root), identity (int64, as published), camera (int16),
-infrared (bool), captions (list of string), attributes (list of int8) and, in a packed corpus, picture
+infrared (bool), captions (list of string), attributes (list of int8) and, in a packed corpus, image
 (binary, the file's original bytes) and checksum (uint64, of these bytes), both null where a joined set is
 not packed. Workers share the mapped pages; beside them a corpus holds two index arrays of 8 bytes per
-picture each, mapped as well until rows are selected.
+image each, mapped as well until rows are selected.
 """
 
 import hashlib
@@ -30,21 +30,21 @@ MAPPED_RUNS = 4096
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """One split of one data set, or of several joined."""
+    """One split of one dataset, or of several joined."""
 
     name: str
-    """Data set name; joined sets are joined by '+'."""
+    """Dataset name; joined sets are joined by '+'."""
     split: Split
     root: Path
     """The data root that image paths are relative to."""
     table: pa.Table
-    """The columns; N rows, one per picture."""
+    """The columns; N rows, one per image."""
     identity: IndexArray
     """(N,) identities: 0..C-1 in training splits, as published elsewhere."""
     caption_offsets: IndexArray
-    """(N + 1,) running caption number at which each picture's captions start."""
+    """(N + 1,) running caption number at which each image's captions start."""
     has_identities: bool
-    """False where the set has no person labels (each picture is its own class)."""
+    """False where the set has no person labels (each image is its own class)."""
     fingerprint: str
     """Changes whenever the annotation files, the adapter or its options do; keys the token cache."""
     files: tuple[Path, ...] = ()
@@ -72,7 +72,7 @@ class Corpus:
 
     @property
     def caption_count(self) -> int:
-        """Captions of all pictures together."""
+        """Captions of all images together."""
         return int(self.caption_offsets[-1])
 
     @property
@@ -83,25 +83,25 @@ class Corpus:
         return int(len(np.unique(self.identity)))
 
     def image_path(self, row: int) -> str:
-        """Path of one picture below the root."""
+        """Path of one image below the root."""
         return str(self.table.column("image")[row].as_py())
 
     def captions(self, row: int) -> list[str]:
-        """All captions of one picture."""
+        """All captions of one image."""
         return list(self.table.column("captions")[row].as_py())
 
     def cameras(self) -> IndexArray:
-        """(N,) camera of each picture, -1 where unknown."""
+        """(N,) camera of each image, -1 where unknown."""
         cameras: IndexArray = self.table.column("camera").to_numpy().astype(np.int64)
         return cameras
 
     def infrared(self) -> Flags:
-        """(N,) True for infrared pictures."""
+        """(N,) True for infrared images."""
         flags: Flags = self.table.column("infrared").to_numpy().astype(np.bool_)
         return flags
 
     def caption_owners(self) -> IndexArray:
-        """(captions,) row of the picture that each caption describes."""
+        """(captions,) row of the image that each caption describes."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.caption_offsets))
 
     def select(self, rows: IndexArray, *, name: str | None = None, split: Split | None = None) -> "Corpus":
@@ -167,7 +167,7 @@ def _take_ascending(table: pa.Table, rows: IndexArray) -> pa.Table:
 
 
 def offsets_of(captions: pa.ChunkedArray) -> IndexArray:
-    """(N + 1,) running number of each picture's first caption, and the total at the end."""
+    """(N + 1,) running number of each image's first caption, and the total at the end."""
     lengths = pc.list_value_length(captions).to_numpy()
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
@@ -183,7 +183,7 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
         return corpora[0]
     roots = {corpus.root for corpus in corpora}
     if len(roots) != 1:
-        raise DataError(f"joined data sets must share one data root, got {sorted(map(str, roots))}")
+        raise DataError(f"joined datasets must share one data root, got {sorted(map(str, roots))}")
     shifts = np.cumsum([0] + [int(corpus.identity.max()) + 1 for corpus in corpora[:-1]])
     table = pa.concat_tables([corpus.table for corpus in corpora], promote_options="default")
     files, rows = _join_files(corpora)

@@ -1,7 +1,7 @@
-"""The pictures of a slot on the device: two views of the visible picture and the infrared one.
+"""The images of a slot on the device: two views of the visible image and the infrared one.
 
-Each picture has erased rectangles of its own; colour is then taken from the second visible view and, what
-there is of it, from the infrared picture, so that a tower cannot lean on it.
+Each image has erased rectangles of its own; colour is then taken from the second visible view and, what
+there is of it, from the infrared image, so that a tower cannot lean on it.
 Source: TVI-LFM, NeurIPS 2024, official `data_loader/processing.py` (ChannelExchange, ChannelAdapGray), after
 CAJ, ICCV 2021.
 """
@@ -18,13 +18,13 @@ from tpr.data.randomness import Purpose, hash_uniform
 from tpr.data.transforms import DeviceTransform
 
 WEIGHTS = (0.2989, 0.5870, 0.1140)
-"""Shares of the channels in a grey picture; of normalised values, as published."""
+"""Shares of the channels in a grey image; of normalised values, as published."""
 WEIGHED, KEPT = 3, 4
-"""Choices beyond the three channels: grey by `WEIGHTS`, and the picture as it is."""
+"""Choices beyond the three channels: grey by `WEIGHTS`, and the image as it is."""
 
 
 class CrossModalityTransform:
-    """uint8 pictures of a batch of slots -> normalised, erased and exchanged ones, on the batch's device."""
+    """uint8 images of a batch of slots -> normalised, erased and exchanged ones, on the batch's device."""
 
     def __init__(self, augment: AugmentOptions, *, seed: int, chain: ImageChain = CLIP_CHAIN) -> None:
         second = replace(augment, grey=0.0)
@@ -37,7 +37,7 @@ class CrossModalityTransform:
         ]
 
     def finish(self, batch: Batch, *, epoch: int) -> None:
-        """Replace the uint8 pictures of a training batch. Nothing waits for a GPU."""
+        """Replace the uint8 images of a training batch. Nothing waits for a GPU."""
         samples = batch["sample_index"]
         first, second, infrared = self._views
         drawn = hash_uniform(self.seed, epoch, Purpose.EXCHANGE, samples, 4)
@@ -53,7 +53,7 @@ class CrossModalityTransform:
 
 
 def choose_channel(gate: Tensor, kind: Tensor, share: float) -> Tensor:
-    """(B,) one of the three channels for a share of the pictures, `KEPT` for the others.
+    """(B,) one of the three channels for a share of the images, `KEPT` for the others.
 
     gate, kind: (B,) uniform in [0, 1).
     """
@@ -61,7 +61,7 @@ def choose_channel(gate: Tensor, kind: Tensor, share: float) -> Tensor:
 
 
 def choose_grey(kind: Tensor, gate: Tensor, share: float) -> Tensor:
-    """(B,) each channel for a quarter of the pictures; of the fourth quarter a share is weighed grey.
+    """(B,) each channel for a quarter of the images; of the fourth quarter a share is weighed grey.
 
     kind, gate: (B,) uniform in [0, 1).
     """

@@ -1,6 +1,6 @@
 """From an epoch's order to batches on the device.
 
-Workers return whole batches of uint8 pictures; the main process sends them, and the device normalises and
+Workers return whole batches of uint8 images; the main process sends them, and the device normalises and
 erases. The order is made in the main process and handed out step by step, so a worker keeps nothing of
 it, and a resumed epoch skips steps without decoding them. A batch is the same for any number of workers.
 """
@@ -24,7 +24,7 @@ from tpr.data.token_cache import corpus_tokens
 from tpr.data.tokenizer import Tokenizer
 from tpr.data.tokens import CLIP_TOKENIZER
 from tpr.data.transforms import DeviceTransform, normalise_pixels, normalise_rest
-from tpr.data.views import PictureReader, Samples, TrainingSamples, Views
+from tpr.data.views import ImageReader, Samples, TrainingSamples, Views
 from tpr.data.visible_infrared import CrossModalitySamples
 from tpr.data.workers import Task, Work, Workers
 
@@ -61,7 +61,7 @@ class TrainLoader:
         self.rank = distributed.rank() if rank is None else rank
         self.world = distributed.world_size() if world is None else world
         self.skipped = 0
-        """Pictures of this rank that could not be read and were replaced by a neighbour."""
+        """Images of this rank that could not be read and were replaced by a neighbour."""
         transform = CrossModalityTransform if views.infrared else DeviceTransform
         self._transform = transform(data.augment, seed=seed, chain=views.chain)
         self._chain = views.chain
@@ -79,7 +79,7 @@ class TrainLoader:
     def survey(self, number: int, *, augment: bool = True) -> Iterator[Batch]:
         """A pass over the training set beside the training of epoch `number`: its own order and draws.
 
-        augment: as in training; otherwise pictures are resized only.
+        augment: as in training; otherwise images are resized only.
         """
         return self._run(-number, 0, augment=augment)
 
@@ -117,16 +117,16 @@ def iterate_images(
     chain: ImageChain = CLIP_CHAIN,
     start: str = "auto",
 ) -> Iterator[Batch]:
-    """Normalised pictures with `identity` and `image_index`, in the order of `indices` (absent: all rows).
+    """Normalised images with `identity` and `image_index`, in the order of `indices` (absent: all rows).
 
-    Raises DataError for a picture that cannot be read, whatever `data.on_bad_image` says: leaving one out
+    Raises DataError for an image that cannot be read, whatever `data.on_bad_image` says: leaving one out
     of a gallery would change the protocol.
     """
     rows = np.array(np.arange(len(corpus)) if indices is None else indices, dtype=np.int64)
     tasks = [Task(rows[start : start + batch]) for start in range(0, len(rows), batch)]
     sender = Sender(torch.device(device))
     count = min(workers, len(tasks)) if len(tasks) > 1 else 0
-    pool = Workers(partial(read_rows, PictureReader(corpus, data, chain)), count, sender.device, start=start)
+    pool = Workers(partial(read_rows, ImageReader(corpus, data, chain)), count, sender.device, start=start)
     try:
         for work in pool.run(tasks):
             sent = sender.send(work.entries)
@@ -136,12 +136,12 @@ def iterate_images(
         pool.close()
 
 
-def read_rows(pictures: PictureReader, task: Task) -> Work:
+def read_rows(images: ImageReader, task: Task) -> Work:
     """One evaluation batch's entries, made in a worker."""
-    frames = pictures.allocate(len(task.samples))
+    frames = images.allocate(len(task.samples))
     for frame, row in zip(frames, task.samples.tolist(), strict=True):
-        frame.copy_(pictures.read(row))
-    identity = pictures.corpus.identity[task.samples]
+        frame.copy_(images.read(row))
+    identity = images.corpus.identity[task.samples]
     return Work({"images": frames, "identity": identity, "image_index": task.samples})
 
 

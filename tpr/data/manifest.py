@@ -30,7 +30,7 @@ class SplitFiles:
     checksums: dict[str, Checksum] = field(default_factory=dict)
     """By name, of the Arrow files and of the index arrays."""
     repeats: int = 0
-    """Records that named a picture again and were joined to the first."""
+    """Records that named an image again and were joined to the first."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _check_names(path: Path, names: list[str], known: SplitFiles, *, has_checksu
 def verify_split(folder: Path, manifest: Manifest, split: Split) -> None:
     """Raise DataError that begins with a file's path unless all files of a split are as they were written.
 
-    The pictures of a packed set are left out: `read_packed` verifies each as it is read.
+    The images of a packed set are left out: `read_packed` verifies each as it is read.
     """
     for name, checksum in manifest.splits[split].checksums.items():
         verify_file(folder / name, checksum)

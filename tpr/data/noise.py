@@ -1,8 +1,8 @@
 """Noisy correspondence: training captions that change places, by a published index file or drawn.
 
-An index is a permutation of the running caption numbers: slot i keeps its picture and its identity and
-takes the words of caption index[i]. The numbers run over pictures in the annotation's order and over each
-picture's captions in theirs, which is the order of the published files.
+An index is a permutation of the running caption numbers: slot i keeps its image and its identity and
+takes the words of caption index[i]. The numbers run over images in the annotation's order and over each
+image's captions in theirs, which is the order of the published files.
 """
 
 from pathlib import Path
@@ -54,7 +54,7 @@ def read_noise(path: Path, captions: int, name: str) -> IndexArray:
     if len(index) != captions:
         raise _refuse(
             path,
-            f"has {len(index):,} captions, but {name} trains on {captions:,}; take the file of this data set",
+            f"has {len(index):,} captions, but {name} trains on {captions:,}; take the file of this dataset",
         )
     if not np.array_equal(np.sort(index), np.arange(captions)):
         raise _refuse(path, f"is no permutation of 0..{captions - 1}")

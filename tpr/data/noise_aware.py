@@ -1,6 +1,6 @@
-"""Noise-aware masking: how likely each word is to be masked, from how well it fits the picture.
+"""Noise-aware masking: how likely each word is to be masked, from how well it fits the image.
 
-A word that no patch resembles is probably not in the picture: its noise is 1 - similarity, and all words of
+A word that no patch resembles is probably not in the image: its noise is 1 - similarity, and all words of
 a caption share a mean rate by it. Everything is a function of one caption's row, on the device of its
 tensors, and nothing waits for them.
 
@@ -24,7 +24,7 @@ def find_probability(
 ) -> Tensor:
     """(T, L) float64 probabilities of words to be masked, 0 elsewhere; `rate` where a row is not known.
 
-    similarity: (T, L) of every word to its picture, NaN throughout a row that is not known. tokens: (T, L).
+    similarity: (T, L) of every word to its image, NaN throughout a row that is not known. tokens: (T, L).
     renormalise: the mean over a caption's words is `rate` after clipping; otherwise before it, as published,
         where clipped words move the mean.
     Source: MLLM4Text-ReID, CVPR 2024, equation 4; official `datasets/bases.py`, whose clipping to [0, 1] the

@@ -1,8 +1,8 @@
-"""One packed folder per data set: the corpus with its pictures' original bytes, in Arrow files.
+"""One packed folder per dataset: the corpus with its images' original bytes, in Arrow files.
 
 The folder is `<out>/<set folder>/packed/`, so that `data.root=<out>` reads it, with or without the loose
-files beside it. Bytes are kept exactly, rows in order; a file holds at most 4 GiB unless one picture is
-larger. The options of the set at packing are part of it. Each picture lies beside a checksum of its bytes;
+files beside it. Bytes are kept exactly, rows in order; a file holds at most 4 GiB unless one image is
+larger. The options of the set at packing are part of it. Each image lies beside a checksum of its bytes;
 all else is verified when a set is opened.
 """
 
@@ -20,9 +20,9 @@ from tpr.data.checksums import hash_bytes
 from tpr.data.columns import PACKED_SCHEMA, SCHEMA, ShardWriter, read_identity, write_index
 from tpr.data.corpora import build_adapter, open_corpus
 from tpr.data.corpus import Corpus
+from tpr.data.images import read_bytes
 from tpr.data.manifest import FORMAT, MANIFEST, SplitFiles, save_manifest
-from tpr.data.packed_pictures import CHECKSUM, PICTURE
-from tpr.data.pictures import read_bytes
+from tpr.data.packed_images import CHECKSUM, IMAGE
 from tpr.data.sample import Split
 from tpr.data.whole_folders import build_folder, remove_leftovers
 from tpr.errors import DataError
@@ -39,16 +39,16 @@ class Packed:
     """What was written."""
 
     folder: Path
-    pictures: int
+    images: int
     files: int
     size: int
     """Bytes of all files."""
 
 
 def pack_set(choice: Choice, data: DataOptions, out: Path, shard_bytes: int = SHARD_BYTES) -> Packed:
-    """Write a set and its pictures below `out`.
+    """Write a set and its images below `out`.
 
-    Raises DataError if a picture is missing or space runs out, BusyError if another process packs there.
+    Raises DataError if an image is missing or space runs out, BusyError if another process packs there.
     """
     adapter = build_adapter(choice)
     source = adapter.folder(data.root)
@@ -76,7 +76,7 @@ def pack_set(choice: Choice, data: DataOptions, out: Path, shard_bytes: int = SH
     written = [path for path in folder.iterdir() if path.name != MANIFEST]
     return Packed(
         folder,
-        pictures=sum(known.rows for known in splits.values()),
+        images=sum(known.rows for known in splits.values()),
         files=sum(path.suffix == ".arrow" for path in written),
         size=sum(path.stat().st_size for path in written),
     )
@@ -91,17 +91,17 @@ def _pack_split(corpus: Corpus, folder: Path, shard_bytes: int) -> SplitFiles:
     writer = ShardWriter(folder, corpus.split, PACKED_SCHEMA, shard_bytes)
     digest = hashlib.sha256(corpus.fingerprint.encode())
     target = max(1, min(BATCH_BYTES, shard_bytes // 4))
-    pictures: list[bytes] = []
+    images: list[bytes] = []
     size = start = 0
     for row in range(len(corpus)):
-        pictures.append(_read_original(corpus, row))
-        size += len(pictures[-1])
-        digest.update(hashlib.sha256(pictures[-1]).digest())
+        images.append(_read_original(corpus, row))
+        size += len(images[-1])
+        digest.update(hashlib.sha256(images[-1]).digest())
         if size >= target or row + 1 == len(corpus):
-            writer.write(_make_batch(corpus, start, pictures))
-            pictures, size, start = [], 0, row + 1
+            writer.write(_make_batch(corpus, start, images))
+            images, size, start = [], 0, row + 1
     writer.close()
-    logger.info("%s: packed %s pictures of split %s", corpus.name, f"{len(corpus):,}", corpus.split)
+    logger.info("%s: packed %s images of split %s", corpus.name, f"{len(corpus):,}", corpus.split)
     published, first = np.unique(read_identity(corpus.table), return_index=True)
     labels = dict(zip(published.tolist(), corpus.identity[first].tolist(), strict=True))
     return write_index(folder, corpus.split, writer.files, digest.hexdigest()[:16], labels=labels)
@@ -116,10 +116,10 @@ def _read_original(corpus: Corpus, row: int) -> bytes:
         ) from None
 
 
-def _make_batch(corpus: Corpus, start: int, pictures: list[bytes]) -> pa.RecordBatch:
-    """The rows from `start` on with their pictures, as one batch of its own."""
-    rows = corpus.table.select(SCHEMA.names).slice(start, len(pictures))
-    table = rows.append_column(PICTURE, pa.array(pictures, type=PICTURE.type))
-    checksums = pa.array([hash_bytes(content) for content in pictures], type=CHECKSUM.type)
+def _make_batch(corpus: Corpus, start: int, images: list[bytes]) -> pa.RecordBatch:
+    """The rows from `start` on with their images, as one batch of its own."""
+    rows = corpus.table.select(SCHEMA.names).slice(start, len(images))
+    table = rows.append_column(IMAGE, pa.array(images, type=IMAGE.type))
+    checksums = pa.array([hash_bytes(content) for content in images], type=CHECKSUM.type)
     (batch,) = table.append_column(CHECKSUM, checksums).combine_chunks().to_batches()
     return batch

@@ -1,4 +1,4 @@
-"""Which patches of a picture the image tower reads in a step that reads only some of them."""
+"""Which patches of an image the image tower reads in a step that reads only some of them."""
 
 import torch
 from torch import Tensor

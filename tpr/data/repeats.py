@@ -1,4 +1,4 @@
-"""Pictures that an annotation names more than once, such as in a line per caption, become one row each.
+"""Images that an annotation names more than once, such as in a line per caption, become one row each.
 
 Whether there are any is found by a hash of each path, which costs 8 bytes a row; only then is a table
 written anew.
@@ -22,12 +22,12 @@ ROWS_AT_ONCE = 16_384
 
 
 def join_repeats(adapter: Adapter, folder: Path, files: Mapping[Split, list[str]]) -> dict[Split, int]:
-    """Make one row of each picture's rows in an entry; returns how many rows of each split were joined.
+    """Make one row of each image's rows in an entry; returns how many rows of each split were joined.
 
-    files: the file of each split. Raises DataError where rows of a picture differ in more than captions.
+    files: the file of each split. Raises DataError where rows of an image differ in more than captions.
     """
     tables = {split: map_files([folder / name for name in names]) for split, names in files.items()}
-    hashes = {split: hash_pictures(table) for split, table in tables.items()}
+    hashes = {split: hash_images(table) for split, table in tables.items()}
     refuse_shared(tables, hashes)
     repeats = dict.fromkeys(files, 0)
     for split, table in tables.items():
@@ -39,7 +39,7 @@ def join_repeats(adapter: Adapter, folder: Path, files: Mapping[Split, list[str]
                 writer.add(sample)
         repeats[split] = table.num_rows - len(np.unique(first))
         adapter.notes.append(
-            f"{split}: {repeats[split]:,} records name a picture again; their captions were joined to it"
+            f"{split}: {repeats[split]:,} records name an image again; their captions were joined to it"
         )
     return repeats
 
@@ -56,7 +56,7 @@ def rewrite(folder: Path, split: Split, files: Sequence[str]) -> Iterator[SplitW
     part.rmdir()
 
 
-def hash_pictures(table: pa.Table) -> IndexArray:
+def hash_images(table: pa.Table) -> IndexArray:
     """(N,) hash of each row's path, good in this process alone; two paths share one with 1 : 10^19."""
     chunks = table.column("image").chunks
     hashes = (hash(image) for chunk in chunks for image in chunk.to_pylist())
@@ -64,13 +64,13 @@ def hash_pictures(table: pa.Table) -> IndexArray:
 
 
 def find_first_rows(hashes: IndexArray) -> IndexArray | None:
-    """(N,) row that named each row's picture first; None where each picture has one row."""
+    """(N,) row that named each row's image first; None where each image has one row."""
     known, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     return None if len(known) == len(hashes) else first[inverse.reshape(-1)].astype(np.int64)
 
 
 def refuse_shared(tables: Mapping[Split, pa.Table], hashes: Mapping[Split, IndexArray]) -> None:
-    """Raise DataError where two splits hold the same picture."""
+    """Raise DataError where two splits hold the same image."""
     splits = list(tables)
     for number, split in enumerate(splits):
         for other in splits[:number]:
@@ -78,12 +78,12 @@ def refuse_shared(tables: Mapping[Split, pa.Table], hashes: Mapping[Split, Index
             if len(row):
                 image = tables[split].column("image")[int(row[0])].as_py()
                 raise DataError(
-                    f"the picture {image!r} stands in the splits {other} and {split}; leave it in one of them"
+                    f"the image {image!r} stands in the splits {other} and {split}; leave it in one of them"
                 )
 
 
 def join_rows(table: pa.Table, first: IndexArray, *, has_identities: bool) -> Iterator[Sample]:
-    """One sample for each picture, where it comes first. first: (N,) of `find_first_rows`."""
+    """One sample for each image, where it comes first. first: (N,) of `find_first_rows`."""
     order = np.argsort(first, kind="stable")
     starts = np.append(np.flatnonzero(np.diff(first[order], prepend=-1)), len(order))
     step = ROWS_AT_ONCE
@@ -115,7 +115,7 @@ def read_samples(table: pa.Table) -> list[Sample]:
 
 
 def join(samples: Sequence[Sample], *, has_identities: bool) -> Sample:
-    """Rows of one picture as one; a row that only repeats an earlier one adds nothing.
+    """Rows of one image as one; a row that only repeats an earlier one adds nothing.
 
     Raises DataError where they differ in more than the captions.
     """
@@ -141,6 +141,6 @@ def _compare(first: Sample, other: Sample, *, has_identities: bool) -> None:
     for name, known, found in facts:
         if known != found:
             raise DataError(
-                f"the picture {first.image!r} stands in two records, with the {name} {known} and with "
+                f"the image {first.image!r} stands in two records, with the {name} {known} and with "
                 f"{found}; correct or remove one of them"
             )

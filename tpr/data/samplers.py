@@ -68,7 +68,7 @@ class IdentitySampler(Sampler):
     than K draws K with repetition. Chunks are then dealt to the steps like cards, identity after identity
     in random order, so an identity never meets itself in a step, and as many steps come out as can.
     Differs: IRRA's sampler draws P identities that still have chunks until fewer than P have any, which
-    leaves the identities with many pictures to the end of the epoch and drops what remains of them.
+    leaves the identities with many images to the end of the epoch and drops what remains of them.
     """
 
     def __init__(
@@ -134,10 +134,10 @@ class IdentitySampler(Sampler):
 
 
 class CrossModalitySampler(Sampler):
-    """P identities x K slots in every step, P = batch / K; a slot is a visible and an infrared picture.
+    """P identities x K slots in every step, P = batch / K; a slot is a visible and an infrared image.
 
-    Identities of a step are distinct, pictures are drawn with repetition, and both pictures of a slot show
-    the same person. A slot's number is visible place x infrared pictures + infrared place.
+    Identities of a step are distinct, images are drawn with repetition, and both images of a slot show
+    the same person. A slot's number is visible place x infrared images + infrared place.
     Source: TVI-LFM, NeurIPS 2024, official `data_loader/sampler.py`: max(visible, infrared) // batch + 1
     steps. Differs: an epoch's draws are a hash of (seed, epoch), not numpy's global generator.
     """
@@ -219,7 +219,7 @@ def divide_batch(batch: int, per_identity: int, known: int, *, name: str, kind: 
     """
     if batch % per_identity:
         raise ConfigError(
-            f"data.batch={batch} is no multiple of data.pictures_per_identity={per_identity}, "
+            f"data.batch={batch} is no multiple of data.images_per_identity={per_identity}, "
             f"as the {kind} sampler needs"
         )
     identities = batch // per_identity

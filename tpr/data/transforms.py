@@ -1,8 +1,8 @@
-"""IRRA's picture chain, cut in two: geometry in uint8 by the workers, the rest on the device.
+"""IRRA's image chain, cut in two: geometry in uint8 by the workers, the rest on the device.
 
 Workers resize, mirror, pad and crop by slicing into the batch; the device turns bytes into floats,
-normalises and erases. A picture costs a quarter of the float chain's bytes on its way. Every draw is a
-function of (seed, epoch, sample) and, where a sample has several pictures, of which view it is.
+normalises and erases. An image costs a quarter of the float chain's bytes on its way. Every draw is a
+function of (seed, epoch, sample) and, where a sample has several images, of which view it is.
 """
 
 import math
@@ -21,19 +21,19 @@ from tpr.data.corpus import IndexArray
 from tpr.data.randomness import Purpose, hash_uniform, uniform_rows
 
 LUMA = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in a grey picture."""
+"""Shares of red, green and blue in a grey image."""
 
 
 ATTEMPTS = 10
-"""Rectangles tried before a picture is left whole, as in torchvision's RandomErasing."""
+"""Rectangles tried before an image is left whole, as in torchvision's RandomErasing."""
 
-PICTURES: tuple[Literal["images", "second_images", "infrared_images", "plain_images"], ...] = (
+IMAGES: tuple[Literal["images", "second_images", "infrared_images", "plain_images"], ...] = (
     "images",
     "second_images",
     "infrared_images",
     "plain_images",
 )
-"""Names of pictures in a batch."""
+"""Names of images in a batch."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -41,25 +41,25 @@ Pixels = npt.NDArray[np.uint8]
 def draw_geometry(
     augment: AugmentOptions, samples: IndexArray, *, seed: int, epoch: int, view: int = 0
 ) -> IndexArray:
-    """(B, 3) per sample: 1 if mirrored, and how far the picture moves down and right in its frame."""
+    """(B, 3) per sample: 1 if mirrored, and how far the image moves down and right in its frame."""
     flip = uniform_rows(seed, epoch, Purpose.FLIP, samples, view + 1)[:, view:] < augment.flip
     moved = uniform_rows(seed, epoch, Purpose.CROP, samples, 2 * view + 2)[:, 2 * view :]
     corner = np.floor(moved * (2 * augment.pad + 1))
     return np.concatenate([flip, augment.pad - corner], axis=1).astype(np.int64)
 
 
-def place(picture: Pixels, frame: Pixels, geometry: IndexArray) -> None:
-    """Write a resized picture into its black frame: the same as mirror, pad with black, crop.
+def place(image: Pixels, frame: Pixels, geometry: IndexArray) -> None:
+    """Write a resized image into its black frame: the same as mirror, pad with black, crop.
 
-    picture, frame: (3, H, W), the frame all zero. geometry: one row of `draw_geometry`.
+    image, frame: (3, H, W), the frame all zero. geometry: one row of `draw_geometry`.
     """
     mirrored, down, right = (int(value) for value in geometry)
     height, width = frame.shape[1:]
     if mirrored:
-        picture = torch.from_numpy(picture).flip(2).numpy()  # numpy's own mirror takes ten times as long
-    # A pad larger than the picture may move it out of its frame altogether.
+        image = torch.from_numpy(image).flip(2).numpy()  # numpy's own mirror takes ten times as long
+    # A pad larger than the image may move it out of its frame altogether.
     down, right = max(-height, min(down, height)), max(-width, min(right, width))
-    source = picture[:, max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
+    source = image[:, max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
     frame[:, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = source
 
 
@@ -78,8 +78,8 @@ def normalise_pixels(images: Tensor, chain: ImageChain = CLIP_CHAIN) -> Tensor:
 
 
 def normalise_rest(batch: Batch, chain: ImageChain) -> None:
-    """Normalise the pictures of a batch that are still bytes, as they come without augmentation."""
-    for name in PICTURES:
+    """Normalise the images of a batch that are still bytes, as they come without augmentation."""
+    for name in IMAGES:
         if name in batch and batch[name].dtype == torch.uint8:
             batch[name] = normalise_pixels(batch[name], chain)
 
@@ -98,7 +98,7 @@ class DeviceTransform:
     def __init__(
         self, augment: AugmentOptions, *, seed: int, chain: ImageChain = CLIP_CHAIN, view: int = 0
     ) -> None:
-        """view: which of a sample's pictures it is, so that each has draws of its own."""
+        """view: which of a sample's images it is, so that each has draws of its own."""
         self.augment = augment
         self.seed = seed
         self.chain = chain
@@ -120,7 +120,7 @@ class DeviceTransform:
         return erase(normalised, boxes, published_fill=fill, chain=self.chain)
 
     def finish(self, batch: Batch, *, epoch: int) -> None:
-        """Replace the uint8 pictures of a training batch."""
+        """Replace the uint8 images of a training batch."""
         batch["images"] = self(batch["images"], batch["sample_index"], epoch=epoch)
 
 
@@ -150,7 +150,7 @@ def find_boxes(augment: AugmentOptions, drawn: Tensor, size: tuple[int, int]) ->
     """(B, 4) boxes of uniform numbers: one that decides, and four for each attempt (area, ratio, top, left).
 
     Source: torchvision's RandomErasing: up to ten attempts of an area uniform in its range and a ratio
-    uniform in logarithm, until one is smaller than the picture on both sides. With `erase_law: uniform`
+    uniform in logarithm, until one is smaller than the image on both sides. With `erase_law: uniform`
     TVI-LFM's ChannelRandomErasing, official `data_loader/processing.py`; Differs: it makes 100 attempts.
     """
     height, width = size

@@ -1,7 +1,7 @@
-"""What a training sample is, and its pictures, tokens and labels as arrays.
+"""What a training sample is, and its images, tokens and labels as arrays.
 
-A sample is one caption with its picture (`data.unit: pair`) or one picture with some of its captions
-(`image`). Its number is the running number of the caption, or the picture's row; every draw is a function
+A sample is one caption with its image (`data.unit: pair`) or one image with some of its captions
+(`image`). Its number is the running number of the caption, or the image's row; every draw is a function
 of that number, so nothing here knows about workers, ranks or steps.
 """
 
@@ -19,8 +19,8 @@ from tpr.config.augment import AugmentOptions
 from tpr.config.schema import DataOptions
 from tpr.data.chains import CLIP_CHAIN, ImageChain
 from tpr.data.corpus import Corpus, IndexArray
+from tpr.data.images import decode, read_bytes
 from tpr.data.noise import find_noise
-from tpr.data.pictures import decode, read_bytes
 from tpr.data.randomness import Purpose, uniform_rows
 from tpr.data.samplers import IdentitySampler, Sampler, SamplerName, ShuffledSampler
 from tpr.data.token_cache import corpus_tokens
@@ -33,10 +33,10 @@ Arrays = dict[str, npt.NDArray[np.int64] | Tensor | int]
 """Entries of a `Batch`, on the host."""
 
 NOT_AUGMENTED = AugmentOptions(flip=0.0, pad=0, erase=0.0)
-"""Pictures are resized and nothing else."""
+"""Images are resized and nothing else."""
 
 NEIGHBOURS = 10
-"""Unreadable pictures in a row after which a run stops even where they may be skipped."""
+"""Unreadable images in a row after which a run stops even where they may be skipped."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Views:
     """Which tensors a system asks for."""
 
     image: bool = True
-    """`images`: the picture."""
+    """`images`: the image."""
     tokens: bool = True
     """`tokens`: ids of the captions, with `text_identity`, `owner` and `caption_index`."""
     attributes: bool = False
-    """`attributes`: the picture's attribute labels."""
+    """`attributes`: the image's attribute labels."""
     plain: bool = False
-    """`plain_images`: the picture once more without augmentation."""
+    """`plain_images`: the image once more without augmentation."""
     infrared: bool = False
     """Samples are slots: `images`, `second_images`, `infrared_images` and, with tokens, both captions."""
     sampler: SamplerName = "shuffled"
@@ -61,18 +61,18 @@ class Views:
     """What makes ids of captions."""
 
 
-class PictureReader:
+class ImageReader:
     """Rows of a corpus -> uint8 pixels at the network's size."""
 
     def __init__(self, corpus: Corpus, data: DataOptions, chain: ImageChain) -> None:
         self.corpus = corpus
         self.chain = chain
         self.size = data.image_size
-        self.max_pixels = data.max_picture_pixels
+        self.max_pixels = data.max_image_pixels
         self.on_bad_image = data.on_bad_image
 
     def read(self, row: int) -> Tensor:
-        """(3, H, W) uint8. A failing picture is tried once more; then DataError names set and file."""
+        """(3, H, W) uint8. A failing image is tried once more; then DataError names set and file."""
         try:
             return self._read(row)
         except DataError:
@@ -86,9 +86,9 @@ class PictureReader:
     def read_or_replace(
         self, sample: int, find_row: Callable[[int], int], find_next: Callable[[int], int], skipped: list[str]
     ) -> tuple[Tensor, int]:
-        """The picture of a sample and the sample it came from, a later one where pictures must be replaced.
+        """The image of a sample and the sample it came from, a later one where images must be replaced.
 
-        skipped: gets a line for every picture that cannot be read.
+        skipped: gets a line for every image that cannot be read.
         """
         for _ in range(NEIGHBOURS):
             try:
@@ -98,7 +98,7 @@ class PictureReader:
                     raise DataError(f"{error}; mend or remove it, or set data.on_bad_image=skip") from None
                 skipped.append(str(error))
                 sample = find_next(sample)
-        raise DataError(f"{skipped[-1]}; so are the {NEIGHBOURS - 1} pictures before it: mend the data set")
+        raise DataError(f"{skipped[-1]}; so are the {NEIGHBOURS - 1} images before it: mend the dataset")
 
     def _read(self, row: int) -> Tensor:
         pixels = decode(read_bytes(self.corpus, row), max_pixels=self.max_pixels)
@@ -120,7 +120,7 @@ class Samples(ABC):
         self.data = data
         self.views = views
         self.seed = seed
-        self.pictures = PictureReader(corpus, data, views.chain)
+        self.images = ImageReader(corpus, data, views.chain)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -135,32 +135,32 @@ class Samples(ABC):
         """Sample numbers of places, by which samplers count."""
 
     def read(self, samples: IndexArray, epoch: int, *, augment: bool = True) -> tuple[Arrays, list[str]]:
-        """A batch's entries, pictures as uint8, and a line for every picture that was replaced.
+        """A batch's entries, images as uint8, and a line for every image that was replaced.
 
-        augment: pictures are moved as the options say; otherwise resized only.
-        Raises DataError for a picture that cannot be read, unless `data.on_bad_image` is skip.
+        augment: images are moved as the options say; otherwise resized only.
+        Raises DataError for an image that cannot be read, unless `data.on_bad_image` is skip.
         """
         entries: Arrays = {}
         skipped: list[str] = []
         if self.views.image:
             samples = samples.copy()
             how = self.data.augment if augment else NOT_AUGMENTED
-            entries |= self._read_pictures(samples, epoch, skipped, how)
+            entries |= self._read_images(samples, epoch, skipped, how)
         return entries | self.describe(samples, epoch), skipped
 
     @abstractmethod
     def describe(self, samples: IndexArray, epoch: int) -> Arrays:
-        """Everything of a batch but its pictures and its global size."""
+        """Everything of a batch but its images and its global size."""
 
     @abstractmethod
-    def _read_pictures(
+    def _read_images(
         self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions
     ) -> Arrays:
-        """The samples' pictures; a sample that must be changed is changed in `samples` as well."""
+        """The samples' images; a sample that must be changed is changed in `samples` as well."""
 
 
 class TrainingSamples(Samples):
-    """Captions with their pictures, or pictures with some of their captions."""
+    """Captions with their images, or images with some of their captions."""
 
     def __init__(self, corpus: Corpus, data: DataOptions, views: Views, *, seed: int) -> None:
         super().__init__(corpus, data, views, seed=seed)
@@ -185,7 +185,7 @@ class TrainingSamples(Samples):
         return self._rows[places]
 
     def find_rows(self, samples: IndexArray) -> IndexArray:
-        """Corpus row of each sample's picture."""
+        """Corpus row of each sample's image."""
         if self.data.unit == "image":
             return samples
         rows: IndexArray = np.searchsorted(self.corpus.caption_offsets, samples, side="right") - 1
@@ -204,11 +204,11 @@ class TrainingSamples(Samples):
             raise ConfigError(
                 f"data.sampler=identity needs person labels; {corpus.name} has none, use shuffled"
             )
-        size = data.pictures_per_identity
+        size = data.images_per_identity
         return IdentitySampler(self.list_identities(), data.batch, size, seed=self.seed, name=corpus.name)
 
     def find_neighbour(self, sample: int) -> int:
-        """The first sample of the next picture that has one."""
+        """The first sample of the next image that has one."""
         offsets = self.corpus.caption_offsets
         if self.data.unit == "pair":
             row = int(self.find_rows(np.array([sample]))[0])
@@ -218,7 +218,7 @@ class TrainingSamples(Samples):
         return int(self._rows[np.searchsorted(self._rows, sample + 1) % len(self._rows)])
 
     def describe(self, samples: IndexArray, epoch: int) -> Arrays:
-        """Everything of a batch but its pictures and its global size."""
+        """Everything of a batch but its images and its global size."""
         rows = self.find_rows(samples)
         identity = self.corpus.identity[rows]
         entries: Arrays = {"identity": identity, "sample_index": samples, "image_index": rows}
@@ -235,21 +235,21 @@ class TrainingSamples(Samples):
             entries["attributes"] = self._read_attributes(rows)
         return entries
 
-    def _read_pictures(
+    def _read_images(
         self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions
     ) -> Arrays:
-        """The samples' pictures; a sample that must be replaced is replaced in `samples` as well."""
-        frames = self.pictures.allocate(len(samples))
+        """The samples' images; a sample that must be replaced is replaced in `samples` as well."""
+        frames = self.images.allocate(len(samples))
         pixels = frames.numpy()
-        pictures = [self._read_or_replace(samples, place, skipped) for place in range(len(samples))]
+        images = [self._read_or_replace(samples, place, skipped) for place in range(len(samples))]
         geometry = draw_geometry(how, samples, seed=self.seed, epoch=epoch)
-        for picture, frame, move in zip(pictures, pixels, geometry, strict=True):
-            place(picture.numpy(), frame, move)
+        for image, frame, move in zip(images, pixels, geometry, strict=True):
+            place(image.numpy(), frame, move)
         if not self.views.plain:
             return {"images": frames}
-        plain = self.pictures.allocate(len(samples))
-        for picture, whole in zip(pictures, plain, strict=True):
-            whole.copy_(picture)
+        plain = self.images.allocate(len(samples))
+        for image, whole in zip(images, plain, strict=True):
+            whole.copy_(image)
         return {"images": frames, "plain_images": plain}
 
     def _read_or_replace(self, samples: IndexArray, place: int, skipped: list[str]) -> Tensor:
@@ -257,13 +257,11 @@ class TrainingSamples(Samples):
             return int(self.find_rows(np.array([sample]))[0])
 
         sample = int(samples[place])
-        picture, samples[place] = self.pictures.read_or_replace(
-            sample, find_row, self.find_neighbour, skipped
-        )
-        return picture
+        image, samples[place] = self.images.read_or_replace(sample, find_row, self.find_neighbour, skipped)
+        return image
 
     def _choose_captions(self, samples: IndexArray, epoch: int) -> tuple[IndexArray, IndexArray]:
-        """Caption numbers, and the place in the batch of the picture that each describes."""
+        """Caption numbers, and the place in the batch of the image that each describes."""
         if self.data.unit == "pair":
             return samples, np.arange(len(samples))
         wanted = self.data.captions_per_image
@@ -273,7 +271,7 @@ class TrainingSamples(Samples):
         drawn = uniform_rows(self.seed, epoch, Purpose.CAPTION, samples, most).copy()
         drawn[np.arange(most) >= counts[:, None]] = 2.0
         order = np.argsort(drawn, axis=1, kind="stable")
-        # A picture with fewer captions than wanted goes round them again.
+        # An image with fewer captions than wanted goes round them again.
         turn = np.arange(wanted) % counts[:, None]
         chosen = first[:, None] + np.take_along_axis(order, turn, axis=1)
         return chosen.reshape(-1), np.repeat(np.arange(len(samples)), wanted)
@@ -288,7 +286,7 @@ class TrainingSamples(Samples):
 
 
 def count_attributes(corpus: Corpus) -> int:
-    """Attribute labels per picture; DataError where the set has none."""
+    """Attribute labels per image; DataError where the set has none."""
     most = pc.max(pc.list_value_length(corpus.table.column("attributes"))).as_py()
     if not most:
         raise DataError(f"{corpus.name} has no attributes, which the system needs")

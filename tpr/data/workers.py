@@ -85,7 +85,7 @@ class Work:
 
 
 class TaskData(Dataset[Work]):
-    """A function of a task as a data set, so that torch's loader runs it in its workers."""
+    """A function of a task as a dataset, so that torch's loader runs it in its workers."""
 
     def __init__(self, function: Callable[[Task], Work]) -> None:
         self.function = function

@@ -47,7 +47,7 @@ class DivisionOptions:
     warmup_epochs: Whole = 0
     """Epochs at the beginning that take every pair for clean; as many as all epochs: no division."""
     augment: bool = True
-    """Measure pictures and captions as they are augmented for training, as published, or as they are."""
+    """Measure images and captions as they are augmented for training, as published, or as they are."""
     reuse_losses: bool = False
     """Divide by the losses that the epoch before met in its steps, instead of a pass of its own."""
     mixture: MixtureOptions = field(default_factory=MixtureOptions)

@@ -68,7 +68,7 @@ class DualEncoder(System):
         return normalise(widen(self.base_model.encode_text(batch["tokens"], length=length).pooled))
 
     def choose_patches(self, batch: Batch, progress: Progress, share: float) -> Tensor | None:
-        """(B, K) patches that a training step reads of each picture; None: all of them."""
+        """(B, K) patches that a training step reads of each image; None: all of them."""
         if share == 1:
             return None
         rows, columns = self.base_model.grid

@@ -74,7 +74,7 @@ def collect_captions(choices: Sequence[Choice], data: DataOptions) -> pa.Table:
     tables = [_list_captions(load_split(choice, "train", data)) for choice in choices]
     table = pa.concat_tables(tables)
     if not table.num_rows:
-        raise DataError(f"{data.root}: no picture of these sets has a caption")
+        raise DataError(f"{data.root}: no image of these sets has a caption")
     return table
 
 

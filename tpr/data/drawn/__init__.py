@@ -1,4 +1,4 @@
-"""The drawn world: data sets drawn from a seed in the published layouts, so that all runs offline."""
+"""The drawn world: datasets drawn from a seed in the published layouts, so that all runs offline."""
 
 from tpr.data.drawn.world import World, draw_world
 

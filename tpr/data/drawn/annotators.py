@@ -21,7 +21,7 @@ class Annotator:
     own_words: float
     """Share of phrases taken from the dialect's own words instead of the shared ones."""
     mentions: Mentions
-    """Share of pictures in which a visible detail is mentioned."""
+    """Share of images in which a visible detail is mentioned."""
     sentences: Sequence[str]
     endings: Mapping[str, Sequence[str]]
     """Slot -> sentences that may follow when the detail has not been said yet."""
@@ -35,7 +35,7 @@ class Annotator:
     defects: float = 0.0
     """Share of captions with an unfilled slot or mark-up."""
     sees_colours: bool = True
-    """False for one who looks at infrared pictures: no colour is ever named."""
+    """False for one who looks at infrared images: no colour is ever named."""
 
 
 PLAIN = Annotator(
@@ -96,13 +96,13 @@ FINE = Annotator(
         "[S] with [H] is wearing [U] on the upper body, and [p] lower body is covered by [L].",
         "[S] with [H] is in [U], matched with [L], and walks in [F].",
         "[S] having [H] appears in [U] together with [L].",
-        "In this picture, [S] is dressed in [C], and the feet are in [F].",
+        "In this image, [S] is dressed in [C], and the feet are in [F].",
         "[S] has [C] on, and the feet wear [F].",
         "[S] appears in [U] as well as [L], taking along [B].",
         "[S] in [A] is covered by [U], paired with [L].",
         "[S] appears in [C].",
         "[S] is covered by [U].",
-        "[S] appears in the picture.",
+        "[S] appears in the image.",
     ),
     endings={
         "H": ("In addition, [p] hairstyle is [H].", "The head shows [H]."),

@@ -21,8 +21,8 @@ class Benchmark:
     first_identity: int
     splits: tuple[tuple[str, float], ...]
     """Split and its identities per test identity, in the order of their numbers."""
-    pictures: tuple[int, int]
-    """Fewest and most pictures of a person."""
+    images: tuple[int, int]
+    """Fewest and most images of a person."""
     captions: int
     cameras: Sequence[Camera]
     annotator: Annotator
@@ -42,7 +42,7 @@ def name_icfg(camera: str, number: int, studio: Studio) -> str:
 
 
 def name_rstp(camera: str, number: int, studio: Studio) -> str:
-    """All pictures in one folder."""
+    """All images in one folder."""
     return f"{number:06d}_{camera}.jpg"
 
 
@@ -53,7 +53,7 @@ CUHK_PEDES = Benchmark(
     path_key="file_path",
     first_identity=1,
     splits=(("train", 2.6), ("val", 0.3), ("test", 1.0)),
-    pictures=(3, 4),
+    images=(3, 4),
     captions=2,
     cameras=CUHK,
     annotator=PLAIN,
@@ -67,7 +67,7 @@ ICFG_PEDES = Benchmark(
     path_key="file_path",
     first_identity=0,
     splits=(("train", 1.4), ("test", 1.0)),
-    pictures=(3, 5),
+    images=(3, 5),
     captions=1,
     cameras=ICFG,
     annotator=FINE,
@@ -81,7 +81,7 @@ RSTPREID = Benchmark(
     path_key="img_path",
     first_identity=0,
     splits=(("train", 1.2), ("val", 0.2), ("test", 1.0)),
-    pictures=(5, 5),
+    images=(5, 5),
     captions=2,
     cameras=RSTP,
     annotator=CASUAL,
@@ -91,10 +91,10 @@ RSTPREID = Benchmark(
 
 
 def plan_benchmark(benchmark: Benchmark, identities: int, seed: int) -> Plan:
-    """Pictures and the annotation file of a benchmark with this many test identities."""
+    """Images and the annotation file of a benchmark with this many test identities."""
     studio = Studio(benchmark.name, seed)
     people = [split for split, share in benchmark.splits for _ in range(max(1, round(share * identities)))]
-    counts = [studio.stream("pictures", number).randint(*benchmark.pictures) for number in range(len(people))]
+    counts = [studio.stream("pictures", number).randint(*benchmark.images) for number in range(len(people))]
     numbers = iter(studio.numbers(sum(counts)))
     shots: list[Shot] = []
     records: list[dict[str, Any]] = []
@@ -123,7 +123,7 @@ def plan_benchmark(benchmark: Benchmark, identities: int, seed: int) -> Plan:
 def _record(
     benchmark: Benchmark, split: str, identity: int, path: str, captions: list[str]
 ) -> dict[str, Any]:
-    """One picture's record with the published keys."""
+    """One image's record with the published keys."""
     record: dict[str, Any] = {"split": split, "captions": captions, benchmark.path_key: path, "id": identity}
     if benchmark.has_tokens:
         record["processed_tokens"] = [re.findall(r"[a-z]+", caption.lower()) for caption in captions]

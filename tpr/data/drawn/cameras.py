@@ -22,7 +22,7 @@ class Camera:
     saturation: tuple[float, float] = (0.8, 1.1)
     gamma: tuple[float, float] = (0.9, 1.15)
     blur: tuple[float, float] = (0.0, 0.6)
-    """Gaussian radius in 1/128 of the picture's height."""
+    """Gaussian radius in 1/128 of the image's height."""
     noise: float = 3.0
     """Standard deviation of the sensor's noise in grey levels."""
     quality: tuple[int, int] = (80, 93)

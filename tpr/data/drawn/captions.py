@@ -35,7 +35,7 @@ class Caption:
 
 
 def describe(person: Person, view: View, annotator: Annotator, source: random.Random) -> Caption:
-    """One caption of the picture; all randomness comes from `source`."""
+    """One caption of the image; all randomness comes from `source`."""
     speaker = Speaker(person, view, annotator, source)
     details = speaker.details()
     sentence = _choose_sentences(annotator, details, source)

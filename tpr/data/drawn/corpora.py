@@ -33,7 +33,7 @@ SYNTH_PARTS = 11
 
 
 def plan_luperson_mllm(identities: int, seed: int) -> Plan:
-    """Pictures without labels, four captions each, and beside them what is true of them."""
+    """Images without labels, four captions each, and beside them what is true of them."""
     studio = Studio("luperson_mllm", seed)
     total = 27 * identities
     names = [f"{number:07d}.jpg" for number in studio.numbers(total)]
@@ -64,8 +64,8 @@ def _caption_file(
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Name -> caption, and name -> positions of attribute words and of the wrong ones among them."""
     texts, marks = {}, {}
-    for picture, shot in enumerate(shots):
-        caption = studio.caption(shot, annotator, picture, number)
+    for image, shot in enumerate(shots):
+        caption = studio.caption(shot, annotator, image, number)
         texts[_name(shot)] = caption.text
         marks[_name(shot)] = {
             "attribute_words": caption.attribute_words,
@@ -76,7 +76,7 @@ def _caption_file(
 
 
 def synth_shots(studio: Studio, identities: int) -> list[Shot]:
-    """Five to nine pictures of each person, in folders Part1 to Part11 by number."""
+    """Five to nine images of each person, in folders Part1 to Part11 by number."""
     shots: list[Shot] = []
     for number in range(identities):
         person = studio.person(number)
@@ -88,21 +88,21 @@ def synth_shots(studio: Studio, identities: int) -> list[Shot]:
 
 
 def plan_synth_pedes(identities: int, seed: int) -> Plan:
-    """Identities, one or two stylish captions and a template sentence per picture."""
+    """Identities, one or two stylish captions and a template sentence per image."""
     studio = Studio("synth_pedes", seed)
     shots = synth_shots(studio, identities)
     records: list[dict[str, Any]] = []
-    for picture, shot in enumerate(shots):
-        styles = SPAC if studio.stream("styles", picture).random() < 0.6 else (SPAC[picture % 2],)
+    for image, shot in enumerate(shots):
+        styles = SPAC if studio.stream("styles", image).random() < 0.6 else (SPAC[image % 2],)
         records.append(
             {
                 "id": shot.identity,
                 "file_path": shot.path,
                 "attributes": [synth_attributes(shot.person)],
                 "captions": [
-                    studio.caption(shot, style, picture, which).text for which, style in enumerate(styles)
+                    studio.caption(shot, style, image, which).text for which, style in enumerate(styles)
                 ],
-                "prompt_caption": [studio.caption(shot, TEMPLATE, picture, 2).text],
+                "prompt_caption": [studio.caption(shot, TEMPLATE, image, 2).text],
             }
         )
     captions = sum(len(record["captions"]) + 1 for record in records)
@@ -110,23 +110,23 @@ def plan_synth_pedes(identities: int, seed: int) -> Plan:
 
 
 def plan_ham_pedes(identities: int, seed: int) -> Plan:
-    """A random half of SYNTH-PEDES' pictures under the same names, two captions each in human styles."""
+    """A random half of SYNTH-PEDES' images under the same names, two captions each in human styles."""
     shots = synth_shots(Studio("synth_pedes", seed), identities)
     studio = Studio("ham_pedes", seed)
     kept = sorted(studio.names.sample(range(len(shots)), max(1, len(shots) // 2)))
     captions = {}
-    for picture in kept:
-        styles = [studio.stream("style", picture, which).choice(HAM_STYLES) for which in range(2)]
-        captions[shots[picture].path] = [
-            studio.caption(shots[picture], style, picture, which).text for which, style in enumerate(styles)
+    for image in kept:
+        styles = [studio.stream("style", image, which).choice(HAM_STYLES) for which in range(2)]
+        captions[shots[image].path] = [
+            studio.caption(shots[image], style, image, which).text for which, style in enumerate(styles)
         ]
-    chosen = [shots[picture] for picture in kept]
+    chosen = [shots[image] for image in kept]
     people = len({shot.identity for shot in chosen})
     return Plan("HAM-PEDES", chosen, {"ham-pedes.json": captions}, 2 * len(chosen), people)
 
 
 def plan_mals(identities: int, seed: int) -> Plan:
-    """Generated-looking pictures in sub-sets, one caption and 27 attribute labels each, no identities."""
+    """Generated-looking images in sub-sets, one caption and 27 attribute labels each, no identities."""
     studio = Studio("mals", seed)
     total = 5 * identities
     numbers = sorted(studio.numbers(total))
@@ -134,16 +134,16 @@ def plan_mals(identities: int, seed: int) -> Plan:
     files: dict[str, list[dict[str, Any]]] = {
         f"gene_attrs/g_{subset}_attrs.json": [] for subset in MALS_SUBSETS
     }
-    for picture, number in enumerate(numbers):
-        subset = MALS_SUBSETS[picture % len(MALS_SUBSETS)]
-        camera, view = studio.view(DIFFUSION, picture)
-        shot = Shot(f"gene_crop/{subset}/{number}.jpg", picture, studio.person(picture), view, camera.name)
+    for image, number in enumerate(numbers):
+        subset = MALS_SUBSETS[image % len(MALS_SUBSETS)]
+        camera, view = studio.view(DIFFUSION, image)
+        shot = Shot(f"gene_crop/{subset}/{number}.jpg", image, studio.person(image), view, camera.name)
         files[f"gene_attrs/g_{subset}_attrs.json"].append(
             {
                 "image": shot.path,
-                "caption": studio.caption(shot, BLIP, picture, 0).text.lower(),
+                "caption": studio.caption(shot, BLIP, image, 0).text.lower(),
                 "image_id": f"{subset}_{number}",
-                "label": mals_labels(shot.person, studio.stream("labels", picture)),
+                "label": mals_labels(shot.person, studio.stream("labels", image)),
             }
         )
         shots.append(shot)

@@ -36,7 +36,7 @@ def blend(first: Colour, second: Colour, share: float) -> Colour:
 
 
 def dyes_of(person: Person) -> Callable[[str], Colour]:
-    """The person's own version of each named colour, the same in all of their pictures."""
+    """The person's own version of each named colour, the same in all of their images."""
     source = random.Random(person.dye)
     own = {
         name: shade(blend(base, (128, 128, 128), source.uniform(0, 0.12)), source.uniform(0.93, 1.07))

@@ -1,4 +1,4 @@
-"""A drawn person: a set of attributes, drawn at random and independent of every camera and picture."""
+"""A drawn person: a set of attributes, drawn at random and independent of every camera and image."""
 
 import random
 from collections.abc import Mapping
@@ -83,7 +83,7 @@ SLEEVELESS = ("vest", "dress")
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What stays the same over all pictures of one identity; "none" where a thing is absent."""
+    """What stays the same over all images of one identity; "none" where a thing is absent."""
 
     gender: str
     age: str

@@ -32,7 +32,7 @@ class Piece:
 
 
 class Speaker:
-    """Says one picture's details; draws from `source` what to mention and how."""
+    """Says one image's details; draws from `source` what to mention and how."""
 
     def __init__(self, person: Person, view: View, annotator: Annotator, source: random.Random) -> None:
         self.person = person

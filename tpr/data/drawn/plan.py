@@ -1,4 +1,4 @@
-"""What is to be drawn: pictures with their people and views, and annotation files. Planning draws nothing."""
+"""What is to be drawn: images with their people and views, and annotation files. Planning draws nothing."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from tpr.data.drawn.views import View, draw_view
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture to draw."""
+    """One image to draw."""
 
     path: str
     """Below the set's folder, with forward slashes."""
@@ -40,7 +40,7 @@ class Plan:
     identities: int | None
     """People, None where the set has no labels."""
     examples: Mapping[str, str] = field(default_factory=dict)
-    """Picture path -> a caption, for a sheet; empty where the files tell."""
+    """Image path -> a caption, for a sheet; empty where the files tell."""
 
     def encoded_files(self) -> Iterator[tuple[str, bytes]]:
         """Each annotation file's path and content."""
@@ -74,9 +74,9 @@ class Studio:
         """The person with this number."""
         return draw_person(self.stream("person", identity))
 
-    def view(self, cameras: Sequence[Camera], picture: int) -> tuple[Camera, View]:
-        """A camera and a view for this picture, whoever is in it."""
-        source = self.stream("view", picture)
+    def view(self, cameras: Sequence[Camera], image: int) -> tuple[Camera, View]:
+        """A camera and a view for this image, whoever is in it."""
+        source = self.stream("view", image)
         camera = source.choice(tuple(cameras))
         return camera, draw_view(camera, source)
 
@@ -84,6 +84,6 @@ class Studio:
         """Distinct numbers for file names, in no order and with gaps."""
         return self.names.sample(range(count * spread), count)
 
-    def caption(self, shot: Shot, annotator: Annotator, picture: int, number: int) -> Caption:
-        """Caption `number` of a picture."""
-        return describe(shot.person, shot.view, annotator, self.stream("caption", picture, number))
+    def caption(self, shot: Shot, annotator: Annotator, image: int, number: int) -> Caption:
+        """Caption `number` of an image."""
+        return describe(shot.person, shot.view, annotator, self.stream("caption", image, number))

@@ -1,4 +1,4 @@
-"""A contact sheet: a row of pictures per set with a caption under each."""
+"""A contact sheet: a row of images per set with a caption under each."""
 
 import io
 import textwrap
@@ -8,18 +8,18 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from tpr.data.drawn.images import draw_image
 from tpr.data.drawn.layouts import FOLDERS, PLANNERS
-from tpr.data.drawn.pictures import draw_picture
 from tpr.data.drawn.plan import Plan, Shot
 
-CELL_WIDTH, PICTURE_HEIGHT, TEXT_HEIGHT, MARGIN, TITLE_HEIGHT = 132, 232, 128, 12, 26
+CELL_WIDTH, IMAGE_HEIGHT, TEXT_HEIGHT, MARGIN, TITLE_HEIGHT = 132, 232, 128, 12, 26
 COLUMNS, LINES, LETTERS = 8, 9, 26
 INK, PAPER, SOFT = (40, 42, 48), (250, 249, 246), (110, 112, 118)
 
 
 def write_sheet(path: Path, sets: Sequence[str], *, seed: int = 0, columns: int = COLUMNS) -> None:
-    """Draw a few pictures of each set anew and write them with their captions as one PNG."""
-    row_height = TITLE_HEIGHT + PICTURE_HEIGHT + TEXT_HEIGHT
+    """Draw a few images of each set anew and write them with their captions as one PNG."""
+    row_height = TITLE_HEIGHT + IMAGE_HEIGHT + TEXT_HEIGHT
     size = (columns * (CELL_WIDTH + MARGIN) + MARGIN, len(sets) * row_height + MARGIN)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -32,24 +32,22 @@ def write_sheet(path: Path, sets: Sequence[str], *, seed: int = 0, columns: int 
             left = MARGIN + column * (CELL_WIDTH + MARGIN)
             _paste(sheet, shot, left, top + TITLE_HEIGHT)
             lines = textwrap.wrap(caption, LETTERS, max_lines=LINES, placeholder=" ...")
-            place = (left, top + TITLE_HEIGHT + PICTURE_HEIGHT + 4)
+            place = (left, top + TITLE_HEIGHT + IMAGE_HEIGHT + 4)
             draw.multiline_text(place, "\n".join(lines), fill=SOFT, font=small, spacing=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _paste(sheet: Image.Image, shot: Shot, left: int, top: int) -> None:
-    with Image.open(io.BytesIO(draw_picture(shot.person, shot.view))) as opened:
-        picture = opened.convert("RGB")
-    scale = min(CELL_WIDTH / picture.width, PICTURE_HEIGHT / picture.height)
-    picture = picture.resize(
-        (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
-    )
-    sheet.paste(picture, (left + (CELL_WIDTH - picture.width) // 2, top))
+    with Image.open(io.BytesIO(draw_image(shot.person, shot.view))) as opened:
+        image = opened.convert("RGB")
+    scale = min(CELL_WIDTH / image.width, IMAGE_HEIGHT / image.height)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+    sheet.paste(image, (left + (CELL_WIDTH - image.width) // 2, top))
 
 
 def choose_samples(plan: Plan, count: int) -> Iterator[tuple[Shot, str]]:
-    """People spread over the set, two pictures of each where there are two, each with a caption.
+    """People spread over the set, two images of each where there are two, each with a caption.
 
     The second is an infrared one where there are both kinds.
     """
@@ -69,7 +67,7 @@ def choose_samples(plan: Plan, count: int) -> Iterator[tuple[Shot, str]]:
 
 
 def captions_of(plan: Plan) -> dict[str, str]:
-    """Picture path -> one of its captions, whatever the set's layout."""
+    """Image path -> one of its captions, whatever the set's layout."""
     if plan.examples:
         return dict(plan.examples)
     found: dict[str, str] = {}
@@ -87,5 +85,5 @@ def _path_and_text(record: dict[str, Any]) -> tuple[str, Any]:
 
 
 def _keys(path: str) -> tuple[str, str, str]:
-    """Ways in which annotation files name a picture: whole, below its folder, by its name."""
+    """Ways in which annotation files name an image: whole, below its folder, by its name."""
     return path, path.partition("/")[2], path.rpartition("/")[2]

@@ -37,7 +37,7 @@ class Skeleton:
     turn: float
     """Cosine of the yaw: 1 front, -1 back."""
     side: float
-    """Sine of the yaw: 1 looks to the right of the picture, -1 to the left."""
+    """Sine of the yaw: 1 looks to the right of the image, -1 to the left."""
     head: Point
     head_size: float
     shoulder_width: float

@@ -1,4 +1,4 @@
-"""Views: everything about one picture that does not depend on who is in it.
+"""Views: everything about one image that does not depend on who is in it.
 
 A view is drawn from its own randomness, so size, light and background say nothing about the person.
 """
@@ -14,7 +14,7 @@ OCCLUDERS = ("none", "none", "none", "none", "none", "none", "none", "post", "ca
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One picture's pose, place in the frame, light and surroundings."""
+    """One image's pose, place in the frame, light and surroundings."""
 
     yaw: float
     """Radians; 0 faces the camera, pi shows the back."""

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from tpr import processes
+from tpr.data.drawn.images import draw_image
 from tpr.data.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, FOLDERS, PLANNERS
-from tpr.data.drawn.pictures import draw_picture
 from tpr.data.drawn.plan import Plan, Shot
 from tpr.errors import DataError
 from tpr.locks import hold_folder
@@ -47,7 +47,7 @@ class DrawnSet:
     """Test identities per benchmark: the size of the world."""
     people: int | None
     """Identities in this set, None where it has no labels."""
-    pictures: int
+    images: int
     captions: int
 
 
@@ -104,8 +104,8 @@ def _draw_missing(
     for name in missing:
         stamp[name] = _draw_set(out, name, stamp, seed=seed, identities=identities, workers=workers)
     if missing:
-        pictures = sum(stamp[name].pictures for name in missing)
-        logger.info("drew %d pictures into %s in %.0f s", pictures, out, time.monotonic() - started)
+        images = sum(stamp[name].images for name in missing)
+        logger.info("drew %d images into %s in %.0f s", images, out, time.monotonic() - started)
 
 
 def check_names(sets: Sequence[str] | None) -> tuple[str, ...]:
@@ -138,8 +138,9 @@ def read_stamp(out: Path) -> dict[str, DrawnSet]:
 
 def _read_entry(entry: dict[str, Any]) -> DrawnSet:
     """One set as the stamp keeps it. Raises TypeError for anything else."""
-    found = DrawnSet(**entry)
-    numbers = (found.version, found.seed, found.identities, found.people or 0, found.pictures, found.captions)
+    # Before the words were changed, images were counted as pictures.
+    found = DrawnSet(**{"images" if key == "pictures" else key: value for key, value in entry.items()})
+    numbers = (found.version, found.seed, found.identities, found.people or 0, found.images, found.captions)
     if not all(type(number) is int for number in numbers):
         raise TypeError("a count is not a number")
     return found
@@ -169,7 +170,7 @@ def _draw_set(
 ) -> DrawnSet:
     """Draw one set beside its place, enter it in the stamp, put it in its place."""
     plan = PLANNERS[name](identities, seed)
-    logger.info("drawing %s: %d pictures, %d captions", plan.folder, len(plan.shots), plan.captions)
+    logger.info("drawing %s: %d images, %d captions", plan.folder, len(plan.shots), plan.captions)
     unfinished = find_unfinished(out, plan.folder)
     write_plan(plan, unfinished, workers)
     entry = DrawnSet(plan.folder, VERSION, seed, identities, plan.identities, len(plan.shots), plan.captions)
@@ -193,7 +194,7 @@ def remove_leftovers(out: Path) -> None:
 
 
 def write_plan(plan: Plan, folder: Path, workers: int) -> None:
-    """Every picture and annotation file of the plan below `folder`."""
+    """Every image and annotation file of the plan below `folder`."""
     for parent in {(folder / shot.path).parent for shot in plan.shots}:
         parent.mkdir(parents=True, exist_ok=True)
     with _pool(workers) as run:
@@ -205,9 +206,9 @@ def write_plan(plan: Plan, folder: Path, workers: int) -> None:
 
 
 def write_shot(folder: Path, shot: Shot) -> None:
-    """Draw one picture into its file."""
+    """Draw one image into its file."""
     path = folder / shot.path
-    path.write_bytes(draw_picture(shot.person, shot.view, path.suffix))
+    path.write_bytes(draw_image(shot.person, shot.view, path.suffix))
 
 
 @contextmanager

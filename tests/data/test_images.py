@@ -1,4 +1,4 @@
-"""Good, odd and broken picture files."""
+"""Good, odd and broken image files."""
 
 import io
 import struct
@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from tpr.data import pictures
+from tpr.data import images
 from tpr.data.corpus import Corpus
-from tpr.data.pictures import (
+from tpr.data.images import (
     AVIF,
     FORMATS,
     MOST_HEADER_READS,
     decode,
-    load_picture,
-    measure_picture,
+    load_image,
+    measure_image,
     read_bytes,
     read_jpeg_header,
 )
@@ -33,9 +33,9 @@ def draw(height: int = 40, width: int = 24, seed: int = 0) -> Image.Image:
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BILINEAR)
 
 
-def encode(picture: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+def encode(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -68,9 +68,9 @@ def test_pngs_are_read_by_pillow(mode: str) -> None:
 
 
 def test_transparency_is_dropped() -> None:
-    picture = draw().convert("RGBA")
-    picture.putalpha(30)
-    assert torch.equal(decode(encode(picture, "PNG")), by_pillow(encode(draw(), "PNG")))
+    image = draw().convert("RGBA")
+    image.putalpha(30)
+    assert torch.equal(decode(encode(image, "PNG")), by_pillow(encode(draw(), "PNG")))
     palette = draw().convert("P")
     data = encode(palette, "PNG", transparency=bytes(range(256)))
     assert torch.equal(decode(data), by_pillow(encode(palette, "PNG")))
@@ -97,7 +97,7 @@ def test_orientation_of_exif_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_one_pixel_is_a_picture(kind: str) -> None:
+def test_one_pixel_is_an_image(kind: str) -> None:
     assert decode(encode(Image.new("RGB", (1, 1), "white"), kind)).tolist() == [[[255]], [[255]], [[255]]]
 
 
@@ -120,7 +120,7 @@ def test_a_truncated_jpeg_is_refused(share: float) -> None:
 def test_an_empty_file_and_a_text_file_are_refused() -> None:
     with pytest.raises(DataError, match=r"^is empty \(0 bytes\)$"):
         decode(b"")
-    with pytest.raises(DataError, match=r"^is not a picture \(it starts with b'404: Not Fou'\)$"):
+    with pytest.raises(DataError, match=r"^is not an image \(it starts with b'404: Not Fou'\)$"):
         decode(b"404: Not Found, sorry")
 
 
@@ -133,7 +133,7 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def test_a_bomb_is_refused_by_its_header() -> None:
-    message = r"^has 10000 x 6000 = 60,000,000 pixels, more than data.max_picture_pixels=50,000,000$"
+    message = r"^has 10000 x 6000 = 60,000,000 pixels, more than data.max_image_pixels=50,000,000$"
     with pytest.raises(DataError, match=message):
         decode(bomb(10_000, 6_000))
     jpeg = bytearray(encode(draw()))
@@ -143,7 +143,7 @@ def test_a_bomb_is_refused_by_its_header() -> None:
         decode(bytes(jpeg))
     with pytest.raises(DataError, match="decompression bomb"):
         decode(bomb(60_000, 60_000), max_pixels=10**12)
-    with pytest.raises(DataError, match="has 24 x 40 = 960 pixels, more than data.max_picture_pixels=959"):
+    with pytest.raises(DataError, match="has 24 x 40 = 960 pixels, more than data.max_image_pixels=959"):
         decode(encode(draw()), max_pixels=959)
 
 
@@ -212,7 +212,7 @@ def test_a_header_without_end_is_refused_before_it_costs_time(data: bytes) -> No
 
 def test_comments_among_the_numbers_of_a_plain_ppm_are_passed_over_at_once() -> None:
     comments = b"#a\n" * MANY
-    data = b"P3 # a picture\n2 1 255\n1 2 3\n" + comments + b"4 5 6#end"
+    data = b"P3 # an image\n2 1 255\n1 2 3\n" + comments + b"4 5 6#end"
     found: list[torch.Tensor] = []
     assert count_calls(lambda: found.append(decode(data))) < MANY
     assert found[0].flatten().tolist() == [1, 4, 2, 5, 3, 6]
@@ -233,7 +233,7 @@ def test_large_metadata_is_no_header_without_end() -> None:
 def test_avif_is_read_whatever_its_name_says(tmp_path: Path) -> None:
     data = encode(draw(), "AVIF", quality=100, subsampling="4:4:4")
     (tmp_path / "a.jpg").write_bytes(data)
-    assert torch.equal(load_picture(tmp_path / "a.jpg"), by_pillow(data))
+    assert torch.equal(load_image(tmp_path / "a.jpg"), by_pillow(data))
     with pytest.raises(DataError, match="has 24 x 40 = 960 pixels, more than"):
         decode(data, max_pixels=959)
 
@@ -253,11 +253,11 @@ def test_avif_is_read_whatever_its_name_says(tmp_path: Path) -> None:
 def test_formats_that_are_not_read_are_named(
     start: bytes, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "FORMATS", tuple(kind for kind in FORMATS if kind != "AVIF"))
+    monkeypatch.setattr(images, "FORMATS", tuple(kind for kind in FORMATS if kind != "AVIF"))
     (tmp_path / "a.jpg").write_bytes(start + bytes(40))
     problem = rf"a\.jpg is {name} file, which this Pillow cannot read: save it as JPEG or PNG$"
     with pytest.raises(DataError, match=problem):
-        load_picture(tmp_path / "a.jpg")
+        load_image(tmp_path / "a.jpg")
 
 
 def make_corpus(root: Path, columns: dict) -> Corpus:
@@ -281,27 +281,27 @@ def test_bytes_come_from_the_file_or_the_packed_column(tmp_path: Path) -> None:
         read_bytes(make_corpus(tmp_path, {"image": ["b.jpg"]}), 0)
 
 
-def test_a_path_and_an_opened_picture_load_alike(tmp_path: Path) -> None:
+def test_a_path_and_an_opened_image_load_alike(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     draw().save(path)
-    assert torch.equal(load_picture(path), load_picture(draw()))
-    assert torch.equal(load_picture(str(path)), load_picture(path))
+    assert torch.equal(load_image(path), load_image(draw()))
+    assert torch.equal(load_image(str(path)), load_image(path))
     (tmp_path / "b.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"b.png is empty \(0 bytes\)"):
-        load_picture(tmp_path / "b.png")
+        load_image(tmp_path / "b.png")
     with pytest.raises(DataError, match=r"c.png cannot be read \(No such file or directory\)"):
-        load_picture(tmp_path / "c.png")
+        load_image(tmp_path / "c.png")
 
 
-def test_a_picture_of_an_array_is_read_as_its_own_pixels(tmp_path: Path) -> None:
+def test_an_image_of_an_array_is_read_as_its_own_pixels(tmp_path: Path) -> None:
     pixels = np.random.RandomState(0).randint(0, 256, (3, 7, 5, 3), dtype=np.uint8)
     np.save(tmp_path / "people.npy", pixels)
     corpus = make_corpus(tmp_path, {"image": ["people.npy#2", "people.npy#3"]})
     content = read_bytes(corpus, 0)
     assert np.array_equal(decode(content).permute(1, 2, 0).numpy(), pixels[2])
-    assert measure_picture(tmp_path, "people.npy#2") == len(content)
-    for problem in (lambda: read_bytes(corpus, 1), lambda: measure_picture(tmp_path, "people.npy#3")):
-        with pytest.raises(DataError, match=r"^cannot be read \(the array holds 3 pictures\)$"):
+    assert measure_image(tmp_path, "people.npy#2") == len(content)
+    for problem in (lambda: read_bytes(corpus, 1), lambda: measure_image(tmp_path, "people.npy#3")):
+        with pytest.raises(DataError, match=r"^cannot be read \(the array holds 3 images\)$"):
             problem()
 
 

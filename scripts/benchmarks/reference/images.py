@@ -1,4 +1,4 @@
-"""Pictures as published: PIL and torchvision's first transforms, normalised float32 out of every worker."""
+"""Images as published: PIL and torchvision's first transforms, normalised float32 out of every worker."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def test_chain(size: tuple[int, int]) -> Any:
     )
 
 
-def read_picture(path: str) -> Image.Image:
+def read_image(path: str) -> Image.Image:
     """One file as RGB; the published reader also retries a broken one, without end."""
     while True:
         try:

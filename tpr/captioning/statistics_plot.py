@@ -1,4 +1,4 @@
-"""The statistics of a plan as one picture: lengths, slots that are mentioned, openings."""
+"""The statistics of a plan as one image: lengths, slots that are mentioned, openings."""
 
 import io
 from collections import Counter
@@ -18,9 +18,9 @@ SHOWN_OPENINGS = 10
 
 
 def draw_statistics(path: Path, found: dict[str, Statistics]) -> None:
-    """Write the picture whole. Raises ConfigError if it cannot be."""
+    """Write the image whole. Raises ConfigError if it cannot be."""
     if path.suffix.lower() != ".png":
-        raise ConfigError(f"--picture {path}: expected a name that ends in .png")
+        raise ConfigError(f"--image {path}: expected a name that ends in .png")
     figure = Figure(figsize=SIZE, layout="constrained")
     lengths, slots, openings = figure.subplots(1, 3)
     width = 0.8 / len(found)

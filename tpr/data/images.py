@@ -1,8 +1,8 @@
-"""From a picture's bytes to pixels: torchvision's JPEG decoder, and Pillow for everything it does not take.
+"""From an image's bytes to pixels: torchvision's JPEG decoder, and Pillow for everything it does not take.
 
 Size is read from the header before anything is decoded, so a decompression bomb costs nothing. EXIF
-orientation is ignored, as in the published loaders. A picture may also be one of an array: the path
-`pictures.npy#17` is its 18th, and its bytes are a PPM file of the same pixels.
+orientation is ignored, as in the published loaders. An image may also be one of an array: the path
+`images.npy#17` is its 18th, and its bytes are a PPM file of the same pixels.
 """
 
 import io
@@ -21,15 +21,15 @@ from torch import Tensor
 
 from tpr.data.array_files import map_array_file
 from tpr.data.corpus import Corpus
-from tpr.data.packed_pictures import read_packed
+from tpr.data.packed_images import read_packed
 from tpr.errors import DataError
 
 MOST_PIXELS = 50_000_000
-"""Default of `data.max_picture_pixels`."""
+"""Default of `data.max_image_pixels`."""
 
 AVIF = ("AVIF",) if "avif" in features.get_supported() else ()
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", *AVIF)
-"""What Pillow may open: file types that person data sets use, and none that runs a program."""
+"""What Pillow may open: file types that person datasets use, and none that runs a program."""
 
 OTHER_FORMATS = {
     "an AVIF": re.compile(rb".{4}ftyp(avi[fs]|(mif1|msf1).{4}(.{4})*?avi[fs])", re.DOTALL),
@@ -37,7 +37,7 @@ OTHER_FORMATS = {
     "a JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
     "a JPEG 2000": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
 }
-"""How files begin that are pictures all the same, where they are not read."""
+"""How files begin that are images all the same, where they are not read."""
 MAGIC_BYTES = 64
 
 MOST_HEADER_READS = 10_000
@@ -52,7 +52,7 @@ PLAIN_COMMENT = re.compile(rb"#[^\r\n]*")
 RGB_MODE = torchvision.io.ImageReadMode.RGB.value
 
 
-ARRAY_PICTURE = re.compile(r"(.+\.npy)#(\d+)")
+ARRAY_IMAGE = re.compile(r"(.+\.npy)#(\d+)")
 
 
 class JpegHeader(NamedTuple):
@@ -65,7 +65,7 @@ class JpegHeader(NamedTuple):
 
 
 def read_bytes(corpus: Corpus, row: int) -> bytes:
-    """The file of one picture, from the packed column or from below the root.
+    """The file of one image, from the packed column or from below the root.
 
     Raises DataError if it is missing, or if a packed one does not match its checksum.
     """
@@ -73,25 +73,25 @@ def read_bytes(corpus: Corpus, row: int) -> bytes:
     if packed is not None:
         return packed
     image = corpus.image_path(row)
-    stored = ARRAY_PICTURE.fullmatch(image)
+    stored = ARRAY_IMAGE.fullmatch(image)
     if stored is not None:
-        return _read_array_picture(corpus.root / stored[1], int(stored[2]))
+        return _read_array_image(corpus.root / stored[1], int(stored[2]))
     try:
         return Path(corpus.root, image).read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from None
 
 
-def _read_array_picture(path: Path, number: int) -> bytes:
-    pixels = _find_array_picture(path, number)
+def _read_array_image(path: Path, number: int) -> bytes:
+    pixels = _find_array_image(path, number)
     content: bytes = pixels.tobytes()
     return _make_header(pixels) + content
 
 
-def _find_array_picture(path: Path, number: int) -> npt.NDArray[np.uint8]:
-    pixels = map_pictures(path)
+def _find_array_image(path: Path, number: int) -> npt.NDArray[np.uint8]:
+    pixels = map_images(path)
     if number >= len(pixels):
-        raise DataError(f"cannot be read (the array holds {len(pixels):,} pictures)")
+        raise DataError(f"cannot be read (the array holds {len(pixels):,} images)")
     found: npt.NDArray[np.uint8] = pixels[number]
     return found
 
@@ -102,8 +102,8 @@ def _make_header(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def map_pictures(path: Path) -> npt.NDArray[np.uint8]:
-    """(N, H, W, 3) uint8 pictures of a .npy file; DataError if it holds anything else."""
+def map_images(path: Path) -> npt.NDArray[np.uint8]:
+    """(N, H, W, 3) uint8 images of a .npy file; DataError if it holds anything else."""
     try:
         pixels = map_array_file(path)
     except DataError as error:
@@ -116,12 +116,12 @@ def map_pictures(path: Path) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def measure_picture(root: Path, image: str) -> int:
-    """Bytes of a loose picture, or of one in an array. Raises OSError or DataError where it is missing."""
-    stored = ARRAY_PICTURE.fullmatch(image)
+def measure_image(root: Path, image: str) -> int:
+    """Bytes of a loose image, or of one in an array. Raises OSError or DataError where it is missing."""
+    stored = ARRAY_IMAGE.fullmatch(image)
     if stored is None:
         return Path(root, image).stat().st_size
-    pixels = _find_array_picture(root / stored[1], int(stored[2]))
+    pixels = _find_array_image(root / stored[1], int(stored[2]))
     return len(_make_header(pixels)) + pixels.nbytes
 
 
@@ -195,11 +195,11 @@ class HeaderReader(io.BytesIO):
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:
-    """Raise DataError for a picture of more than `max_pixels`."""
+    """Raise DataError for an image of more than `max_pixels`."""
     if height * width > max_pixels:
         raise DataError(
             f"has {width} x {height} = {width * height:,} pixels, "
-            f"more than data.max_picture_pixels={max_pixels:,}"
+            f"more than data.max_image_pixels={max_pixels:,}"
         )
 
 
@@ -210,10 +210,10 @@ def _decode_by_pillow(data: bytes, max_pixels: int) -> Tensor:
             data = PLAIN_COMMENT.sub(b"", data)
         file = HeaderReader(data)
         try:
-            with Image.open(file, formats=FORMATS) as picture:
+            with Image.open(file, formats=FORMATS) as image:
                 file.is_open = True
-                check_size(picture.height, picture.width, max_pixels)
-                return convert_picture(picture)
+                check_size(image.height, image.width, max_pixels)
+                return convert_image(image)
         except DataError:
             raise
         except UnidentifiedImageError:
@@ -228,27 +228,27 @@ def name_refused(data: bytes) -> str:
     for name, start in OTHER_FORMATS.items():
         if start.match(data[:MAGIC_BYTES]):
             return f"is {name} file, which this Pillow cannot read: save it as JPEG or PNG"
-    return f"is not a picture (it starts with {data[:12]!r})"
+    return f"is not an image (it starts with {data[:12]!r})"
 
 
-def convert_picture(picture: Image.Image) -> Tensor:
-    """(3, H, W) uint8 pixels of an opened picture: transparency is dropped, 16 bits become 8."""
-    if picture.mode.startswith(("I", "F")):
-        values = np.asarray(picture)
-        if picture.mode != "F" and values.size and values.max() > 255:
+def convert_image(image: Image.Image) -> Tensor:
+    """(3, H, W) uint8 pixels of an opened image: transparency is dropped, 16 bits become 8."""
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        if image.mode != "F" and values.size and values.max() > 255:
             values = values >> 8
-        picture = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    elif picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    pixels = np.array(picture.convert("RGB"))
+        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    pixels = np.array(image.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def load_picture(source: Path | str | Image.Image, *, max_pixels: int = MOST_PIXELS) -> Tensor:
-    """(3, H, W) uint8 pixels of a file or an opened picture; DataError names the file."""
+def load_image(source: Path | str | Image.Image, *, max_pixels: int = MOST_PIXELS) -> Tensor:
+    """(3, H, W) uint8 pixels of a file or an opened image; DataError names the file."""
     if isinstance(source, Image.Image):
         check_size(source.height, source.width, max_pixels)
-        return convert_picture(source)
+        return convert_image(source)
     try:
         return decode(Path(source).read_bytes(), max_pixels=max_pixels)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Pictures that lie in the Arrow files of a packed set, each beside the checksum of its bytes."""
+"""Images that lie in the Arrow files of a packed set, each beside the checksum of its bytes."""
 
 from pathlib import Path
 
@@ -8,17 +8,17 @@ from tpr.data.checksums import Spans, hash_bytes
 from tpr.data.corpus import Corpus, map_files
 from tpr.errors import DataError
 
-PICTURE = pa.field("picture", pa.large_binary())
+IMAGE = pa.field("picture", pa.large_binary())
 CHECKSUM = pa.field("checksum", pa.uint64())
-"""xxh3 of the picture's bytes; absent or null where a set was packed without."""
+"""xxh3 of the image's bytes; absent or null where a set was packed without."""
 
 
 def read_packed(corpus: Corpus, row: int) -> bytes | None:
-    """The packed file of one picture, None where it is loose. DataError if its bytes have changed."""
+    """The packed file of one image, None where it is loose. DataError if its bytes have changed."""
     names = corpus.table.column_names
-    if PICTURE.name not in names:
+    if IMAGE.name not in names:
         return None
-    content: bytes | None = corpus.table.column(PICTURE.name)[row].as_py()
+    content: bytes | None = corpus.table.column(IMAGE.name)[row].as_py()
     if content is None or CHECKSUM.name not in names:  # a joined set may be loose
         return content
     expected = corpus.table.column(CHECKSUM.name)[row].as_py()
@@ -28,7 +28,7 @@ def read_packed(corpus: Corpus, row: int) -> bytes | None:
 
 
 def _describe_place(corpus: Corpus, row: int) -> str:
-    """Shard and row of a picture, for messages; empty where the corpus does not know them."""
+    """Shard and row of an image, for messages; empty where the corpus does not know them."""
     if corpus.rows is not None:
         row = int(corpus.rows[row])
     for path in corpus.files:
@@ -39,13 +39,13 @@ def _describe_place(corpus: Corpus, row: int) -> str:
     return " (it does not match its checksum)"
 
 
-def find_pictures(path: Path) -> Spans:
-    """Where the pictures lie in an Arrow file that was just written, batch by batch."""
+def find_images(path: Path) -> Spans:
+    """Where the images lie in an Arrow file that was just written, batch by batch."""
     content = pa.memory_map(str(path)).read_buffer()
     spans = []
     for batch in pa.ipc.open_file(content).read_all().to_batches():
-        if PICTURE.name in batch.schema.names:
-            pictures = batch.column(PICTURE.name).buffers()[-1]
-            begin = pictures.address - content.address
-            spans.append((begin, begin + pictures.size))
+        if IMAGE.name in batch.schema.names:
+            images = batch.column(IMAGE.name).buffers()[-1]
+            begin = images.address - content.address
+            spans.append((begin, begin + images.size))
     return tuple(spans)

@@ -21,7 +21,7 @@ NOISE_SIDE = 1024
 FORMATS = {".jpg": "JPEG", ".bmp": "BMP"}
 
 
-def draw_picture(person: Person, view: View, suffix: str = ".jpg") -> bytes:
+def draw_image(person: Person, view: View, suffix: str = ".jpg") -> bytes:
     """One file of the kind that the suffix names; the same person and view give the same bytes."""
     height, width = view.size
     source = random.Random(view.seed)
@@ -142,5 +142,5 @@ def finish(image: Image.Image, view: View, source: random.Random) -> Image.Image
 
 @cache
 def noise_field() -> npt.NDArray[np.float32]:
-    """A square of standard normal noise, cut from at a random place for each picture."""
+    """A square of standard normal noise, cut from at a random place for each image."""
     return np.random.default_rng(0).standard_normal((NOISE_SIDE, NOISE_SIDE), dtype=np.float32)
