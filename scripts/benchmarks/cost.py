@@ -18,8 +18,8 @@ from benchmarks.reference.towers import Architecture
 from benchmarks.report import Case, Report
 from benchmarks.step import SMALL, step
 from benchmarks.timing import interleave
-from tpr.data.batch import Batch
-from tpr.data.tokens import tokenize
+from tpr.data.samples.batch import Batch
+from tpr.data.text.tokens import tokenize
 from tpr.models.clip import ClipOptions
 from tpr.systems import SYSTEMS
 from tpr.systems.base import EpochContext, Progress, Setting, System

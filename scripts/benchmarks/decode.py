@@ -13,9 +13,9 @@ from benchmarks.reference.images import training_chain
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
 from tpr.config.schema import AugmentOptions
-from tpr.data.chains import CLIP_CHAIN
-from tpr.data.images import decode
-from tpr.data.transforms import DeviceTransform, draw_geometry, place
+from tpr.data.images.chains import CLIP_CHAIN
+from tpr.data.images.reader import decode
+from tpr.data.images.transforms import DeviceTransform, draw_geometry, place
 
 SIZE = (384, 128)
 BATCH = 64

@@ -17,11 +17,11 @@ from benchmarks.reference.dataset import Row, build_loader
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
 from tpr.config.schema import DataOptions
-from tpr.data.batch import Batch
-from tpr.data.corpus import Corpus
-from tpr.data.loader import TrainLoader
-from tpr.data.masking import mask_words
-from tpr.data.views import Views
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.loader import TrainLoader
+from tpr.data.samples.views import Views
+from tpr.data.tables.corpus import Corpus
+from tpr.data.text.masking import mask_words
 
 SIZE, BATCH = (384, 128), 64
 

@@ -19,8 +19,8 @@ from benchmarks.reference.towers import Architecture
 from benchmarks.report import Report
 from tpr.config.evaluation import EvaluationOptions
 from tpr.config.schema import Choice, Experiment, RuntimeOptions, ScheduleOptions
-from tpr.data.loader import TrainLoader
-from tpr.data.views import Views
+from tpr.data.samples.loader import TrainLoader
+from tpr.data.samples.views import Views
 from tpr.engine.precision import Precision
 from tpr.engine.trainer import Trainer
 from tpr.models.clip import ClipOptions

@@ -20,9 +20,9 @@ from benchmarks.project import open_training
 from benchmarks.report import Report
 from tpr.config.schema import DataOptions
 from tpr.data.adapters.luperson_mllm import FILES
-from tpr.data.corpus import Corpus
-from tpr.data.loader import Task, TrainLoader, Work, Workers
-from tpr.data.views import Views
+from tpr.data.samples.loader import Task, TrainLoader, Work, Workers
+from tpr.data.samples.views import Views
+from tpr.data.tables.corpus import Corpus
 
 WORKERS = 8
 BYTES_PER_SAMPLE = 100

@@ -10,8 +10,8 @@ from benchmarks.reference.towers import Architecture
 from tpr.config.evaluation import EvaluationOptions
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_corpora
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpora import load_corpora
+from tpr.data.tables.corpus import Corpus
 from tpr.models.architecture import ClipArchitecture, ImageArchitecture, TextArchitecture
 from tpr.models.clip import ClipOptions
 from tpr.systems.base import Setting, System

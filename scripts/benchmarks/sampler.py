@@ -9,7 +9,7 @@ import numpy.typing as npt
 from benchmarks.reference.identity_sampler import IdentitySampler as PublishedSampler
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
-from tpr.data.samplers import IdentitySampler
+from tpr.data.samples.samplers import IdentitySampler
 
 BATCH, PER_IDENTITY = 64, 4
 Labels = npt.NDArray[np.int64]

@@ -19,9 +19,9 @@ from benchmarks.reference.model import Irra, train_step
 from benchmarks.reference.towers import Architecture
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
-from tpr.data.batch import Batch
-from tpr.data.masking import mask_words
-from tpr.data.tokens import tokenize
+from tpr.data.samples.batch import Batch
+from tpr.data.text.masking import mask_words
+from tpr.data.text.tokens import tokenize
 from tpr.engine.meter import Meter
 from tpr.systems.base import Progress, StepOutput, System
 

@@ -7,7 +7,7 @@ import torch
 from benchmarks.reference.visible_infrared import evaluate_by_query
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
-from tpr.data.sample import Protocol
+from tpr.data.samples.sample import Protocol
 from tpr.evaluation.visible_infrared import CROSS_MEASURES, visible_infrared_metrics
 
 Labels = npt.NDArray[np.int64]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fuzzing.damage import damage
 from fuzzing.verdict import Kind, Verdict
-from tpr.data.images import decode
+from tpr.data.images.reader import decode
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MODES = {"JPEG": ("RGB", "L", "CMYK"), "PNG": ("RGB", "RGBA", "P", "L"), "TIFF": ("RGB", "L")}

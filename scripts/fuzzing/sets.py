@@ -12,14 +12,14 @@ from fuzzing.damage import damage, damage_text
 from fuzzing.verdict import Kind, Verdict
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.data.corpus import Corpus
-from tpr.data.drawn import draw_world
-from tpr.data.drawn.layouts import PLANNERS
-from tpr.data.images import read_bytes
-from tpr.data.pack import pack_set
-from tpr.data.sample import Split
-from tpr.data.token_cache import corpus_tokens
+from tpr.data.images.reader import read_bytes
+from tpr.data.samples.sample import Split
+from tpr.data.tables.corpora import load_split
+from tpr.data.tables.corpus import Corpus
+from tpr.data.tables.pack import pack_set
+from tpr.data.text.token_cache import corpus_tokens
+from tpr.drawn import draw_world
+from tpr.drawn.layouts import PLANNERS
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 ANNOTATIONS = (".json", ".jsonl", ".txt", ".csv", ".npy", ".mat", ".parquet")

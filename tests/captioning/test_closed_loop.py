@@ -13,7 +13,7 @@ import transformers
 from tpr.captioning.plan import read_plan
 from tpr.captioning.progress import measure_progress
 from tpr.cli import main
-from tpr.data.drawn import draw_world
+from tpr.drawn import draw_world
 
 IDENTITIES = 200
 SMALL_CLIP = (

@@ -162,7 +162,7 @@ def test_the_library_by_itself_would_crop(folders):
 
 def test_an_instruction_begins_blips_caption_only_if_asked(folders, images):
     plain, told = (make_engine(folders("blip"), begin_with_instruction=is_told) for is_told in (False, True))
-    requests = [ask(images[2], "an image of"), ask(images[2], "a"), ask(images[0], "an image of")]
+    requests = [ask(images[2], "a picture of"), ask(images[2], "a"), ask(images[0], "a picture of")]
     replies = told.generate(requests)
     assert replies == [told.generate([request])[0] for request in requests]
     begun = [reply.text for reply in replies]

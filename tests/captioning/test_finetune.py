@@ -21,7 +21,7 @@ from tpr.captioning.finetune import FinetuneOptions, Finetuning
 from tpr.captioning.finetune_pairs import CaptionPairs, Collate, choose_images, order_batches
 from tpr.captioning.listing import load_source
 from tpr.cli import main
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpus import Corpus
 from tpr.locks import hold_folder
 
 OPTIONS = {"path": "mine/people.jsonl"}
@@ -43,7 +43,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         name = f"{number}.png"
         shades = (200 * (number % 2), 200 * (number // 2 % 2), 60)
         Image.new("RGB", (16, 40), shades).save(tmp_path / "data" / "mine" / name)
-        caption = f"word{number % 4} word{10 + number % 4} a red image of word{20 + number % 4}"
+        caption = f"word{number % 4} word{10 + number % 4} a red picture of word{20 + number % 4}"
         lines.append({"image": name, "identity": number, "captions": [caption], "split": "train"})
     Image.new("RGB", (16, 40)).save(tmp_path / "data" / "mine" / "8.png")
     lines.append({"image": "8.png", "identity": 9, "captions": [], "split": "train"})
@@ -76,7 +76,7 @@ def test_a_captioner_learns_its_captions_and_plain_transformers_writes_them(
         tokens = model.generate(pixel_values=pixels, max_length=30)[0, 1:]
         text = processor.decode(tokens, skip_special_tokens=True)
         # "red" is not among the tiny model's words.
-        assert text == f"word{number} word{10 + number} an image of word{20 + number}"
+        assert text == f"word{number} word{10 + number} a picture of word{20 + number}"
     assert train(data, blip, out) == 0
     assert "is finished" in capfd.readouterr().out
 
@@ -155,7 +155,7 @@ def test_cameras_and_colours_are_chosen(data: Path) -> None:
     assert [len(choose_images(corpus, which)) for which in ("any", "only", "never")] == [8, 4, 4]
     pairs = CaptionPairs(choose_images(corpus, "only"), removes_colours=True)
     image, words = pairs[1]
-    assert words == "word1 word11 an image of word21"
+    assert words == "word1 word11 a picture of word21"
     assert image.size == (16, 40) and image.getpixel((0, 0)) == (200, 0, 60)
 
 
@@ -165,7 +165,7 @@ def test_labels_end_where_the_caption_does(data: Path, blip: Path) -> None:
     ).processor
     image = Image.new("RGB", (16, 48), (0, 0, 0))
     image.paste((255, 255, 255), (0, 0, 16, 4))
-    batch = Collate(processor, 5, 6)([(image, "an image"), (image, "an image of word1 word2 word3 word4")])
+    batch = Collate(processor, 5, 6)([(image, "a picture"), (image, "a picture of word1 word2 word3 word4")])
     assert batch["pixel_values"].shape == (2, 3, 32, 32)
     assert batch["pixel_values"][0, :, 0].min() > batch["pixel_values"][0, :, 16].max(), "the head is there"
     assert batch["input_ids"][:, 0].tolist() == [5, 5]

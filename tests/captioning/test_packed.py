@@ -16,7 +16,7 @@ from tpr.captioning.listing import adapter_source
 from tpr.captioning.plan import Plan, Settings, choose_engine, write_plan
 from tpr.captioning.texts import SHIPPED, read_texts
 from tpr.config.schema import DataOptions
-from tpr.data.pack import pack_set
+from tpr.data.tables.pack import pack_set
 from tpr.errors import DataError
 
 SET = choose("jsonl", path=Path("mine/people.jsonl"))

@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from tests.cli.screen import Outcome, Type
 from tpr.cli import main
-from tpr.data.drawn import draw_world
+from tpr.drawn import draw_world
 
 TINY_CLIP = (
     "model.architecture={embed_dim: 32, image: {width: 32, layers: 1, heads: 2}, "

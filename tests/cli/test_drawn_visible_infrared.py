@@ -12,8 +12,8 @@ from tests.cli.screen import ROOT
 from tpr.cli import main
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.data.drawn import draw_world
+from tpr.data.tables.corpora import load_split
+from tpr.drawn import draw_world
 
 pytestmark = pytest.mark.slow
 

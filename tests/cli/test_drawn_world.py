@@ -15,11 +15,11 @@ from tests.cli.screen import ROOT
 from tpr.cli import main
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.data.corpus import Corpus
-from tpr.data.drawn import draw_world
-from tpr.data.noise import draw_noise
-from tpr.data.sample_table import SampleTable
+from tpr.data.samples.noise import draw_noise
+from tpr.data.samples.sample_table import SampleTable
+from tpr.data.tables.corpora import load_split
+from tpr.data.tables.corpus import Corpus
+from tpr.drawn import draw_world
 from tpr.evaluation import retrieval_metrics
 from tpr.systems.base import System
 

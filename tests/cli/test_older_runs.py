@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.screen import Type
-from tpr.data.drawn import draw_world
+from tpr.drawn import draw_world
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

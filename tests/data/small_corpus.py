@@ -7,7 +7,7 @@ import pyarrow as pa
 from PIL import Image
 
 from tpr.config.schema import AugmentOptions, DataOptions
-from tpr.data.corpus import Corpus, offsets_of
+from tpr.data.tables.corpus import Corpus, offsets_of
 
 SIZE = (24, 8)
 

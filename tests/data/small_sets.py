@@ -9,9 +9,9 @@ from PIL import Image
 
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.data.corpus import Corpus
-from tpr.data.sample import Split
+from tpr.data.samples.sample import Split
+from tpr.data.tables.corpora import load_split
+from tpr.data.tables.corpus import Corpus
 
 
 def write_json(path: Path, content: Any) -> Path:

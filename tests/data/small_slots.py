@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tests.data.small_corpus import make_corpus
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpus import Corpus
 
 VISIBLE = [0, 0, 0, 1, 1, 2, 2, 2]
 INFRARED = [0, 0, 1, 2, 2, 2]

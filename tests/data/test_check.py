@@ -4,8 +4,8 @@ import pytest
 
 from tests.data.small_sets import choose, cuhk_record, make_options, write_cuhk, write_image, write_json
 from tpr.data.adapters import Counts
-from tpr.data.check import CheckReport, SplitReport, check_sets, choose_sets, counts_agree
-from tpr.data.pack import pack_set
+from tpr.data.tables.check import CheckReport, SplitReport, check_sets, choose_sets, counts_agree
+from tpr.data.tables.pack import pack_set
 from tpr.errors import DataError
 
 

@@ -15,7 +15,7 @@ from tests.data.small_sets import (
     write_jsonl,
 )
 from tpr.config.evaluation import EvaluationOptions
-from tpr.data.corpora import Corpora, choose_held_out, load_corpora
+from tpr.data.tables.corpora import Corpora, choose_held_out, load_corpora
 from tpr.errors import DataError
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tests.data.small_sets import choose, list_rows, load, make_options, write_cuhk, write_jsonl
-from tpr.data import corpus as corpus_module
-from tpr.data.corpora import load_split
-from tpr.data.corpus import Corpus, join, number_identities, offsets_of
+from tpr.data.tables import corpus as corpus_module
+from tpr.data.tables.corpora import load_split
+from tpr.data.tables.corpus import Corpus, join, number_identities, offsets_of
 from tpr.errors import DataError
 
 

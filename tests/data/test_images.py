@@ -13,9 +13,8 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from tpr.data import images
-from tpr.data.corpus import Corpus
-from tpr.data.images import (
+from tpr.data.images import reader
+from tpr.data.images.reader import (
     AVIF,
     FORMATS,
     MOST_HEADER_READS,
@@ -25,6 +24,7 @@ from tpr.data.images import (
     read_bytes,
     read_jpeg_header,
 )
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import DataError
 
 
@@ -253,7 +253,7 @@ def test_avif_is_read_whatever_its_name_says(tmp_path: Path) -> None:
 def test_formats_that_are_not_read_are_named(
     start: bytes, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "FORMATS", tuple(kind for kind in FORMATS if kind != "AVIF"))
+    monkeypatch.setattr(reader, "FORMATS", tuple(kind for kind in FORMATS if kind != "AVIF"))
     (tmp_path / "a.jpg").write_bytes(start + bytes(40))
     problem = rf"a\.jpg is {name} file, which this Pillow cannot read: save it as JPEG or PNG$"
     with pytest.raises(DataError, match=problem):

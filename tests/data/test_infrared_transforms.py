@@ -6,8 +6,8 @@ from PIL import Image
 from torch import Tensor
 
 from tpr.config.augment import AugmentOptions
-from tpr.data.chains import name_chain
-from tpr.data.infrared_transforms import (
+from tpr.data.images.chains import name_chain
+from tpr.data.images.infrared import (
     KEPT,
     WEIGHED,
     CrossModalityTransform,
@@ -15,7 +15,7 @@ from tpr.data.infrared_transforms import (
     choose_grey,
     exchange_channels,
 )
-from tpr.data.transforms import normalise_pixels, turn_grey
+from tpr.data.images.transforms import normalise_pixels, turn_grey
 
 CHAIN = name_chain("lanczos", "imagenet")
 PLAIN = AugmentOptions(erase=0, infrared_erase=0)

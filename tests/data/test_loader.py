@@ -20,15 +20,15 @@ from tests.data.small_corpus import SIZE, make_corpus, make_data
 from tpr.config.noise import NoiseOptions
 from tpr.config.schema import AugmentOptions
 from tpr.data import tokenize
-from tpr.data.batch import Batch
-from tpr.data.chains import CLIP_CHAIN
-from tpr.data.corpus import Corpus
-from tpr.data.images import decode
-from tpr.data.loader import TrainLoader, iterate_captions, iterate_images, read_rows
-from tpr.data.shared_pixels import share_pixels
-from tpr.data.transforms import normalise_pixels
-from tpr.data.views import ImageReader, Views
-from tpr.data.workers import Task, Workers
+from tpr.data.images.chains import CLIP_CHAIN
+from tpr.data.images.reader import decode
+from tpr.data.images.shared_pixels import share_pixels
+from tpr.data.images.transforms import normalise_pixels
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.loader import TrainLoader, iterate_captions, iterate_images, read_rows
+from tpr.data.samples.views import ImageReader, Views
+from tpr.data.samples.workers import Task, Workers
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
 
 CAPTIONS = [1, 2, 1, 0, 2, 1, 3, 1]  # 11 pairs on 7 of 8 images
@@ -373,7 +373,7 @@ PROGRAM = '''
 import os, pickle, sys, time
 import torch
 from functools import partial
-from tpr.data.workers import Task, Work, Workers
+from tpr.data.samples.workers import Task, Work, Workers
 
 def work(how, task):
     if how == "fail" and task.epoch == 3:

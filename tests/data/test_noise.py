@@ -15,9 +15,9 @@ from tpr.config.schema import Choice
 from tpr.config.typed import build_options
 from tpr.data import tokenize
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.data.noise import draw_noise, find_noise, read_noise
-from tpr.data.views import TrainingSamples, Views
+from tpr.data.samples.noise import draw_noise, find_noise, read_noise
+from tpr.data.samples.views import TrainingSamples, Views
+from tpr.data.tables.corpora import load_split
 from tpr.errors import ConfigError, DataError
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "parity" / "rde_noise.json").read_text())["files"]

@@ -18,15 +18,15 @@ from tests.data.small_sets import (
     write_jsonl,
 )
 from tpr.config.evaluation import EvaluationOptions
-from tpr.data.chains import CLIP_CHAIN
-from tpr.data.check import check_sets
-from tpr.data.checksums import read_sealed
-from tpr.data.corpora import load_corpora
-from tpr.data.corpus import Corpus, map_files
-from tpr.data.images import read_bytes
-from tpr.data.manifest import MANIFEST
-from tpr.data.pack import pack_set
-from tpr.data.views import ImageReader
+from tpr.data.images.chains import CLIP_CHAIN
+from tpr.data.images.reader import read_bytes
+from tpr.data.samples.views import ImageReader
+from tpr.data.tables.check import check_sets
+from tpr.data.tables.checksums import read_sealed
+from tpr.data.tables.corpora import load_corpora
+from tpr.data.tables.corpus import Corpus, map_files
+from tpr.data.tables.manifest import MANIFEST
+from tpr.data.tables.pack import pack_set
 from tpr.errors import BusyError, DataError
 from tpr.locks import hold_folder
 

@@ -16,11 +16,11 @@ from tests.data.small_sets import (
     write_json,
     write_jsonl,
 )
-from tpr.data import repeats
-from tpr.data.check import check_sets
-from tpr.data.pack import pack_set
-from tpr.data.repeats import join, refuse_shared
-from tpr.data.sample import Sample
+from tpr.data.samples.sample import Sample
+from tpr.data.tables import repeats
+from tpr.data.tables.check import check_sets
+from tpr.data.tables.pack import pack_set
+from tpr.data.tables.repeats import join, refuse_shared
 from tpr.errors import DataError
 
 LONG, OTHER = "a man in a black coat and blue jeans", "the person wears a black coat over blue jeans today"

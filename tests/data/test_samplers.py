@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tpr import distributed
-from tpr.data.samplers import (
+from tpr.data.samples.samplers import (
     CrossModalitySampler,
     IdentitySampler,
     ShuffledSampler,

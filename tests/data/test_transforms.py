@@ -12,8 +12,8 @@ from torch import Tensor
 from torchvision import transforms as v1
 
 from tpr.config.schema import AugmentOptions
-from tpr.data.chains import CLIP_CHAIN, MEAN, STD, name_chain
-from tpr.data.transforms import (
+from tpr.data.images.chains import CLIP_CHAIN, MEAN, STD, name_chain
+from tpr.data.images.transforms import (
     DeviceTransform,
     _mask_boxes,
     draw_boxes,

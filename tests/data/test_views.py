@@ -9,9 +9,9 @@ import torch
 from tests.data.small_corpus import SIZE, make_corpus, make_data
 from tpr.config.schema import AugmentOptions
 from tpr.data import tokenize
-from tpr.data.chains import CLIP_CHAIN
-from tpr.data.images import decode
-from tpr.data.views import TrainingSamples, Views
+from tpr.data.images.chains import CLIP_CHAIN
+from tpr.data.images.reader import decode
+from tpr.data.samples.views import TrainingSamples, Views
 from tpr.errors import DataError
 
 CAPTIONS = [2, 0, 1, 3]  # caption numbers 0 1 | - | 2 | 3 4 5

@@ -15,15 +15,15 @@ from tpr.config.noise import NoiseOptions
 from tpr.config.schema import DataOptions
 from tpr.config.typed import build_options
 from tpr.data import tokenize
-from tpr.data.batch import Batch
-from tpr.data.chains import CLIP_CHAIN, name_chain
-from tpr.data.corpora import keep_descriptions
-from tpr.data.corpus import Corpus
-from tpr.data.images import decode
-from tpr.data.loader import TrainLoader, iterate_images
-from tpr.data.transforms import normalise_pixels
-from tpr.data.views import Views
-from tpr.data.visible_infrared import CrossModalitySamples, list_identity_captions
+from tpr.data.images.chains import CLIP_CHAIN, name_chain
+from tpr.data.images.reader import decode
+from tpr.data.images.transforms import normalise_pixels
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.loader import TrainLoader, iterate_images
+from tpr.data.samples.views import Views
+from tpr.data.samples.visible_infrared import CrossModalitySamples, list_identity_captions
+from tpr.data.tables.corpora import keep_descriptions
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
 
 CHAIN = name_chain("lanczos", "imagenet")

@@ -17,7 +17,7 @@ from tests.data.small_sets import (
     write_jsonl,
 )
 from tpr.captioning.listing import folder_source
-from tpr.data.walks import Leftovers, is_leftover, list_files, list_folders, walk_files
+from tpr.data.tables.walks import Leftovers, is_leftover, list_files, list_folders, walk_files
 from tpr.errors import DataError
 
 OTHERS = [

@@ -17,8 +17,8 @@ from tpr.config.schema import (
     RuntimeOptions,
     ScheduleOptions,
 )
-from tpr.data.corpus import Corpus, offsets_of
-from tpr.data.loader import TrainLoader
+from tpr.data.samples.loader import TrainLoader
+from tpr.data.tables.corpus import Corpus, offsets_of
 from tpr.engine.precision import Precision
 from tpr.engine.trainer import Trainer
 from tpr.models.architecture import ClipArchitecture, ImageArchitecture, TextArchitecture

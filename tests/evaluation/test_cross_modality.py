@@ -12,11 +12,11 @@ from torch import Tensor
 from tests.evaluation.toy_world import PairSystem, make_corpus, make_evaluator, make_pairs
 from tests.marks import slow_except
 from tpr.config.visible_infrared import VisibleInfraredOptions
-from tpr.data.batch import Batch
-from tpr.data.corpus import Corpus
-from tpr.data.loader import iterate_images
-from tpr.data.tokens import tokenize
-from tpr.data.visible_infrared import list_identity_captions
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.loader import iterate_images
+from tpr.data.samples.visible_infrared import list_identity_captions
+from tpr.data.tables.corpus import Corpus
+from tpr.data.text.tokens import tokenize
 from tpr.errors import ConfigError, DataError
 from tpr.evaluation.evaluator import Evaluator
 from tpr.evaluation.protocols import list_searches

@@ -8,7 +8,7 @@ import torch
 
 from tests.evaluation.toy_world import ProductSystem, TableSystem, make_corpus, make_evaluator
 from tpr.config.schema import Choice
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import DataError
 from tpr.evaluation import retrieval_metrics
 from tpr.evaluation.results import SELECTED_ON_TEST

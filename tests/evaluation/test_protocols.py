@@ -5,7 +5,7 @@ import pytest
 
 from tests.evaluation.toy_world import make_pairs
 from tpr.config.visible_infrared import VisibleInfraredOptions
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpus import Corpus
 from tpr.evaluation.protocols import Search, choose_texts, list_images, list_searches
 
 BOTH = ("infrared_to_visible", "visible_to_infrared")

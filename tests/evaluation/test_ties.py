@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tpr.data.sample import Protocol
+from tpr.data.samples.sample import Protocol
 from tpr.evaluation.metrics import MEASURES, QueryResults, concatenate, rank_queries, summarise
 from tpr.evaluation.protocols import Images
 from tpr.evaluation.tie_note import find_ties

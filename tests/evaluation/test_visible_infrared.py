@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from tpr.data.sample import Protocol
+from tpr.data.samples.sample import Protocol
 from tpr.errors import DataError, TrainingError
 from tpr.evaluation import visible_infrared, visible_infrared_metrics
 from tpr.evaluation.metrics import QueryResults

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from tpr.config.evaluation import EvaluationOptions
 from tpr.config.schema import Choice, DataOptions, Experiment, RuntimeOptions
-from tpr.data.batch import Batch
-from tpr.data.corpora import Corpora
-from tpr.data.corpus import Corpus, offsets_of
-from tpr.data.sample import Protocol
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.sample import Protocol
+from tpr.data.tables.corpora import Corpora
+from tpr.data.tables.corpus import Corpus, offsets_of
 from tpr.engine.precision import Precision
 from tpr.evaluation.evaluator import Evaluator
 from tpr.systems.base import Setting, Side, System

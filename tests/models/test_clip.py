@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.systems.small_systems import CAPTIONS, SMALL
-from tpr.data.tokens import CLIP_TOKENIZER, tokenize
+from tpr.data.text.tokens import CLIP_TOKENIZER, tokenize
 from tpr.errors import ConfigError
 from tpr.models import ClipArchitecture, ClipOptions, ClipTowers, ImageArchitecture, TextArchitecture
 from tpr.models.text_tower import find_text_length, round_length

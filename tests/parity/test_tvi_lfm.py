@@ -15,8 +15,8 @@ from tests.parity.weights import random_state_dict
 from tpr.config.reader import read_tree
 from tpr.config.schema import OptimOptions, ScheduleOptions
 from tpr.config.typed import build_options
-from tpr.data.batch import Batch
-from tpr.data.tokens import tokenize
+from tpr.data.samples.batch import Batch
+from tpr.data.text.tokens import tokenize
 from tpr.engine.optim import build_optimizer, group_parameters
 from tpr.engine.schedule import rate_factor
 from tpr.models import fit_state

@@ -11,12 +11,12 @@ import torch
 from tests.data.small_infrared import write_text
 from tests.data.small_sets import load, write_json
 from tpr.config.augment import AugmentOptions
-from tpr.data.chains import name_chain
-from tpr.data.corpus import Corpus
-from tpr.data.infrared_transforms import KEPT, choose_channel, choose_grey, exchange_channels
-from tpr.data.samplers import CrossModalitySampler
-from tpr.data.transforms import erase, find_boxes
-from tpr.data.visible_infrared import choose_captions, list_identity_captions
+from tpr.data.images.chains import name_chain
+from tpr.data.images.infrared import KEPT, choose_channel, choose_grey, exchange_channels
+from tpr.data.images.transforms import erase, find_boxes
+from tpr.data.samples.samplers import CrossModalitySampler
+from tpr.data.samples.visible_infrared import choose_captions, list_identity_captions
+from tpr.data.tables.corpus import Corpus
 
 CASES = json.loads((Path(__file__).parent / "tvi_lfm.json").read_text())
 PUBLISHED = AugmentOptions(erase=0.6, erase_ratio=(0.3, 1 / 0.3), erase_law="uniform")

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from tests.parity.weights import random_state_dict
 from tpr.config.visible_infrared import VisibleInfraredOptions
-from tpr.data.corpus import Corpus, offsets_of
-from tpr.data.sample import Protocol
+from tpr.data.samples.sample import Protocol
+from tpr.data.tables.corpus import Corpus, offsets_of
 from tpr.evaluation import visible_infrared_metrics
 from tpr.evaluation.cross_modality import Features, rank_trials
 from tpr.evaluation.metrics import QueryResults

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import TrainingError
 from tpr.evaluation.rankings import Ranking
 from tpr.report.gallery import (

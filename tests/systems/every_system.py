@@ -18,7 +18,7 @@ from tests.systems.small_systems import (
     make_slots,
 )
 from tpr.config.schema import Choice, DataOptions, Experiment
-from tpr.data.batch import Batch
+from tpr.data.samples.batch import Batch
 from tpr.models import ClipOptions
 from tpr.objectives.consensus import DivisionOptions
 from tpr.systems import MODELS, SYSTEMS, System, build_system

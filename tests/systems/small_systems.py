@@ -2,8 +2,8 @@
 
 import torch
 
-from tpr.data.batch import Batch
-from tpr.data.tokens import tokenize
+from tpr.data.samples.batch import Batch
+from tpr.data.text.tokens import tokenize
 from tpr.models import ClipArchitecture, ClipOptions, ImageArchitecture, TextArchitecture
 from tpr.models.two_stream import TwoStreamOptions
 from tpr.systems.base import Progress, Setting

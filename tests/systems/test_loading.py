@@ -13,7 +13,7 @@ import tpr
 from tests.systems.small_systems import CAPTIONS, EVERY_LOSS, FIRST, SETTING, SMALL, make_batch, make_irra
 from tpr.config.schema import Choice, DataOptions, Experiment, InitOptions
 from tpr.config.typed import to_tree
-from tpr.data.tokens import tokenize
+from tpr.data.text.tokens import tokenize
 from tpr.errors import CheckpointError
 from tpr.models import ClipArchitecture, ClipOptions, ImageArchitecture, TextArchitecture, read_checkpoint
 from tpr.systems import build_system, load_system, load_weights, read_experiment_of

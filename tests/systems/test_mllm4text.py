@@ -13,8 +13,8 @@ from tpr import distributed
 from tpr.config.schema import OptimOptions
 from tpr.config.typed import build_options
 from tpr.data import tokenize
-from tpr.data.batch import Batch
-from tpr.data.tokens import CLIP_TOKENIZER, MASK
+from tpr.data.samples.batch import Batch
+from tpr.data.text.tokens import CLIP_TOKENIZER, MASK
 from tpr.engine.optim import group_parameters
 from tpr.errors import ConfigError
 from tpr.models import ClipArchitecture, ClipOptions, ImageArchitecture, TextArchitecture

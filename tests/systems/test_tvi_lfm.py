@@ -22,9 +22,9 @@ from tests.systems.small_systems import (
 )
 from tpr.config.schema import Choice, Experiment, InitOptions, OptimOptions
 from tpr.config.typed import build_options, to_tree
-from tpr.data.chains import name_chain
-from tpr.data.tokens import tokenize
-from tpr.data.transforms import normalise_pixels
+from tpr.data.images.chains import name_chain
+from tpr.data.images.transforms import normalise_pixels
+from tpr.data.text.tokens import tokenize
 from tpr.engine.optim import group_parameters
 from tpr.errors import ConfigError
 from tpr.models import ClipOptions

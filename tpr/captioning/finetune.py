@@ -29,8 +29,8 @@ from tpr.captioning.finetune_pairs import (
 )
 from tpr.captioning.listing import Infrared
 from tpr.config.ranges import Count, NotNegative, Positive, Range, Seed
-from tpr.data.corpus import Corpus
-from tpr.data.randomness import Purpose, stream_key
+from tpr.data.samples.randomness import Purpose, stream_key
+from tpr.data.tables.corpus import Corpus
 from tpr.engine.checkpoint import write_checkpoint
 from tpr.engine.stopping import Stopping
 from tpr.errors import ConfigError, TrainingError, UserError

@@ -11,9 +11,9 @@ from torch.utils.data import Dataset
 
 from tpr.captioning.colours import remove_colours
 from tpr.captioning.listing import Infrared
-from tpr.data.corpus import Corpus
-from tpr.data.images import decode, read_bytes
-from tpr.data.randomness import Purpose, hash_bits, stream_key
+from tpr.data.images.reader import decode, read_bytes
+from tpr.data.samples.randomness import Purpose, hash_bits, stream_key
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
 
 IGNORED = -100

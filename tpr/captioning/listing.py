@@ -21,9 +21,9 @@ from tpr.config.schema import Choice, DataOptions
 from tpr.config.typed import build_options
 from tpr.data.adapters import ADAPTERS
 from tpr.data.adapters.base import draw_rows
-from tpr.data.corpus import Corpus
-from tpr.data.sample import SPLITS, Split
-from tpr.data.walks import Leftovers, walk_files
+from tpr.data.samples.sample import SPLITS, Split
+from tpr.data.tables.corpus import Corpus
+from tpr.data.tables.walks import Leftovers, walk_files
 from tpr.errors import DataError
 from tpr.whole_files import open_whole
 
@@ -35,6 +35,7 @@ LARGEST_IDENTITY = 2**63 - 1
 COLUMNS = ["image", "identity", "captions", "infrared"]
 PACKED = "picture"
 """Column that a packed corpus has."""
+# The first column keeps the name that plans have had from the beginning.
 SCHEMA = pa.schema(
     [("picture", pa.string()), ("identity", pa.int64()), ("row", pa.int64()), ("text", pa.string())]
 )
@@ -153,7 +154,7 @@ def adapter_source(
 def load_source(words: Mapping[str, Any], root: Path) -> Corpus:
     """The corpus that a plan's images come from."""
     # Beside the loader this needs torch, which status and merge do without.
-    from tpr.data.corpora import load_split
+    from tpr.data.tables.corpora import load_split
 
     name = str(words["set"])
     options = build_options(ADAPTERS[name].Options, words["options"], {}, name)
@@ -222,7 +223,8 @@ def draw_entries(source: Source, count: int, seed: int) -> Iterator[Entry]:
 
 
 def _to_batch(entries: list[Entry]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([entry._asdict() for entry in entries], schema=SCHEMA)
+    rows = [dict(zip(SCHEMA.names, entry, strict=True)) for entry in entries]
+    return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 
 
 def open_listing(path: Path) -> pa.Table:

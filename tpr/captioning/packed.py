@@ -22,7 +22,7 @@ class PackedImages:
 
     def read(self, entry: Entry) -> bytes:
         """The file of one image."""
-        from tpr.data.images import read_bytes
+        from tpr.data.images.reader import read_bytes
 
         assert entry.row is not None
         return read_bytes(self.corpus, entry.row)

@@ -109,7 +109,7 @@ class Plan:
     def entries(self, shard: int) -> list[Entry]:
         """The images of one shard."""
         size = self.settings.shard_images
-        return [Entry(**row) for row in self.listing.slice(shard * size, size).to_pylist()]
+        return [Entry(*row.values()) for row in self.listing.slice(shard * size, size).to_pylist()]
 
     def shard_requests(self, shard: int) -> int:
         """Number of captions of one shard."""

@@ -16,8 +16,8 @@ from tpr.config.schema import Choice, DataOptions
 from tpr.config.typed import build_options
 from tpr.config.yaml_entries import parse_values
 from tpr.data.adapters import ADAPTERS, Counts
-from tpr.data.check import CheckReport, SplitReport, check_sets, choose_sets
-from tpr.data.pack import SHARD_BYTES, pack_set
+from tpr.data.tables.check import CheckReport, SplitReport, check_sets, choose_sets
+from tpr.data.tables.pack import SHARD_BYTES, pack_set
 from tpr.errors import ConfigError
 from tpr.report.console import say
 from tpr.systems import TABLES

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from tpr.commands.arguments import typed
 from tpr.config.ranges import Range
-from tpr.data.drawn import draw_world
-from tpr.data.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, PLANNERS
-from tpr.data.drawn.sheet import write_sheet
+from tpr.drawn import draw_world
+from tpr.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, PLANNERS
+from tpr.drawn.sheet import write_sheet
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from tpr import distributed
 from tpr.commands.arguments import typed
 from tpr.commands.resolve import resolve_experiment, resolve_first, spread_over_seeds
 from tpr.config.schema import Experiment
-from tpr.data.corpora import Corpora, load_corpora
-from tpr.data.loader import TrainLoader
+from tpr.data.samples.loader import TrainLoader
+from tpr.data.tables.corpora import Corpora, load_corpora
 from tpr.engine.checkpoint import describe_kept, read_checkpoint_file
 from tpr.engine.claim import enter_folder
 from tpr.engine.precision import choose_device, choose_precision

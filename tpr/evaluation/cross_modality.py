@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tpr.config.visible_infrared import Query, VisibleInfraredOptions
-from tpr.data.corpus import Corpus, IndexArray
+from tpr.data.tables.corpus import Corpus, IndexArray
 from tpr.errors import ConfigError
 from tpr.evaluation.embed import Embedder
 from tpr.evaluation.metrics import QueryResults, concatenate

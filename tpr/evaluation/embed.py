@@ -16,12 +16,12 @@ from torch import Tensor
 
 from tpr import distributed
 from tpr.config.schema import DataOptions
-from tpr.data.batch import Batch
-from tpr.data.corpus import Corpus, IndexArray
-from tpr.data.loader import iterate_captions, iterate_images
-from tpr.data.sender import Sender
-from tpr.data.token_cache import corpus_tokens
-from tpr.data.views import Arrays
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.loader import iterate_captions, iterate_images
+from tpr.data.samples.sender import Sender
+from tpr.data.samples.views import Arrays
+from tpr.data.tables.corpus import Corpus, IndexArray
+from tpr.data.text.token_cache import corpus_tokens
 from tpr.evaluation.protocols import Texts
 from tpr.systems.base import Side, System
 

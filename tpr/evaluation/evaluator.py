@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tpr.config.schema import Experiment
-from tpr.data.corpora import Corpora
-from tpr.data.corpus import Corpus, IndexArray
+from tpr.data.tables.corpora import Corpora
+from tpr.data.tables.corpus import Corpus, IndexArray
 from tpr.engine.precision import Precision
 from tpr.errors import DataError
 from tpr.evaluation.cross_modality import check_modalities, measure_modalities, rank_examples

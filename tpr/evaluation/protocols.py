@@ -12,9 +12,9 @@ from itertools import groupby
 import numpy as np
 
 from tpr.config.visible_infrared import CrossDirection, VisibleInfraredOptions
-from tpr.data.corpus import Corpus, Flags, IndexArray
-from tpr.data.sample import Protocol
-from tpr.data.visible_infrared import list_identity_captions
+from tpr.data.samples.sample import Protocol
+from tpr.data.samples.visible_infrared import list_identity_captions
+from tpr.data.tables.corpus import Corpus, Flags, IndexArray
 from tpr.errors import ConfigError, DataError
 
 SAME_ROOM = (2, 3)

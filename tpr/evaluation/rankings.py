@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tpr.data.corpus import Flags, IndexArray
+from tpr.data.tables.corpus import Flags, IndexArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tpr.data.corpus import Flags, IndexArray
+from tpr.data.tables.corpus import Flags, IndexArray
 
 CUTS = (1, 5, 10, 20)
 """The k of every R@k."""

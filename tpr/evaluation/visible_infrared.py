@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tpr.data.corpus import Flags, IndexArray
-from tpr.data.sample import Protocol
+from tpr.data.samples.sample import Protocol
+from tpr.data.tables.corpus import Flags, IndexArray
 from tpr.errors import TrainingError
 from tpr.evaluation.metrics import Array, Metrics, QueryResults, average_queries
 from tpr.evaluation.protocols import Images, find_excluded

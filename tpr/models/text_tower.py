@@ -12,7 +12,7 @@ from open_clip.model import CLIP
 from open_clip.transformer import QuickGELU, TextTransformer
 from torch import Tensor, nn
 
-from tpr.data.tokenizer import find_first
+from tpr.data.text.tokenizer import find_first
 from tpr.models.architecture import TextArchitecture
 from tpr.models.attention import run_blocks
 from tpr.models.positions import resize_sequence

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tpr.data.chains import ImageChain, Interpolation, Statistics, name_chain
-from tpr.data.tokenizer import Tokenizer
-from tpr.data.tokens import CLIP_TOKENIZER
+from tpr.data.images.chains import ImageChain, Interpolation, Statistics, name_chain
+from tpr.data.text.tokenizer import Tokenizer
+from tpr.data.text.tokens import CLIP_TOKENIZER
 from tpr.models.architecture import Layers, TextArchitecture, Width, read_text_architecture
 from tpr.models.clip import ClipOptions
 from tpr.models.clip_names import rename_hugging_face

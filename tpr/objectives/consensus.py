@@ -17,8 +17,8 @@ from torch import Tensor
 
 from tpr import distributed
 from tpr.config.ranges import Count, NotNegative, Positive, Whole
-from tpr.data.randomness import Purpose, hash_uniform
-from tpr.data.sample_table import SampleTable
+from tpr.data.samples.randomness import Purpose, hash_uniform
+from tpr.data.samples.sample_table import SampleTable
 
 logger = logging.getLogger(__name__)
 

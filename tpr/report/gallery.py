@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from tpr.data.corpus import Corpus
-from tpr.data.images import decode, read_bytes
+from tpr.data.images.reader import decode, read_bytes
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import DataError, TrainingError
 from tpr.evaluation.rankings import Ranking
 from tpr.whole_files import write_whole

@@ -19,11 +19,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tpr.config.schema import InitOptions, OptimOptions
-from tpr.data.batch import Batch
-from tpr.data.images import load_image
-from tpr.data.sample_table import SampleTable
-from tpr.data.transforms import normalise_pixels
-from tpr.data.views import Views
+from tpr.data.images.reader import load_image
+from tpr.data.images.transforms import normalise_pixels
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.sample_table import SampleTable
+from tpr.data.samples.views import Views
 from tpr.errors import DataError
 from tpr.systems.official import Official
 

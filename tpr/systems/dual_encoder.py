@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tpr import distributed
 from tpr.config.schema import InitOptions
-from tpr.data.batch import Batch
-from tpr.data.patches import draw_patches
-from tpr.data.tokenizer import Tokenizer
-from tpr.data.views import Views
+from tpr.data.images.patches import draw_patches
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.views import Views
+from tpr.data.text.tokenizer import Tokenizer
 from tpr.models.clip import ClipOptions, ClipTowers
 from tpr.models.download import find_weights
 from tpr.models.fitting import LoadReport, fit_state

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tpr.config.ranges import InnerShare, NotNegative, Positive, PositiveShare, Range
 from tpr.config.schema import OptimOptions
-from tpr.data.batch import Batch
-from tpr.data.masking import mask_words
+from tpr.data.samples.batch import Batch
+from tpr.data.text.masking import mask_words
 from tpr.errors import ConfigError
 from tpr.models.clip import ClipOptions
 from tpr.models.heads import (

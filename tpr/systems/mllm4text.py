@@ -13,11 +13,11 @@ from torch import Tensor
 
 from tpr.config.ranges import Bytes, Count, InnerShare, NotNegative, PartialShare, Positive, PositiveShare
 from tpr.config.schema import OptimOptions
-from tpr.data.batch import Batch
-from tpr.data.masking import mask_words
-from tpr.data.noise_aware import average_over_words, find_probability
-from tpr.data.sample_table import LARGEST_ON_DEVICE, SampleTable, Storage
-from tpr.data.views import Views
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.sample_table import LARGEST_ON_DEVICE, SampleTable, Storage
+from tpr.data.samples.views import Views
+from tpr.data.text.masking import mask_words
+from tpr.data.text.noise_aware import average_over_words, find_probability
 from tpr.errors import ConfigError
 from tpr.models.architecture import Layers
 from tpr.models.clip import ClipOptions

@@ -17,8 +17,8 @@ from torch import Tensor
 from tpr import distributed
 from tpr.config.ranges import NotNegative, Positive, PositiveShare, Range, Share
 from tpr.config.schema import OptimOptions
-from tpr.data.batch import Batch
-from tpr.data.text_augment import augment_captions
+from tpr.data.samples.batch import Batch
+from tpr.data.text.text_augment import augment_captions
 from tpr.models.clip import ClipOptions
 from tpr.models.token_selection import TokenSelection, select_patches, select_words
 from tpr.objectives.consensus import Division, DivisionOptions

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tpr import distributed
 from tpr.config.schema import InitOptions, OptimOptions
-from tpr.data.batch import Batch
-from tpr.data.views import Views
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.views import Views
 from tpr.models.heads import NeckHead
 from tpr.models.resnet import GeneralisedMean
 from tpr.models.text_tower import TextTower, round_length

@@ -8,8 +8,8 @@ import pytest
 
 from tests.data.small_sets import choose, cuhk_record, list_rows, load, make_options, write_cuhk, write_json
 from tpr.data.adapters import ADAPTERS
-from tpr.data.cache import open_entry
-from tpr.data.corpora import build_adapter, load_split
+from tpr.data.tables.cache import open_entry
+from tpr.data.tables.corpora import build_adapter, load_split
 from tpr.errors import ConfigError, DataError
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.data.small_sets import choose, list_rows, load, make_options, write_jsonl
 from tpr.config.schema import EvaluationOptions
 from tpr.data.adapters.jsonl import Jsonl
-from tpr.data.corpora import load_corpora
+from tpr.data.tables.corpora import load_corpora
 from tpr.errors import ConfigError, DataError
 
 LINES: list[dict[str, Any]] = [

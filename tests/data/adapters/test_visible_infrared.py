@@ -24,13 +24,13 @@ from tests.data.small_sets import choose, list_rows, load, make_options, write_i
 from tpr.config.schema import EvaluationOptions
 from tpr.config.typed import build_options
 from tpr.data.adapters import ADAPTERS, Counts
-from tpr.data.check import check_sets, choose_sets
-from tpr.data.corpora import load_corpora, load_split
-from tpr.data.corpus import Corpus
-from tpr.data.images import decode, read_bytes
-from tpr.data.pack import pack_set
-from tpr.data.views import Views
-from tpr.data.visible_infrared import CrossModalitySamples, list_identity_captions
+from tpr.data.images.reader import decode, read_bytes
+from tpr.data.samples.views import Views
+from tpr.data.samples.visible_infrared import CrossModalitySamples, list_identity_captions
+from tpr.data.tables.check import check_sets, choose_sets
+from tpr.data.tables.corpora import load_corpora, load_split
+from tpr.data.tables.corpus import Corpus
+from tpr.data.tables.pack import pack_set
 from tpr.errors import ConfigError, DataError
 
 

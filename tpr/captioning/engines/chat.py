@@ -26,7 +26,7 @@ THOUGHT_MARK = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 
 def open_image(request: CaptionRequest) -> Image.Image | None:
     """The whole image in RGB; None if it cannot be read."""
-    from tpr.data.images import decode, load_image
+    from tpr.data.images.reader import decode, load_image
 
     assert request.has_image
     try:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tpr.captioning.engines.captioners import ChatCaptioner
 from tpr.captioning.styles.examples import Example
-from tpr.data.images import load_image
+from tpr.data.images.reader import load_image
 from tpr.errors import DataError
 
 IGNORED = -100

@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from tpr.config.ranges import Count, Seed
-from tpr.data.corpus import IndexArray
-from tpr.data.sample import Protocol, Sample, Split
-from tpr.data.walks import Leftovers
+from tpr.data.samples.sample import Protocol, Sample, Split
+from tpr.data.tables.corpus import IndexArray
+from tpr.data.tables.walks import Leftovers
 from tpr.errors import DataError
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from tpr.data.adapters.annotations import FirstRecords, Record, read_records
 from tpr.data.adapters.base import Adapter
-from tpr.data.sample import Sample, Split
+from tpr.data.samples.sample import Sample, Split
 
 
 class BenchmarkAdapter(Adapter):

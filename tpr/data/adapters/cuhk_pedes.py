@@ -27,7 +27,7 @@ from tpr.data.adapters.annotations import (
 )
 from tpr.data.adapters.base import Counts
 from tpr.data.adapters.benchmark import BenchmarkAdapter, read_split
-from tpr.data.sample import SPLITS, Split
+from tpr.data.samples.sample import SPLITS, Split
 from tpr.errors import ConfigError, DataError
 
 LAST_TRAINING_IDENTITY = 11_003

@@ -29,8 +29,8 @@ from tpr.data.adapters.annotations import (
     show,
 )
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions, clean_text
-from tpr.data.sample import Sample, Split
-from tpr.data.walks import list_files, list_folders
+from tpr.data.samples.sample import Sample, Split
+from tpr.data.tables.walks import list_files, list_folders
 from tpr.errors import DataError, first_line
 
 WORDS = (8, 130)

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from tpr.data.adapters.annotations import FirstRecords, Record, check_path, describe, read_lines, show
 from tpr.data.adapters.base import Adapter, SubsetOptions
-from tpr.data.sample import SPLITS, Sample, Split
-from tpr.data.walks import list_files
+from tpr.data.samples.sample import SPLITS, Sample, Split
+from tpr.data.tables.walks import list_files
 from tpr.errors import ConfigError, DataError
 
 MOST_CAMERAS = 2**15

@@ -21,7 +21,7 @@ from tpr.data.adapters.visible_infrared import (
     read_index,
     read_people,
 )
-from tpr.data.sample import Modality, Sample, Split
+from tpr.data.samples.sample import Modality, Sample, Split
 
 KINDS: tuple[tuple[Modality, str, str], ...] = (
     ("visible", "vis", "Blip_RGB"),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tpr.data.adapters.annotations import check_path, describe, quote, read_pairs, refuse
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions
-from tpr.data.sample import Sample, Split
+from tpr.data.samples.sample import Sample, Split
 
 FILES = ("Ts-qwen.json", "Td-qwen.json", "Ts-shikra.json", "Td-shikra.json")
 BAD_MARKS = ("description]", "<")

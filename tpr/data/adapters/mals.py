@@ -17,8 +17,8 @@ from typing import Any
 
 from tpr.data.adapters.annotations import Record, read_records
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions
-from tpr.data.sample import Sample, Split
-from tpr.data.walks import list_files
+from tpr.data.samples.sample import Sample, Split
+from tpr.data.tables.walks import list_files
 
 ATTRIBUTES = 27
 PREFIX = "gene_crop"

@@ -23,7 +23,7 @@ from tpr.data.adapters.visible_infrared import (
     collect_labels,
     read_index,
 )
-from tpr.data.sample import Modality, Sample, Split
+from tpr.data.samples.sample import Modality, Sample, Split
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 KINDS: tuple[tuple[Modality, str, str], ...] = (

@@ -16,7 +16,7 @@ from typing import Literal
 from tpr.data.adapters.annotations import Record
 from tpr.data.adapters.base import Counts
 from tpr.data.adapters.benchmark import BenchmarkAdapter
-from tpr.data.sample import Split
+from tpr.data.samples.sample import Split
 from tpr.errors import DataError
 
 IDENTITIES = 4_101

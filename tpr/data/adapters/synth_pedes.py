@@ -18,8 +18,8 @@ import numpy as np
 from tpr.config.ranges import Count
 from tpr.data.adapters.annotations import Record, read_number, read_records
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions, clean_text, draw_rows
-from tpr.data.corpus import IndexArray
-from tpr.data.sample import Sample, Split
+from tpr.data.samples.sample import Sample, Split
+from tpr.data.tables.corpus import IndexArray
 from tpr.errors import ConfigError
 
 JOINED_SENTENCES = re.compile(r"(?<=[a-z])\.(?=[A-Z])")

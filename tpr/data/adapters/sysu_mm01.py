@@ -27,9 +27,9 @@ from tpr.data.adapters.visible_infrared import (
     read_people,
     read_text_array,
 )
-from tpr.data.array_files import map_array_file
-from tpr.data.sample import Modality, Sample, Split
-from tpr.data.walks import Leftovers
+from tpr.data.samples.sample import Modality, Sample, Split
+from tpr.data.tables.array_files import map_array_file
+from tpr.data.tables.walks import Leftovers
 from tpr.errors import DataError
 
 LISTS = ("train", "val", "test")

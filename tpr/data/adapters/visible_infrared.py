@@ -22,8 +22,8 @@ from tpr.data.adapters.annotations import (
     refuse,
 )
 from tpr.data.adapters.base import Adapter
-from tpr.data.array_files import map_array_file
-from tpr.data.walks import Leftovers, list_files, list_folders
+from tpr.data.tables.array_files import map_array_file
+from tpr.data.tables.walks import Leftovers, list_files, list_folders
 from tpr.errors import DataError
 
 BLANKS = " \t\r"
