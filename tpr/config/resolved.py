@@ -11,6 +11,7 @@ import yaml
 from yaml.nodes import ScalarNode
 
 from tpr.config.changeable import drop_changeable
+from tpr.config.paths import show_path
 from tpr.config.schema import Choice, Experiment
 
 
@@ -47,7 +48,7 @@ def plain_value(value: Any) -> Any:
         return {key: plain_value(value[key]) for key in value}
     if isinstance(value, (tuple, list)):
         return [plain_value(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value
+    return show_path(value) if isinstance(value, Path) else value
 
 
 class _Dumper(yaml.SafeDumper):

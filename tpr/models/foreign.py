@@ -167,8 +167,8 @@ def _find_prefix(path: Path, names: Iterable[str]) -> str:
         return "" if "" in prefixes else next(iter(prefixes), "")
     part = min(prefixes).rstrip(".")
     raise CheckpointError(
-        f"{path}: holds {len(prefixes)} models ({list_names([*prefixes])}); save the one that you want in the "
-        f"program that wrote it: {SAVE_WEIGHTS.replace('model.', f'model.{part}.')}"
+        f"{path}: holds {len(prefixes)} models ({list_names([*prefixes])}); save the one that you want alone "
+        f"in the program that wrote it: {SAVE_WEIGHTS.replace('model.', f'model.{part}.')}"
     )
 
 

@@ -86,7 +86,7 @@ class Jsonl(Adapter):
         identities = Identities()
         pictures = FirstRecords()
         for record in read_lines(path, ("image",)):
-            image = str(base / record.picture("image"))
+            image = str(base / record.picture("image", path.parent))
             identity, camera, split = identities.read(record), read_camera(record), read_split(record)
             number = pictures.find(record, image, identity=identity, split=split, camera=camera)
             self.has_identities = identity is not None
