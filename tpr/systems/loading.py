@@ -49,7 +49,7 @@ def load_weights(system: System, path: Path, minimum_share: float = 0.9) -> Load
 def load_system(
     checkpoint: Path | str, device: str | torch.device = "cpu", *, experiment: Experiment | None = None
 ) -> System:
-    """A checkpoint as a system in evaluation mode, ready to encode pictures and texts.
+    """A checkpoint as a system in evaluation mode, ready to encode images and texts.
 
     checkpoint: a file of ours, of IRRA's layout (IRRA, MLLM4Text-ReID, HAM), or a bare CLIP file of OpenAI
     or open_clip. experiment: what to build; absent: what the file says (`read_experiment_of`).
@@ -82,8 +82,8 @@ def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
         experiment = build_experiment(to_tree(_recognise_experiment(checkpoint)), TABLES)
     except CheckpointError as error:
         raise CheckpointError(
-            f"{checkpoint.path}: {error}; found {list_names([*checkpoint.state])}; expected the weights of a "
-            f"CLIP or of one of the systems here, saved alone: {SAVE_WEIGHTS}"
+            f"{checkpoint.path}: {error}; found {list_names([*checkpoint.state])}; expected the weights of "
+            f"one of the published systems, saved alone: {SAVE_WEIGHTS}"
         ) from None
     except (ConfigError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(

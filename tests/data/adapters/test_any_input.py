@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tests.data.small_infrared import write_llcm, write_regdb, write_sysu
 from tests.data.small_sets import choose, cuhk_record, write_json
 from tpr.data.adapters.annotations import make_line, read_number
-from tpr.data.array_files import map_array_file
-from tpr.data.columns import make_batch
-from tpr.data.corpora import build_adapter
-from tpr.data.sample import Sample
+from tpr.data.samples.sample import Sample
+from tpr.data.tables.array_files import map_array_file
+from tpr.data.tables.columns import make_batch
+from tpr.data.tables.corpora import build_adapter
 from tpr.errors import DataError
 
 QUICK = settings(
@@ -227,7 +227,8 @@ HEADER = b"{'descr': '<i8', 'fortran_order': False, 'shape': (4,), }\n"
     "header",
     [
         b"", b"{'descr': ", b"((((", b"'\\d' 'x", b"{[]: 1}", b"\xff\xfe", b"{'descr': '<i8', 'shape': (4,)}",
-        b"{'descr': f()}", b"[x]", b"0777", b"{1: 2, 'descr': 3}", b"(" * 900, b"  {\n\t1:\n  2", b"{'descr': 1 if",
+        b"{'descr': f()}", b"[x]", b"0777", b"{1: 2, 'descr': 3}", b"(" * 900, b"  {\n\t1:\n  2",
+        b"{'descr': 1 if",
         HEADER.replace(b"'<i8'", b"['a', 1]"), HEADER.replace(b"'<i8'", b"'|O'"),
         HEADER.replace(b"(4,)", b"(-4,)"), HEADER.replace(b"(4,)", b"('a',)"),
         HEADER.replace(b"(4,)", b"(10**9,)"), HEADER.replace(b"(4,)", b"(" + HUGE + b",)"),

@@ -12,7 +12,7 @@ from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rows import StyleRows, set_rows
 from tpr.captioning.styles.training import load_styled, read_styles
 from tpr.config.typed import build_options
-from tpr.data.walks import is_leftover
+from tpr.data.tables.walks import is_leftover
 from tpr.errors import CheckpointError, ConfigError, DataError
 from tpr.systems import TABLES
 from tpr.whole_files import write_whole
