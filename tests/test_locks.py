@@ -11,7 +11,7 @@ import pytest
 
 from tests.processes import Processes
 from tpr.errors import BusyError
-from tpr.locks import LOCK_FILE, hold_folder, is_held, take_turns
+from tpr.locks import LOCK_FILE, hold_folder, hold_made_folder, is_held, take_turns
 from tpr.whole_files import open_whole, remove_partials, write_whole
 
 HOLDER = """
@@ -55,6 +55,23 @@ def test_a_held_folder_is_refused_in_one_sentence_until_its_process_is_killed(
     assert not is_held(tmp_path)
     with hold_folder(tmp_path):
         assert (tmp_path / LOCK_FILE).exists()
+
+
+def test_a_made_folder_goes_again_where_it_stays_empty(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for path in ("a/b/c", "there", "there/new"):
+        with pytest.raises(ValueError, match="refused"), hold_made_folder(tmp_path / path):
+            assert is_held(tmp_path / path)
+            raise ValueError("refused")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert not (tmp_path / "there/new").exists()
+    with pytest.raises(ValueError, match="refused"), hold_made_folder(tmp_path / "kept"):
+        (tmp_path / "kept/work").touch()
+        raise ValueError("refused")
+    assert (tmp_path / "kept/work").exists()
+    with hold_made_folder(tmp_path / "whole"):
+        pass
+    assert (tmp_path / "whole").is_dir()
 
 
 def test_taking_turns_waits_for_the_holder(tmp_path: Path, start_holder: Start) -> None:

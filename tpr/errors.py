@@ -4,6 +4,9 @@ A message says where, what was found, what was expected and what to do. Programm
 `UserError`s: they keep their traceback.
 """
 
+import re
+from pathlib import Path
+
 
 class UserError(Exception):
     """Something in the user's input (config, path, image, checkpoint, caption) must change."""
@@ -30,13 +33,15 @@ class BusyError(UserError):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, for messages of one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of an error's text, for messages of one line; objects in it without their addresses."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"<([\w.]+)(?: object)? at 0x[0-9a-fA-F]+>", r"\1", line)
 
 
-def explain_disk(error: OSError) -> DataError:
-    """A full disk or a locked folder, in one line."""
-    place = f"{error.filename}: " if error.filename else ""
+def explain_disk(error: OSError, folder: Path | None = None) -> DataError:
+    """A full disk or a locked folder, in one line; folder: named where the error names no file."""
+    place = error.filename or folder
     return DataError(
-        f"{place}{error.strerror or error}; free the disk or unlock the folder, then start again"
+        f"{f'{place}: ' if place else ''}{error.strerror or error}; free the disk or unlock the folder, then "
+        "start again"
     )

@@ -7,7 +7,7 @@ renaming still keeps every file whole.
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,6 +31,30 @@ def hold_folder(folder: Path) -> Iterator[None]:
     """
     with _hold(folder / LOCK_FILE, timeout=BLINK_SECONDS):
         yield
+
+
+@contextmanager
+def hold_made_folder(folder: Path) -> Iterator[None]:
+    """`hold_folder` for a folder that is made where it is missing, with those above it.
+
+    What was made and is empty when the context fails goes again. Raises OSError where it cannot be made.
+    """
+    made = [missing for missing in (folder, *folder.parents) if not missing.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with hold_folder(folder):
+            try:
+                yield
+            except BaseException:
+                # While it is held: nobody else can be at work in a folder that has nothing but our lock.
+                if made and {path.name for path in folder.iterdir()} == {LOCK_FILE}:
+                    (folder / LOCK_FILE).unlink()
+                raise
+    except BaseException:
+        with suppress(OSError):
+            for empty in made:
+                empty.rmdir()
+        raise
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """`tpr caption` as a person types it."""
 
+import errno
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from tests.captioning.plans import make_crops, make_plan, run_plan
+from tpr.captioning import plan as plans
 from tpr.captioning.engines import ENGINES
 from tpr.captioning.progress import measure_progress
 from tpr.cli import main
@@ -52,6 +55,28 @@ def test_a_data_set_can_be_planned(tmp_path: Path, capfd, monkeypatch) -> None:
     assert "1 images, 2 captions" in capfd.readouterr().out
     assert type_words("run", tmp_path / "plan") == 0
     assert "2 captions, 0 failed" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("failing", ["hash_file", "write_whole"])
+def test_a_plan_on_a_full_disk_is_one_line_and_leaves_nothing(
+    failing: str, tmp_path: Path, crops: Path, capfd, monkeypatch
+) -> None:
+    def fill_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(plans, failing, fill_disk)
+    folder = tmp_path / "plans" / "first"
+    assert type_words("plan", crops, folder) == 2
+    line = f"tpr: {folder}: No space left on device; free the disk or unlock the folder, then start again\n"
+    assert capfd.readouterr().err == line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_plan_leaves_nothing(tmp_path: Path, capfd) -> None:
+    (tmp_path / "empty").mkdir()
+    assert type_words("plan", tmp_path / "empty", tmp_path / "plan") == 2
+    assert capfd.readouterr().err == f"tpr: {tmp_path / 'empty'}: holds no image\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
 def test_status_tells_rate_reasons_and_time_left(tmp_path: Path, crops: Path, capfd) -> None:

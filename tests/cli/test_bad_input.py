@@ -545,7 +545,7 @@ BAD_CHECKPOINTS = [
     (write_flipped, "truncated or damaged ("),
     (write_pickled_code, "refused: it holds pickled code (posix.mkdir), which was not run"),
     (write_plain_pickle, "refused: it holds "),
-    (write_no_weights, "holds no weights; found epoch"),
+    (write_no_weights, "holds no weights by name, nor do two keys within it; found epoch"),
 ]
 
 

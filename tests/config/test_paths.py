@@ -9,6 +9,7 @@ import pytest
 import tpr
 from tpr.commands.arguments import type_word
 from tpr.config.paths import type_path
+from tpr.config.resolved import plain_value
 from tpr.config.schema import DataOptions
 from tpr.errors import ConfigError
 
@@ -28,8 +29,21 @@ def test_the_home_folder_takes_the_place_of_its_sign(monkeypatch: pytest.MonkeyP
     assert type_path("~") == Path("/home/of/tests")
     assert type_path("~/x") == Path("/home/of/tests/x")
     assert type_path("~root") == Path(pwd.getpwnam("root").pw_dir)
-    assert type_path("~no_such_user/x") == Path("~no_such_user/x")
     assert type_path("a/~/x") == Path("a/~/x")
+
+
+def test_the_home_folder_of_nobody_is_one_line_with_a_way_out() -> None:
+    message = (
+        "there is no user 'no_such_user'; write ./ before a name that begins with ~, got '~no_such_user/x'"
+    )
+    with pytest.raises(ConfigError, match=message):
+        type_word("~no_such_user/x", Path)
+    assert type_path("./~no_such_user/x") == Path("~no_such_user/x")
+
+
+@pytest.mark.parametrize("path", ["~no_such_user/x", "~/x", "~", "a/~", "/a"])
+def test_a_path_is_written_as_it_must_be_typed(path: str) -> None:
+    assert type_path(plain_value({"root": Path(path)})["root"]) == Path(path)
 
 
 @pytest.mark.parametrize("text", ["\u202f", "\u3000 x", "a" * 255, "é" * 127, "-", "a\nb"])

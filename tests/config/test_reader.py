@@ -180,6 +180,14 @@ def test_an_override_of_a_list_entry_or_of_base_says_what_to_do(write):
     assert message(path, ["base=b.yaml"]) == "command line: base belongs into a config file"
 
 
+@pytest.mark.parametrize("text", ["[[=1", "[optim.lr]=1", "optim.[lr=1"])
+def test_an_override_without_a_name_is_told_what_one_looks_like(write, text):
+    key = text.removesuffix("=1")
+    assert message(write("a.yaml", "x: 1\n"), [text]) == (
+        f"command line: {key} is no option's name; expected key=value, such as optim.lr=1e-5"
+    )
+
+
 # Rule 3, the half that belongs to YAML
 
 

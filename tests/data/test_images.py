@@ -238,6 +238,13 @@ def test_avif_is_read_whatever_its_name_says(tmp_path: Path) -> None:
         decode(data, max_pixels=959)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", *AVIF])
+@pytest.mark.parametrize("length", [16, 40])
+def test_the_beginning_of_an_image_is_called_cut_or_damaged(kind: str, length: int) -> None:
+    with pytest.raises(DataError, match="cut or damaged|truncated or damaged"):
+        decode(encode(draw(), kind)[:length])
+
+
 @pytest.mark.parametrize(
     ("start", "name"),
     [
@@ -255,7 +262,7 @@ def test_formats_that_are_not_read_are_named(
 ) -> None:
     monkeypatch.setattr(reader, "FORMATS", tuple(kind for kind in FORMATS if kind != "AVIF"))
     (tmp_path / "a.jpg").write_bytes(start + bytes(40))
-    problem = rf"a\.jpg is {name} file, which this Pillow cannot read: save it as JPEG or PNG$"
+    problem = rf"a\.jpg is {name} file, which is not read here: save it as JPEG or PNG$"
     with pytest.raises(DataError, match=problem):
         load_image(tmp_path / "a.jpg")
 

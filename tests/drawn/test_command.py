@@ -1,7 +1,9 @@
 """`tpr draw`: its options, its sheet, its help."""
 
 import argparse
+import errno
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -98,6 +100,18 @@ def test_two_starts_at_once_lose_no_stamp(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(refused) == 1
     assert list(world.read_stamp(tmp_path)) == ["mals", "icfg_pedes"]
     assert draw_world(tmp_path, sets=["mals", "icfg_pedes"], identities=2).drawn_now == ()
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_disk(plan: Plan, folder: Path, workers: int) -> None:
+        folder.mkdir()
+        (folder / "1.jpg").touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(world, "write_plan", fill_disk)
+    with pytest.raises(DataError, match=r"worlds/one: cannot draw there \(No space left on device\)"):
+        draw_world(tmp_path / "worlds" / "one", sets=["mals"], identities=2, workers=1)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ['{"sets": {"mals": {}}}', "[" * 100_000, '{"sets": 1}', "\ud800", ENTRY])

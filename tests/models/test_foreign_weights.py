@@ -92,11 +92,42 @@ def test_wrappers_of_the_whole_model_are_taken_off(prefix: str, tmp_path: Path) 
 
 def test_a_prefix_of_some_names_is_part_of_them() -> None:
     some = {"model.weight": torch.ones(1), "head.weight": torch.ones(1)}
-    assert strip_wrappers(some).keys() == some.keys()
+    assert strip_wrappers(Path("x.pt"), some).keys() == some.keys()
     part = {"base_model._orig_mod.weight": torch.ones(1)}
-    assert strip_wrappers(part).keys() == {"base_model.weight"}
+    assert strip_wrappers(Path("x.pt"), part).keys() == {"base_model.weight"}
     both = {"a._orig_mod.weight": torch.ones(1), "a.weight": torch.ones(1)}
-    assert strip_wrappers(both).keys() == both.keys()
+    assert strip_wrappers(Path("x.pt"), both).keys() == both.keys()
+
+
+FIRST_LAYERS = (
+    "visual.conv1.weight",
+    "base_model.visual.conv1.weight",
+    "base_model.visual.rgb_model.resnet_conv.0.weight",
+    "visual.visible.conv.weight",
+    "vision_model.embeddings.patch_embedding.weight",
+)
+"""Of every layout that is known, each the whole name."""
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "model.", "backbone.", "clip_model.", "student.", "a.b.", "base_model.model."]
+)
+@pytest.mark.parametrize("first", FIRST_LAYERS)
+def test_what_a_known_model_has_before_its_names_goes_and_names_beside_it_stay(
+    first: str, prefix: str
+) -> None:
+    own = {first: torch.ones(1), "classifier.weight": torch.ones(1)}
+    stored = {prefix + name: value for name, value in own.items()} | {"loss.scale": torch.ones(1)}
+    assert strip_wrappers(Path("x.pt"), stored).keys() == {*own, "loss.scale"}
+
+
+def test_of_two_models_in_a_file_none_is_taken_and_the_next_step_is_told(tmp_path: Path) -> None:
+    two = {f"{model}.{name}": torch.ones(1) for model in ("student", "teacher") for name in FIRST_LAYERS[:1]}
+    with pytest.raises(
+        CheckpointError, match=r"2 models \(student., teacher.\); .*model\.student\.state_dict"
+    ) as error:
+        read_checkpoint(save(two, tmp_path))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.filterwarnings("ignore:.*quantize_per_tensor:UserWarning", "ignore:TypedStorage is deprecated")

@@ -143,15 +143,21 @@ def test_files_of_another_kind_are_refused_in_one_line(content, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"epoch": 3, "best": 0.5}, "holds no weights; found best, epoch"),
-        ([torch.zeros(2)], "holds a list, expected named weights"),
-        ({}, "holds no weights; found nothing"),
+        ({"epoch": 3, "best": 0.5}, "holds no weights by name, .*; found best, epoch"),
+        ([torch.zeros(2)], "holds a list, expected weights by name"),
+        ({"model": (torch.zeros(2),)}, "holds no weights by name, .*; found model"),
+        ({"a": {"b": {"c": {"weight": torch.zeros(2)}}}}, "nor do two keys within it; found a"),
+        (torch.zeros(2), "holds a single tensor, expected weights by name"),
+        (None, "holds nothing, expected weights by name"),
+        ({}, "holds no weights by name, .*; found nothing"),
     ],
 )
 def test_torch_files_without_weights_are_refused(content, message, tmp_path):
     torch.save(content, tmp_path / "odd.pt")
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=message) as error:
         read_checkpoint(tmp_path / "odd.pt")
+    assert str(error.value).endswith('torch.save(model.state_dict(), "weights.pt")')
+    assert "\n" not in str(error.value)
 
 
 class Model(nn.Module):
@@ -202,6 +208,25 @@ def test_the_share_is_of_the_smaller_side():
     assert fit_state(model, state, minimum_share=1.0).share == 1.0
     part = {name: value for name, value in model.state_dict().items() if name.startswith("body")}
     assert fit_state(model, part, minimum_share=1.0).share == 1.0
+
+
+def test_values_that_are_not_finite_are_counted_in_one_warning(caplog):
+    model, state = Model(), Model().state_dict()
+    state["body.bias"] = state["body.bias"].clone()
+    state["body.bias"][:3] = torch.tensor([float("nan"), float("inf"), -float("inf")])
+    # Finite in the file, infinite in the model.
+    state["classifier.bias"] = torch.full((4,), 1e300, dtype=torch.float64)
+    report = fit_state(model, state, minimum_share=0.9, source="odd.pt")
+    told = "7 values in 2 of 4 tensors are not finite, the first in body.bias"
+    assert report.render() == f"weights: 4 of 4 tensors fit; {told}"
+    (record,) = caplog.records
+    assert record.getMessage() == f"odd.pt: {told}: its training has diverged, use an earlier file"
+
+
+def test_a_file_of_no_finite_values_is_refused():
+    state = {name: value * float("nan") for name, value in Model().state_dict().items()}
+    with pytest.raises(CheckpointError, match="only 0 of 108 values fit and are finite .*; 108 values in 4"):
+        fit_state(Model(), state, minimum_share=0.1)
 
 
 def test_names_are_never_matched_by_their_endings():

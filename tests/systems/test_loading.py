@@ -205,10 +205,24 @@ def test_weights_of_other_sizes_are_refused_with_numbers(tmp_path):
         load_weights(make_irra(), tmp_path / "best.pth")
 
 
+@pytest.mark.parametrize("prefix", ["model.", "clip_model."])
+def test_a_wrapped_clip_beside_a_foreign_tensor_is_read_without_it(prefix, tmp_path, caplog):
+    system, state = bare_clip()
+    stored = {prefix + name: value for name, value in state.items()}
+    torch.save({"state_dict": stored | {"loss.weight": torch.ones(1)}}, tmp_path / "wrapped.pt")
+    caplog.set_level(logging.INFO)
+    loaded = load_system(tmp_path / "wrapped.pt")
+    name = "base_model.visual.conv1.weight"
+    assert torch.equal(loaded.state_dict()[name], system.state_dict()[name])
+    assert "left over: loss.weight" in caplog.text and "missing" not in caplog.text
+
+
 def test_a_file_that_is_no_clip_is_refused_by_name(tmp_path):
     torch.save({"layer4.0.conv1.weight": torch.zeros(3, 3)}, tmp_path / "resnet.pth")
     with pytest.raises(
-        CheckpointError, match="resnet.pth: no CLIP with a vision transformer: 'visual.conv1.weight'"
+        CheckpointError,
+        match="resnet.pth: no CLIP with a vision transformer: 'visual.conv1.weight' is missing; "
+        r"found layer4.0.conv1.weight; expected .*torch.save\(model.state_dict",
     ):
         load_system(tmp_path / "resnet.pth")
 

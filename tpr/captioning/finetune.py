@@ -34,7 +34,7 @@ from tpr.data.tables.corpus import Corpus
 from tpr.engine.checkpoint import write_checkpoint
 from tpr.engine.stopping import Stopping
 from tpr.errors import ConfigError, TrainingError, UserError
-from tpr.locks import hold_folder
+from tpr.locks import hold_made_folder
 from tpr.models.weights import read_torch_file
 from tpr.report.console import format_duration
 
@@ -104,8 +104,7 @@ class Finetuning:
 
     def run(self) -> None:
         """Train what is left and write the folder. Raises TrainingError where the loss is not finite."""
-        self.work.mkdir(parents=True, exist_ok=True)
-        with hold_folder(self.work), Stopping() as stopping:
+        with hold_made_folder(self.work), Stopping() as stopping:
             optimizer = torch.optim.AdamW(
                 self.model.parameters(), lr=self.options.lr, weight_decay=self.options.weight_decay
             )

@@ -6,6 +6,7 @@ listing), and what a run adds: `parts/`, `failures/`, `done/`, `work/`.
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from tpr.config.resolved import plain_value
 from tpr.config.schema import Choice
 from tpr.config.typed import build_options
 from tpr.errors import ConfigError, DataError, UserError
-from tpr.locks import hold_folder
+from tpr.locks import hold_made_folder
 from tpr.whole_files import write_whole
 
 PLAN = "plan.json"
@@ -162,15 +163,25 @@ def write_plan(
     images: int | None = None,
 ) -> Plan:
     """Write a new plan; `plan.json` comes last. Raises UserError where there is one already."""
-    if (folder / PLAN).exists():
-        raise ConfigError(f"{folder}: holds a plan already, and a plan never changes; choose another folder")
+    _refuse_planned(folder)
     check_kinds(settings, texts, rephrases=bool(source.words.get("rephrases")))
     check_styles(settings, texts)
-    folder.mkdir(parents=True, exist_ok=True)
-    with hold_folder(folder):
-        content = describe_plan(folder, source, texts, engine, settings, images)
-        write_whole(folder / PLAN, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    with hold_made_folder(folder):
+        # Before this process held the folder, another may have planned there.
+        _refuse_planned(folder)
+        try:
+            content = describe_plan(folder, source, texts, engine, settings, images)
+            write_whole(folder / PLAN, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        except BaseException:
+            with suppress(OSError):
+                (folder / IMAGES).unlink(missing_ok=True)
+            raise
     return read_plan(folder)
+
+
+def _refuse_planned(folder: Path) -> None:
+    if (folder / PLAN).exists():
+        raise ConfigError(f"{folder}: holds a plan already, and a plan never changes; choose another folder")
 
 
 def describe_plan(

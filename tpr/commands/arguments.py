@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tpr.config.scalars import convert_scalar
@@ -26,3 +27,10 @@ def type_word(word: str, hint: Any) -> Any:
         return convert_scalar(word, hint)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def find_target(namespace: argparse.Namespace) -> Path | None:
+    """The folder that a command writes into: OUT, else a new plan's, else the first of its plans."""
+    plans: list[Path] = getattr(namespace, "plans", [])
+    target: Path | None = getattr(namespace, "out", None) or getattr(namespace, "folder", None)
+    return target or next(iter(plans), None)

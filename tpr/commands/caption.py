@@ -10,7 +10,7 @@ from typing import Any
 
 from tpr.captioning.engines import ENGINES
 from tpr.captioning.forms import FORMS
-from tpr.commands.arguments import typed
+from tpr.commands.arguments import find_target, typed
 from tpr.config.ranges import Count
 from tpr.data.adapters import ADAPTERS
 from tpr.errors import explain_disk
@@ -76,7 +76,7 @@ def _run(module: str, name: str, namespace: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise explain_disk(error) from error
+        raise explain_disk(error, find_target(namespace)) from error
 
 
 def _add_plan(commands: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tpr.captioning.engines import ENGINES
 from tpr.captioning.styles.options import ClusterOptions, EncoderOptions, TrainOptions
-from tpr.commands.arguments import typed
+from tpr.commands.arguments import find_target, typed
 from tpr.config.options import describe_options
 from tpr.data.adapters import ADAPTERS
 from tpr.errors import explain_disk
@@ -93,7 +93,7 @@ def _run(name: str, namespace: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise explain_disk(error) from error
+        raise explain_disk(error, find_target(namespace)) from error
 
 
 def _add_words(parser: argparse.ArgumentParser, name: str, summary: str) -> None:

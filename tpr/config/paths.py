@@ -12,8 +12,7 @@ LONGEST_NAME = 255
 def type_path(text: str) -> Path:
     """The path with a leading `~` or `~name` replaced by that home folder.
 
-    An unknown `~name` is a name like any other. Raises ValueError, `expected ..., got ...`, for what no file
-    system can hold.
+    Raises ValueError, `expected ..., got ...`, for an unknown `~name` and for what no file system can hold.
     """
     if not text or "\0" in text:
         raise ValueError(f"expected a path, got {text!r}")
@@ -29,4 +28,15 @@ def type_path(text: str) -> Path:
     path = os.path.expanduser(text)  # noqa: PTH111 - that of pathlib takes an unknown ~name for an error
     if path == text and (text == "~" or text.startswith("~/")):
         raise ValueError(f"expected a whole path, since no home folder is known (set HOME), got {text!r}")
+    if path == text and text.startswith("~"):
+        name = text.partition("/")[0]
+        raise ValueError(
+            f"expected a path, but there is no user '{name[1:]}'; write ./ before a name that begins with ~, "
+            f"got {text!r}"
+        )
     return Path(path)
+
+
+def show_path(path: Path) -> str:
+    """The text that `type_path` makes the same path of."""
+    return f"./{path}" if str(path).startswith("~") else str(path)

@@ -188,10 +188,15 @@ def _merge(under: Entry | None, over: Entry) -> Entry:
 
 def _parse_override(text: str) -> tuple[str, Entry]:
     key, entry = parse_word(text)
-    if "[" in key:
+    name, bracket, _ = key.partition("[")
+    if bracket and not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(
+            f"command line: {show_name(key)} is no option's name; expected key=value, such as optim.lr=1e-5"
+        )
+    if bracket:
         raise ConfigError(
             f"command line: {show_name(key)}: entries of a list are not set one by one; "
-            f"give the whole list, {show_name(key.partition('[')[0])}=[...]"
+            f"give the whole list, {show_name(name)}=[...]"
         )
     if key == "base" or key.startswith("base."):
         raise ConfigError("command line: base belongs into a config file")

@@ -12,6 +12,7 @@ from yaml.nodes import ScalarNode
 
 from tpr.config.changeable import drop_changeable
 from tpr.config.groups import groups_of
+from tpr.config.paths import show_path
 from tpr.config.schema import Choice, Experiment
 
 
@@ -52,7 +53,7 @@ def plain_value(value: Any) -> Any:
         return {key: plain_value(value[key]) for key in value}
     if isinstance(value, (tuple, list)):
         return [plain_value(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value
+    return show_path(value) if isinstance(value, Path) else value
 
 
 class _Dumper(yaml.SafeDumper):

@@ -27,7 +27,7 @@ from tpr.drawn.images import draw_image
 from tpr.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, FOLDERS, PLANNERS
 from tpr.drawn.plan import Plan, Shot
 from tpr.errors import DataError
-from tpr.locks import hold_folder
+from tpr.locks import hold_made_folder
 from tpr.whole_files import remove_partials, write_whole
 
 logger = logging.getLogger(__name__)
@@ -81,8 +81,7 @@ def draw_world(
         raise DataError(f"identities must be at least 2, got {size}")
     out = Path(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with hold_folder(out):
+        with hold_made_folder(out):
             stamp = read_stamp(out)
             missing = [name for name in names if not _is_drawn(out, name, stamp, seed, size)]
             _draw_missing(out, missing, stamp, seed=seed, identities=size, workers=workers)
@@ -172,10 +171,15 @@ def _draw_set(
     plan = PLANNERS[name](identities, seed)
     logger.info("drawing %s: %d images, %d captions", plan.folder, len(plan.shots), plan.captions)
     unfinished = find_unfinished(out, plan.folder)
-    write_plan(plan, unfinished, workers)
-    entry = DrawnSet(plan.folder, VERSION, seed, identities, plan.identities, len(plan.shots), plan.captions)
-    write_stamp(out, stamp | {name: entry})
-    unfinished.rename(out / plan.folder)
+    try:
+        write_plan(plan, unfinished, workers)
+        people, images = plan.identities, len(plan.shots)
+        entry = DrawnSet(plan.folder, VERSION, seed, identities, people, images, plan.captions)
+        write_stamp(out, stamp | {name: entry})
+        unfinished.rename(out / plan.folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     return entry
 
 

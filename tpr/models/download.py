@@ -8,7 +8,7 @@ import torch
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from torchvision.models import ResNet50_Weights
 
-from tpr.errors import CheckpointError, ConfigError
+from tpr.errors import CheckpointError, ConfigError, first_line
 from tpr.home import find_cache_home
 from tpr.locks import take_turns
 from tpr.models.clip import ClipOptions
@@ -84,8 +84,7 @@ def _fetch(asked: str, source: str, download: Callable[[Path], Path]) -> Path:
             return download(folder)
     except Exception as error:
         # Every transport has errors of its own; whichever it was, the way out is the same.
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(
-            f"{asked}: cannot be fetched ({reason}); fetch {source} on a machine with a network, "
+            f"{asked}: cannot be fetched ({first_line(error)}); fetch {source} on a machine with a network, "
             f"copy it here and set {asked.partition('=')[0]}=PATH"
         ) from None

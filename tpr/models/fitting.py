@@ -1,5 +1,6 @@
 """Values of a checkpoint brought into a model, with a report of what fitted."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tpr.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -32,8 +35,10 @@ class LoadReport:
     """Names of the model that the file lacks."""
     left_over: list[str] = field(default_factory=list)
     """Names of the file that the model lacks."""
+    not_finite: dict[str, int] = field(default_factory=dict)
+    """Loaded name -> how many of its values are no finite numbers."""
     share: float = 0.0
-    """Values taken over, of the smaller of model and file."""
+    """Finite values taken over, of the smaller of model and file."""
 
     def render(self) -> str:
         """One line for people."""
@@ -46,7 +51,16 @@ class LoadReport:
             parts.append("missing: " + _join_groups(dict.fromkeys(self.missing, "")))
         if self.left_over:
             parts.append("left over: " + _join_groups(dict.fromkeys(self.left_over, "")))
+        if self.not_finite:
+            parts.append(self.describe_not_finite())
         return "; ".join(parts)
+
+    def describe_not_finite(self) -> str:
+        """How many values are no finite numbers, and where."""
+        return (
+            f"{sum(self.not_finite.values()):,} values in {len(self.not_finite)} of {len(self.loaded)} "
+            f"tensors are not finite, the first in {next(iter(self.not_finite))}"
+        )
 
 
 def _name_part(name: str) -> str:
@@ -76,10 +90,10 @@ def fit_state(
     grid: tuple[int, int] | None = None,
     source: str = "checkpoint",
 ) -> LoadReport:
-    """Copies stored values into a model by exact name and says what fitted.
+    """Copies stored values into a model by exact name, says what fitted, and warns of what is not finite.
 
     grid: rows and columns of patches in the stored image positions, where known. source: name in messages.
-    Raises CheckpointError, with the model untouched, when the values that fit are less than
+    Raises CheckpointError, with the model untouched, when the values that fit and are finite are less than
     `minimum_share` of the smaller of model and file.
     """
     own = model.state_dict()
@@ -97,15 +111,25 @@ def fit_state(
             continue
         taken[name] = value
         report.loaded.append(name)
+        # As the model holds it: a large float64 is no finite float32.
+        if bad := _count_not_finite(value.to(parameter.dtype)):
+            report.not_finite[name] = bad
         if how:
             report.resized[name] = how
-    fitted = sum(value.numel() for value in taken.values())
+    fitted = _count_values(taken) - sum(report.not_finite.values())
     smaller = min(_count_values(own), _count_values(state))
     report.share = fitted / max(smaller, 1)
     if report.share < minimum_share:
+        what = "fit and are finite" if report.not_finite else "fit"
         raise CheckpointError(
-            f"{source}: only {fitted:,} of {smaller:,} values fit ({report.share:.1%}, expected at least "
+            f"{source}: only {fitted:,} of {smaller:,} values {what} ({report.share:.1%}, expected at least "
             f"{minimum_share:.0%}); {report.render()}"
+        )
+    if report.not_finite:
+        logger.warning(
+            "%s: %s: its training has diverged, use an earlier file",
+            source,
+            report.describe_not_finite(),
         )
     with torch.no_grad():
         for name, value in taken.items():
@@ -123,6 +147,11 @@ def _fit_value(
             if fitted is not None:
                 return fitted
     return value, ""
+
+
+def _count_not_finite(value: Tensor) -> int:
+    finite = value.isfinite()
+    return 0 if finite.all() else int((~finite).sum())
 
 
 def _count_values(state: Mapping[str, Tensor]) -> int:

@@ -1,7 +1,7 @@
 """Weights in files of other programs: found under any key, without the names of what wrapped the model."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tpr.errors import CheckpointError
 from tpr.models.pickles import Name, StoredTensor, Unbuilt
-from tpr.models.torch_files import DEEPEST, refuse, shorten
+from tpr.models.torch_files import DEEPEST, SAVE_WEIGHTS, refuse, shorten
 
 CONTAINERS = ("model", "state_dict", "model_state_dict", "module")
 """Keys that are taken where several hold weights."""
@@ -20,6 +20,13 @@ WRAPPERS = ("module.", "model.")
 """What DDP, Lightning and others put before the names of the whole model."""
 INSERTED = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What compiling and wrapping a part puts into its names."""
+KNOWN_MODEL = re.compile(
+    r"((?:[^.]+\.)*?)(?:base_model\.)?"
+    r"(?:visual\.(?:conv1|visible\.conv|rgb_model\.resnet_conv\.0)|vision_model\.embeddings\.patch_embedding)"
+    r"\.weight"
+)
+"""The first layer of every image tower that is known here, behind what wraps the model."""
+NEXT_STEP = f"save the weights alone in the program that wrote it: {SAVE_WEIGHTS}"
 COUNT_OF_AVERAGED = "n_averaged"
 """torch's AveragedModel keeps it beside the model."""
 ODD_TENSORS = {
@@ -39,7 +46,7 @@ def choose_weights(path: Path, content: Any) -> dict[str, StoredTensor]:
     there are several, and where a tensor's values cannot be read.
     """
     if not isinstance(content, Mapping | Unbuilt):
-        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected named weights")
+        raise CheckpointError(f"{path}: holds {_describe(content)}, expected weights by name; {NEXT_STEP}")
     try:
         places = {where: weights for where, value in _walk(content) if (weights := _name_weights(value))}
     except ValueError:
@@ -47,7 +54,10 @@ def choose_weights(path: Path, content: Any) -> dict[str, StoredTensor]:
     if not places:
         unbuilt = next((value for _, value in _walk(content) if isinstance(value, Unbuilt | Name)), None)
         if unbuilt is None:
-            raise CheckpointError(f"{path}: holds no weights; found {list_names(content)}")
+            raise CheckpointError(
+                f"{path}: holds no weights by name, nor do two keys within it; found {list_names(content)}; "
+                f"{NEXT_STEP}"
+            )
         raise refuse(path, f"pickled code ({shorten(unbuilt)})")
     chosen: dict[str, StoredTensor] = {}
     for name, value in places[_choose(path, places)].items():
@@ -55,6 +65,13 @@ def choose_weights(path: Path, content: Any) -> dict[str, StoredTensor]:
             raise CheckpointError(f"{path}: {name} is {ODD_TENSORS[value.name]}")
         chosen[name] = value
     return chosen
+
+
+def _describe(content: Any) -> str:
+    """What a file holds in place of weights, in words of its users."""
+    if isinstance(content, StoredTensor):
+        return "a single tensor"
+    return "nothing" if content is None else f"a {type(content).__name__}"
 
 
 def _walk(content: Any, depth: int = 2) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -121,20 +138,38 @@ def _choose(path: Path, places: Mapping[tuple[str, ...], Mapping[str, Any]]) -> 
     )
 
 
-def strip_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights without what DDP, torch.compile, FSDP and Lightning put before or into all names."""
+def strip_wrappers(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights without what DDP, torch.compile, FSDP and Lightning put before or into all names.
+
+    Where the whole of a known model has a prefix of its own, such as `student.`, that goes as well, and names
+    beside it stay. path: name in messages. Raises CheckpointError where several known models have one each.
+    """
     weights = {name: value for name, value in state.items() if name != COUNT_OF_AVERAGED}
     whole = {INSERTED.sub("", name): value for name, value in weights.items()}
     if len(whole) < len(weights):
         return dict(state)
     while wrapper := _find_wrapper(whole):
         whole = {name.removeprefix(wrapper): value for name, value in whole.items()}
-    return whole
+    prefix = _find_prefix(path, whole)
+    beside = {name: value for name, value in whole.items() if not name.startswith(prefix)}
+    return beside | {name[len(prefix) :]: whole[name] for name in whole if name.startswith(prefix)}
 
 
 def _find_wrapper(names: Mapping[str, Any]) -> str | None:
     found = (word for word in WRAPPERS if all(name.startswith(word) for name in names))
     return next(found, None) if names else None
+
+
+def _find_prefix(path: Path, names: Iterable[str]) -> str:
+    """What stands before the names of the one known model; nothing where one stands without."""
+    prefixes = {match[1] for name in names if (match := KNOWN_MODEL.fullmatch(name))}
+    if len(prefixes) < 2 or "" in prefixes:
+        return "" if "" in prefixes else next(iter(prefixes), "")
+    part = min(prefixes).rstrip(".")
+    raise CheckpointError(
+        f"{path}: holds {len(prefixes)} models ({list_names([*prefixes])}); save the one that you want alone "
+        f"in the program that wrote it: {SAVE_WEIGHTS.replace('model.', f'model.{part}.')}"
+    )
 
 
 def list_names(names: Any) -> str:

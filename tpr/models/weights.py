@@ -50,7 +50,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         tensors, about = read_safetensors(path)
         if is_ours(about):
             return _check_ours(path, {"model": tensors, **about})
-        return Checkpoint(path, "safetensors", strip_wrappers(tensors))
+        return Checkpoint(path, "safetensors", strip_wrappers(path, tensors))
     with open_torch(path) as file:
         if is_ours(file.content):
             wanted = ("format_version", "versions", "model", "config", "setting")
@@ -97,7 +97,8 @@ def _recognise(path: Path) -> Literal["torch", "safetensors"]:
 def _read_foreign(path: Path, file: TorchFile) -> Checkpoint:
     kind: Kind = "torchscript" if file.names_class(TORCHSCRIPT) else "torch"
     chosen = choose_weights(path, file.content)
-    return Checkpoint(path, kind, strip_wrappers({name: file.load(chosen[name], name) for name in chosen}))
+    loaded = {name: file.load(chosen[name], name) for name in chosen}
+    return Checkpoint(path, kind, strip_wrappers(path, loaded))
 
 
 def _check_ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:

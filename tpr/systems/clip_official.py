@@ -14,6 +14,10 @@ from tpr.models.weights import Checkpoint
 from tpr.systems.official import Official
 
 TOWERS = "base_model."
+CLIP_PARTS = {
+    "visual", "transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection",
+}  # fmt: skip
+"""First part of every name in a bare CLIP file."""
 NOT_WEIGHTS = {"logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size", "attn_mask"}
 OFFICIAL_SIZE = (384, 128)
 """Input of every published system that shares IRRA's layout."""
@@ -27,13 +31,14 @@ class ClipOfficial(Official):
     def rename(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """IRRA's layout and bare CLIP files, Hugging Face's among them -> our names.
 
-        Bare CLIP names get `base_model.` in front, as whole names: never by their endings, since blocks of
-        the cross-modal transformer end like those of the text tower.
+        Bare CLIP names get `base_model.` in front, by their beginnings: blocks of the cross-modal transformer
+        end like those of the text tower.
         """
         names = rename_hugging_face(stored)
         names = {name: value for name, value in names.items() if name.split(".")[-1] not in NOT_WEIGHTS}
         if not any(name.startswith(TOWERS) for name in names):
-            names = {TOWERS + name: value for name, value in names.items()}
+            is_tower = {name: name.split(".")[0] in CLIP_PARTS for name in names}
+            names = {TOWERS * is_tower[name] + name: value for name, value in names.items()}
         return super().rename(names)
 
     def model(self, state: Mapping[str, Tensor]) -> tuple[Choice, DataOptions]:

@@ -14,6 +14,8 @@ from tpr.config.schema import Choice, Experiment, Named
 from tpr.config.typed import build_experiment, build_options
 from tpr.errors import CheckpointError, ConfigError, first_line
 from tpr.models.fitting import LoadReport, fit_state
+from tpr.models.foreign import list_names
+from tpr.models.torch_files import SAVE_WEIGHTS
 from tpr.models.weights import Checkpoint, read_checkpoint
 from tpr.systems.base import Setting, System
 from tpr.systems.official import Official
@@ -79,7 +81,10 @@ def read_experiment_of(checkpoint: Checkpoint) -> Experiment:
     try:
         experiment = build_experiment(to_tree(_recognise_experiment(checkpoint)), TABLES)
     except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error}") from None
+        raise CheckpointError(
+            f"{checkpoint.path}: {error}; found {list_names([*checkpoint.state])}; expected the weights of "
+            f"one of the published systems, saved alone: {SAVE_WEIGHTS}"
+        ) from None
     except (ConfigError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(
             f"{checkpoint.path}: its weights do not have the names and shapes of a system here ({error})"

@@ -367,6 +367,9 @@ def test_what_cannot_be_exported_is_one_line(folders, world, tmp_path):
     last = tmp_path / "run" / LAST
     with pytest.raises(ConfigError, match="is not empty"):
         export_styles(last, tmp_path / "run", {})
+    # What a file manager leaves makes a folder no less empty.
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / ".DS_Store").touch()
     with pytest.raises(CheckpointError, match="was trained on another model than|does not fit the model"):
         export_styles(last, tmp_path / "model", {"model": str(folders("qwen3_vl"))})
     (tmp_path / "bad.pt").write_bytes(b"PK no checkpoint")

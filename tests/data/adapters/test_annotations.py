@@ -162,6 +162,15 @@ def test_backslashes_and_leading_dots_become_a_plain_path() -> None:
     assert check_path("a..b/c.jpg", "here") == "a..b/c.jpg"
 
 
+def test_a_backslash_is_a_letter_where_the_very_file_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a\\b.jpg").touch()
+    assert check_path("a\\b.jpg", "here", tmp_path) == "a\\b.jpg"
+    assert check_path("a\\c.jpg", "here", tmp_path) == "a/c.jpg"
+    for path in ("..\\b.jpg", f"{tmp_path}/a\\b.jpg", f"../{tmp_path.name}/a\\b.jpg", "\\\0", "\\\ud800"):
+        with pytest.raises(DataError, match="^here: the image path"):
+            check_path(path, "here", tmp_path)
+
+
 def test_half_a_surrogate_pair_is_refused_with_the_image(tmp_path: Path) -> None:
     path = write_cuhk(tmp_path)
     path.write_text(path.read_text().replace("she runs", "\\ud800"))

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.data.small_sets import choose, list_rows, load, make_options, write_jsonl
+from tests.data.small_sets import choose, list_rows, load, make_options, write_image, write_jsonl
 from tpr.config.schema import EvaluationOptions
 from tpr.data.adapters.jsonl import Jsonl
 from tpr.data.tables.corpora import load_corpora
@@ -26,6 +26,15 @@ def test_a_users_own_lines_become_a_corpus(tmp_path: Path) -> None:
         ("mine/3.jpg", 9, []),
         ("mine/4.jpg", 9, ["four"]),
     ]
+
+
+def test_backslashes_separate_folders_but_in_the_name_of_a_file_that_is_there(tmp_path: Path) -> None:
+    lines = [{"image": "a\\1.jpg", "caption": "one"}, {"image": "a\\2.jpg", "caption": "two"}]
+    write_jsonl(tmp_path / "mine" / "people.jsonl", lines)
+    write_image(tmp_path / "mine" / "a\\1.jpg")
+    write_image(tmp_path / "mine" / "a" / "2.jpg")
+    rows = list_rows(load(tmp_path, "jsonl", path=Path("mine")))
+    assert [image for image, *_ in rows] == ["mine/a\\1.jpg", "mine/a/2.jpg"]
 
 
 def test_the_name_is_the_folder_or_the_label(tmp_path: Path) -> None:

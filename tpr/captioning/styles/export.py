@@ -12,6 +12,7 @@ from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rows import StyleRows, set_rows
 from tpr.captioning.styles.training import load_styled, read_styles
 from tpr.config.typed import build_options
+from tpr.data.tables.walks import is_leftover
 from tpr.errors import CheckpointError, ConfigError, DataError
 from tpr.systems import TABLES
 from tpr.whole_files import write_whole
@@ -24,7 +25,7 @@ def export_styles(checkpoint: Path, folder: Path, changes: dict[str, Any]) -> St
 
     Raises UserError where the folder is not empty, or the base model is not the one that was trained.
     """
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not all(is_leftover(path.name) for path in folder.iterdir()):
         raise ConfigError(f"{folder}: is not empty; choose another folder")
     state = read_styles(checkpoint)
     values = {**state["options"], "precision": state["precision"], "device": "cpu", **changes}

@@ -4,6 +4,7 @@ A path in an annotation may only lead to a place below the dataset's folder.
 """
 
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,9 +91,9 @@ class Record:
             self.fail(f"'{key}' must be a list of strings, found {describe(value)}")
         return tuple(value)
 
-    def image(self, key: str) -> str:
-        """A path with forward slashes that stays below the folder it is joined to."""
-        return check_path(self.text(key), self.where)
+    def image(self, key: str, folder: Path | None = None) -> str:
+        """A path with forward slashes that stays below the folder it is joined to; folder: see check_path."""
+        return check_path(self.text(key), self.where, folder)
 
 
 @dataclass
@@ -166,9 +167,14 @@ def describe(value: Any) -> str:
     return f"{kind} {shown}" if len(shown) <= 40 and value is not None else kind
 
 
-def check_path(path: str, where: str) -> str:
-    """The path with forward slashes; DataError if it is empty, absolute or climbs with '..'."""
-    clean = path.replace("\\", "/")
+def check_path(path: str, where: str, folder: Path | None = None) -> str:
+    """The path with forward slashes; DataError if it is empty, absolute or climbs with '..'.
+
+    Backslashes separate folders, as Windows writes them, but are letters where `folder` holds that very file.
+    """
+    # os.path raises nothing, whatever the path.
+    is_letter = "\\" in path and folder is not None and os.path.isfile(folder / path)  # noqa: PTH113
+    clean = path if is_letter else path.replace("\\", "/")
     if not clean.startswith("/"):
         # One file has one name, however its path is spelled: images are told apart by it.
         clean = "/".join(part for part in clean.split("/") if part not in ("", "."))

@@ -86,7 +86,7 @@ class Jsonl(Adapter):
         identities = Identities()
         images = FirstRecords()
         for record in read_lines(path, ("image",)):
-            image = str(base / record.image("image"))
+            image = str(base / record.image("image", path.parent))
             identity, camera, split = identities.read(record), read_camera(record), read_split(record)
             number = images.find(record, image, identity=identity, split=split, camera=camera)
             self.has_identities = identity is not None

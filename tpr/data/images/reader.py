@@ -22,7 +22,7 @@ from torch import Tensor
 from tpr.data.images.packed import read_packed
 from tpr.data.tables.array_files import map_array_file
 from tpr.data.tables.corpus import Corpus
-from tpr.errors import DataError
+from tpr.errors import DataError, first_line
 
 MOST_PIXELS = 50_000_000
 """Default of `data.max_image_pixels`."""
@@ -31,13 +31,18 @@ AVIF = ("AVIF",) if "avif" in features.get_supported() else ()
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", *AVIF)
 """What Pillow may open: file types that person datasets use, and none that runs a program."""
 
-OTHER_FORMATS = {
-    "an AVIF": re.compile(rb".{4}ftyp(avi[fs]|(mif1|msf1).{4}(.{4})*?avi[fs])", re.DOTALL),
-    "an HEIC": re.compile(rb".{4}ftyp(he[im][cxsm]|hev[cx]|mif1|msf1)", re.DOTALL),
-    "a JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
-    "a JPEG 2000": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+KINDS = {
+    "JPEG": ("a JPEG", re.compile(rb"\xff\xd8\xff")),
+    "PNG": ("a PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    "GIF": ("a GIF", re.compile(rb"GIF8[79]a")),
+    "WEBP": ("a WebP", re.compile(rb"RIFF.{4}WEBP", re.DOTALL)),
+    "TIFF": ("a TIFF", re.compile(rb"II\*\0|MM\0\*")),
+    "AVIF": ("an AVIF", re.compile(rb".{4}ftyp(avi[fs]|(mif1|msf1).{4}(.{4})*?avi[fs])", re.DOTALL)),
+    "HEIC": ("an HEIC", re.compile(rb".{4}ftyp(he[im][cxsm]|hev[cx]|mif1|msf1)", re.DOTALL)),
+    "JPEG XL": ("a JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL ")),
+    "JPEG 2000": ("a JPEG 2000", re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51")),
 }
-"""How files begin that are images all the same, where they are not read."""
+"""How files begin that are images, to name those that cannot be opened."""
 MAGIC_BYTES = 64
 
 MOST_HEADER_READS = 10_000
@@ -219,15 +224,16 @@ def _decode_by_pillow(data: bytes, max_pixels: int) -> Tensor:
         except UnidentifiedImageError:
             raise DataError(name_refused(data)) from None
         except Exception as error:  # decoders raise nearly anything when fed a damaged file
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"is truncated or damaged ({reason})") from None
+            raise DataError(f"is truncated or damaged ({first_line(error)})") from None
 
 
 def name_refused(data: bytes) -> str:
     """What a file is that is not read, by its first bytes."""
-    for name, start in OTHER_FORMATS.items():
+    for kind, (name, start) in KINDS.items():
         if start.match(data[:MAGIC_BYTES]):
-            return f"is {name} file, which this Pillow cannot read: save it as JPEG or PNG"
+            if kind in FORMATS:
+                return f"is {name} file that is cut or damaged; copy it again"
+            return f"is {name} file, which is not read here: save it as JPEG or PNG"
     return f"is not an image (it starts with {data[:12]!r})"
 
 

@@ -29,4 +29,7 @@ def map_array_file(path: Path) -> npt.NDArray[Any]:
         raise DataError(f"{path} cannot be read: {error.strerror or first_line(error)}") from None
     except Exception as error:
         # A header is read as a Python literal, where wrong ones fail in a dozen ways, from tokens to types.
-        raise DataError(f"{path} cannot be read: {first_line(error)}; fetch the file again") from None
+        # What numpy itself finds it says plainly; what Python's parser says of it helps nobody.
+        is_plain = type(error) is ValueError and "malformed node" not in str(error)
+        reason = first_line(error) if is_plain else "its header describes no array"
+        raise DataError(f"{path} cannot be read: {reason}; fetch the file again") from None

@@ -26,7 +26,7 @@ from tpr.data.tables.corpus import Corpus
 from tpr.data.tables.manifest import FORMAT, MANIFEST, SplitFiles, save_manifest
 from tpr.data.tables.whole_folders import build_folder, remove_leftovers
 from tpr.errors import DataError
-from tpr.locks import hold_folder
+from tpr.locks import hold_made_folder
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,7 @@ def pack_set(choice: Choice, data: DataOptions, out: Path, shard_bytes: int = SH
     entry = open_entry(adapter, data)
     splits: dict[Split, SplitFiles] = {}
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with hold_folder(folder.parent):
+        with hold_made_folder(folder.parent):
             _refuse_existing(folder)
             remove_leftovers(folder)
             with build_folder(folder) as temporary:
