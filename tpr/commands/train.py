@@ -262,12 +262,14 @@ def close_run(trainer: Trainer, evaluator: Evaluator, recorder: RunRecorder, bef
     trainer.system.load_state_dict(best["model"])
     recorder.progress.close()
     if experiment.data.test:
-        results = evaluator.evaluate(trainer.system, "test")
+        with trainer.keeper.giving_up(best["step"]):
+            results = evaluator.evaluate(trainer.system, "test")
         recorder.journal.evaluation(step, best["best_epoch"], "best", results)
         draw_pictures(folder, evaluator, trainer.system, recorder, step)
         if distributed.is_main_rank():
             finished = trainer.epoch > experiment.schedule.epochs
             write_results(folder, results, before, best["best_epoch"], finished=finished)
+    trainer.keeper.accept()
     if trainer.loader.skipped:
         logger.warning("%d unreadable pictures were replaced by neighbours", trainer.loader.skipped)
     recorder.close()
