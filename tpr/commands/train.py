@@ -18,10 +18,10 @@ from tpr.commands.resolve import resolve_experiment, resolve_first, spread_over_
 from tpr.config.schema import Experiment
 from tpr.data.corpora import Corpora, load_corpora
 from tpr.data.loader import TrainLoader
-from tpr.engine.checkpoint import describe_kept, read_checkpoint_file
+from tpr.engine.checkpoint import describe_kept
 from tpr.engine.claim import enter_folder
 from tpr.engine.precision import choose_device, choose_precision
-from tpr.engine.resuming import reading
+from tpr.engine.resuming import read_best, reading
 from tpr.engine.run_folder import LOG_FILE, forget_unstarted, is_finished
 from tpr.engine.schedule import check_schedule
 from tpr.engine.trainer import Trainer
@@ -189,9 +189,9 @@ def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -
 def read_before(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The evaluation before the first step that a state holds. Raises CheckpointError."""
     with reading(path, "the evaluation before the first step"):
-        before = dict(state["before"])
-        if before:
-            Results.from_json(before)
+        before: dict[str, Any] = state["before"]
+        if before != {}:
+            Results.from_json(before).to_table()
         return before
 
 
@@ -258,7 +258,7 @@ def close_run(trainer: Trainer, evaluator: Evaluator, recorder: RunRecorder, bef
             f"{folder}: no epoch gave sound weights with a finite score, so there is no best.pt to measure; "
             "lower optim.lr or set optim.clip"
         )
-    best = read_checkpoint_file(folder / "best.pt")
+    best = read_best(folder / "best.pt", trainer.system)
     trainer.system.load_state_dict(best["model"])
     recorder.progress.close()
     if experiment.data.test:

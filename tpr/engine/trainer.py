@@ -30,7 +30,7 @@ from tpr.engine.meter import Meter
 from tpr.engine.optim import build_optimizer, gradient_norm, set_rates, step_unless
 from tpr.engine.precision import Precision
 from tpr.engine.proof import is_good_step
-from tpr.engine.resuming import check_own, find_unsound, load_optimizer, reading
+from tpr.engine.resuming import check_own, describe_optimizer, find_unsound, load_optimizer, reading
 from tpr.engine.schedule import rate_factor
 from tpr.engine.stopping import Stopping
 from tpr.engine.wrapping import wrap_model
@@ -288,7 +288,7 @@ class Trainer:
         }
         if with_optimizer:
             state["meter"] = self.meter.save()
-            state["optimizer"] = self.optimizer.state_dict()
+            state["optimizer"] = describe_optimizer(self.optimizer)
             state["scaler"] = self.scaler.state_dict() if self.scaler else None
             state["tables"] = {name: table.save() for name, table in self.system.tables.items()}
         return state
