@@ -6,7 +6,7 @@ renaming still keeps every file whole.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,20 @@ def hold_folder(folder: Path) -> Iterator[None]:
     Raises BusyError, in the one sentence that every command has for it, if another process is at work there.
     """
     with _hold(folder / LOCK_FILE, timeout=BLINK_SECONDS):
+        yield
+
+
+@contextmanager
+def hold_new_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[None]:
+    """Make a folder where there is none, and keep other processes of this program out of it.
+
+    check: raises where it holds already what is to be written; asked again when the folder is held, since
+    another process may have written meanwhile. Raises BusyError as `hold_folder` does.
+    """
+    check(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold_folder(folder):
+        check(folder)
         yield
 
 

@@ -23,7 +23,7 @@ from tpr.config.resolved import plain_value
 from tpr.config.schema import Choice
 from tpr.config.typed import build_options
 from tpr.errors import ConfigError, DataError, UserError
-from tpr.locks import hold_folder
+from tpr.locks import hold_new_folder
 from tpr.whole_files import write_whole
 
 PLAN = "plan.json"
@@ -162,15 +162,19 @@ def write_plan(
     images: int | None = None,
 ) -> Plan:
     """Write a new plan; `plan.json` comes last. Raises UserError where there is one already."""
-    if (folder / PLAN).exists():
-        raise ConfigError(f"{folder}: holds a plan already, and a plan never changes; choose another folder")
+    check_new(folder)
     check_kinds(settings, texts, rephrases=bool(source.words.get("rephrases")))
     check_styles(settings, texts)
-    folder.mkdir(parents=True, exist_ok=True)
-    with hold_folder(folder):
+    with hold_new_folder(folder, check_new):
         content = describe_plan(folder, source, texts, engine, settings, images)
         write_whole(folder / PLAN, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return read_plan(folder)
+
+
+def check_new(folder: Path) -> None:
+    """Raise ConfigError where a folder holds a plan already."""
+    if (folder / PLAN).exists():
+        raise ConfigError(f"{folder}: holds a plan already, and a plan never changes; choose another folder")
 
 
 def describe_plan(

@@ -27,7 +27,7 @@ from tpr.config.typed import build_options
 from tpr.config.yaml_entries import parse_values
 from tpr.data.adapters import ADAPTERS
 from tpr.errors import ConfigError, DataError, TrainingError
-from tpr.locks import hold_folder
+from tpr.locks import hold_folder, hold_new_folder
 from tpr.report.console import say
 from tpr.systems import TABLES
 
@@ -42,9 +42,7 @@ def run_features(namespace: argparse.Namespace) -> int:
     lexicon = read_lexicon(namespace.texts)
     choices = choose_sets(namespace.sets, parse_values(namespace.options))
     data = DataOptions(root=namespace.root) if namespace.root else DataOptions()
-    check_new(namespace.out)
-    namespace.out.mkdir(parents=True, exist_ok=True)
-    with hold_folder(namespace.out):
+    with hold_new_folder(namespace.out, check_new):
         rewrite, engine = choose_rewriting(namespace, lexicon)
         about: dict[str, Any] = {"sets": namespace.sets, "rewriting": "words"}
         if engine is not None:

@@ -13,6 +13,7 @@ from tpr.captioning.styles.rows import StyleRows, set_rows
 from tpr.captioning.styles.training import load_styled, read_styles
 from tpr.config.typed import build_options
 from tpr.errors import CheckpointError, ConfigError, DataError
+from tpr.locks import LOCK_FILE, hold_new_folder
 from tpr.systems import TABLES
 from tpr.whole_files import write_whole
 
@@ -22,11 +23,22 @@ ABOUT = "annotator_styles.json"
 def export_styles(checkpoint: Path, folder: Path, changes: dict[str, Any]) -> StyleRows:
     """Write the model of a training run; changes: options of the run, such as where the base model lies now.
 
-    Raises UserError where the folder is not empty, or the base model is not the one that was trained.
+    Raises UserError where the folder is not empty, or the base model is not the one that was trained;
+    BusyError if another process is at work there.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder}: is not empty; choose another folder")
+    check_empty(folder)
     state = read_styles(checkpoint)
+    with hold_new_folder(folder, check_empty):
+        return _export(state, checkpoint, folder, changes)
+
+
+def check_empty(folder: Path) -> None:
+    """Raise ConfigError where a folder holds anything but its lock."""
+    if folder.exists() and any(path.name != LOCK_FILE for path in folder.iterdir()):
+        raise ConfigError(f"{folder}: is not empty; choose another folder")
+
+
+def _export(state: dict[str, Any], checkpoint: Path, folder: Path, changes: dict[str, Any]) -> StyleRows:
     values = {**state["options"], "precision": state["precision"], "device": "cpu", **changes}
     options = build_options(TrainOptions, values, TABLES)
     rows = StyleRows(**state["rows"])
