@@ -110,8 +110,8 @@ def find_packed(adapter: Adapter, root: Path) -> Path | None:
         return None if folder is None else folder / PACKED
     if any((folder / PACKED).glob("*.arrow")):
         raise DataError(
-            f"{folder / PACKED}: holds Arrow files without their {MANIFEST}; put it back, pack the set again, "
-            "or move this folder away to read loose pictures"
+            f"{folder / PACKED}: holds Arrow files without their {MANIFEST}; put it back, pack the set "
+            "again, or move this folder away to read loose pictures"
         )
     return None
 

@@ -97,7 +97,7 @@ def read_best(path: Path, system: System) -> dict[str, Any]:
 def find_gaps(state: Mapping[str, Any], kinds: Kinds = KINDS) -> str:
     """Entries that are missing or of another type."""
     missing = [name for name in kinds if name not in state]
-    if missing and set(missing) <= ONLY_IN_LAST:
+    if missing and set(missing) <= ONLY_IN_LAST <= kinds.keys():
         return f"it holds no {' and no '.join(missing)}, as a best.pt does not"
     if missing:
         return f"it lacks {list_some(missing)}"
@@ -181,9 +181,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Any], 
     """Take over a stored optimiser state. Raises CheckpointError where it is not one of this optimiser."""
     groups, moments = stored.get("param_groups"), stored.get("state")
     problem = compare_groups(groups, optimizer) or compare_moments(moments, optimizer)
-    problem = problem or (find_uncounted(stored, optimizer) if moments else "")
-    if not problem and len(moments) != (updated := stored.get(UPDATED, len(moments))):
-        problem = f"it has running means of {len(moments)} parameters, but {show_value(updated)} were updated"
+    problem = problem or find_lost(stored) or (find_uncounted(stored, optimizer) if moments else "")
     if problem:
         raise refuse(path, f"optimizer: {problem}")
     with reading(path, "optimizer"):
@@ -226,6 +224,15 @@ def compare_moments(stored: Any, optimizer: torch.optim.Optimizer) -> str:
         if not all(isinstance(entry[name], Tensor) and entry[name].shape in shapes for name in wanted):
             return f"parameter {index} has running means of another shape"
     return ""
+
+
+def find_lost(stored: Mapping[str, Any]) -> str:
+    """Parameters that were updated and have no running means."""
+    found = len(stored["state"])
+    updated = stored.get(UPDATED, found)
+    if updated == found:
+        return ""
+    return f"it has running means of {found} parameters, but {show_value(updated)} were updated"
 
 
 def find_uncounted(stored: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> str:

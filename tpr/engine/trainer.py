@@ -214,7 +214,7 @@ class Trainer:
     def finish(self) -> None:
         """A run that `runtime.max_steps` cut has a last.pt, and a best.pt to look at, as a whole one has.
 
-        Both stay on trial until the closing evaluation, unless the last step shows now that they are not sound.
+        Both stay on trial until the closing evaluation, unless the last step shows that they are not sound.
         """
         self.settle()
         if self.steps_done % self.steps_per_epoch:

@@ -10,7 +10,8 @@ from tpr.captioning.engines.transformers_loading import quiet
 from tpr.captioning.styles.model import ROWS
 from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rows import StyleRows, set_rows
-from tpr.captioning.styles.training import load_styled, read_styles
+from tpr.captioning.styles.stored import read_styles
+from tpr.captioning.styles.training import load_styled
 from tpr.config.typed import build_options
 from tpr.errors import CheckpointError, ConfigError, DataError
 from tpr.locks import LOCK_FILE, hold_new_folder
@@ -68,6 +69,9 @@ def _export(state: dict[str, Any], checkpoint: Path, folder: Path, changes: dict
 def write_trained(model: Any, rows: StyleRows, trained: dict[str, torch.Tensor], source: str) -> None:
     """Trained values into a model that `add_styles` has lengthened. Raises CheckpointError for a misfit."""
     own = dict(model.named_parameters())
+    size = (rows.end - rows.first, model.get_input_embeddings().weight.shape[1])
+    if ROWS not in trained or tuple(trained[ROWS].shape) != size:
+        raise CheckpointError(f"{source}: its {ROWS} do not fit the model")
     for name, value in trained.items():
         if name != ROWS and (name not in own or own[name].shape != value.shape):
             raise CheckpointError(f"{source}: its {name} does not fit the model")
