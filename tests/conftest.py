@@ -35,6 +35,9 @@ def logging_is_as_before() -> Iterator[None]:
     logger = logging.getLogger("tpr")
     level, propagates, handlers = logger.level, logger.propagate, list(logger.handlers)
     yield
+    for handler in logger.handlers:
+        if handler not in handlers:
+            handler.close()
     logger.setLevel(level)
     logger.propagate = propagates
     logger.handlers[:] = handlers

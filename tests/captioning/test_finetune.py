@@ -23,13 +23,13 @@ from tpr.captioning.finetune import FinetuneOptions, Finetuning
 from tpr.captioning.finetune_pairs import (
     CaptionPairs,
     Collate,
-    choose_pictures,
+    choose_images,
     iterate_batches,
     order_batches,
 )
 from tpr.captioning.listing import load_source
 from tpr.cli import main
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpus import Corpus
 from tpr.engine.checkpoint import write_checkpoint
 from tpr.errors import DataError, UserError
 from tpr.locks import hold_folder
@@ -45,7 +45,7 @@ def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Eight upright pictures of four colours with a caption each, and one without."""
+    """Eight upright images of four colours with a caption each, and one without."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     lines = []
     (tmp_path / "data" / "mine").mkdir(parents=True)
@@ -81,8 +81,8 @@ def test_a_captioner_learns_its_captions_and_plain_transformers_writes_them(
     model = transformers.BlipForConditionalGeneration.from_pretrained(out).eval()
     processor = transformers.AutoProcessor.from_pretrained(out)
     for number in range(4):
-        with Image.open(data / "mine" / f"{number}.png") as picture:
-            pixels = processor(images=picture.convert("RGB"), return_tensors="pt")["pixel_values"]
+        with Image.open(data / "mine" / f"{number}.png") as image:
+            pixels = processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"]
         tokens = model.generate(pixel_values=pixels, max_length=30)[0, 1:]
         text = processor.decode(tokens, skip_special_tokens=True)
         # "red" is not among the tiny model's words.
@@ -191,7 +191,7 @@ def fail_in_a_worker(how: str) -> Callable[[CaptionPairs, int], object]:
     def fail(pairs: CaptionPairs, number: int) -> object:
         if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        raise DataError("7.png is no picture") if how == "told" else ZeroDivisionError(number)
+        raise DataError("7.png is no image") if how == "told" else ZeroDivisionError(number)
 
     return fail
 
@@ -200,7 +200,7 @@ def fail_in_a_worker(how: str) -> Callable[[CaptionPairs, int], object]:
     ("how", "kind", "message"),
     [
         ("killed", DataError, "a loader worker was lost .*Killed.* lower workers or batch, then start"),
-        ("told", DataError, "^7.png is no picture$"),
+        ("told", DataError, "^7.png is no image$"),
         ("unforeseen", RuntimeError, "an error in a loader worker\n\n.*ZeroDivisionError"),
     ],
 )
@@ -225,7 +225,7 @@ def test_workers_make_what_the_main_process_makes(data: Path) -> None:
 
 
 def make_entries(samples: list[tuple[Image.Image, str]]) -> dict[str, torch.Tensor]:
-    heights = torch.tensor([[[picture.height + 0.5]] for picture, _ in samples])
+    heights = torch.tensor([[[image.height + 0.5]] for image, _ in samples])
     return {"pixel_values": heights, "labels": torch.tensor([len(text.split()) - 2 for _, text in samples])}
 
 
@@ -244,22 +244,20 @@ def test_cameras_and_colours_are_chosen(data: Path) -> None:
     place = corpus.table.column_names.index("infrared")
     is_infrared = pa.array([number >= 4 for number in range(len(corpus))])
     corpus = replace(corpus, table=corpus.table.set_column(place, "infrared", is_infrared), files=())
-    assert [len(choose_pictures(corpus, which)) for which in ("any", "only", "never")] == [8, 4, 4]
-    pairs = CaptionPairs(choose_pictures(corpus, "only"), removes_colours=True)
-    picture, words = pairs[1]
+    assert [len(choose_images(corpus, which)) for which in ("any", "only", "never")] == [8, 4, 4]
+    pairs = CaptionPairs(choose_images(corpus, "only"), removes_colours=True)
+    image, words = pairs[1]
     assert words == "word1 word11 a picture of word21"
-    assert picture.size == (16, 40) and picture.getpixel((0, 0)) == (200, 0, 60)
+    assert image.size == (16, 40) and image.getpixel((0, 0)) == (200, 0, 60)
 
 
 def test_labels_end_where_the_caption_does(data: Path, blip: Path) -> None:
     processor = load_captioner(
         str(blip), revision=None, device="cpu", precision="float32", visual_tokens=(1, 1)
     ).processor
-    picture = Image.new("RGB", (16, 48), (0, 0, 0))
-    picture.paste((255, 255, 255), (0, 0, 16, 4))
-    batch = Collate(processor, 5, 6)(
-        [(picture, "a picture"), (picture, "a picture of word1 word2 word3 word4")]
-    )
+    image = Image.new("RGB", (16, 48), (0, 0, 0))
+    image.paste((255, 255, 255), (0, 0, 16, 4))
+    batch = Collate(processor, 5, 6)([(image, "a picture"), (image, "a picture of word1 word2 word3 word4")])
     assert batch["pixel_values"].shape == (2, 3, 32, 32)
     assert batch["pixel_values"][0, :, 0].min() > batch["pixel_values"][0, :, 16].max(), "the head is there"
     assert batch["input_ids"][:, 0].tolist() == [5, 5]
@@ -305,7 +303,7 @@ def test_what_cannot_be_trained_is_one_line(tmp_path: Path, data: Path, blip: Pa
     shutil.copy(data / "mine" / "people.jsonl", data / "mine" / "7.png")
     assert train(data, blip, tmp_path / "out") == 2
     (line,) = (line for line in capfd.readouterr().err.splitlines() if line.startswith("tpr:"))
-    assert "7.png is not a picture" in line
+    assert "7.png is not an image" in line
 
 
 def test_options_say_what_they_do() -> None:

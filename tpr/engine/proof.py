@@ -32,7 +32,9 @@ def is_good_step(compute: Callable[[], Tensor], system: System, *, scaled: bool)
 def _put_back(system: System) -> Iterator[None]:
     """Undo what a forward pass writes beside the weights: running statistics and tables."""
     buffers = [(buffer, buffer.clone()) for buffer in system.buffers()]
-    tables = {name: table.save() for name, table in system.tables.items()}
+    # What `save` gives may be the table's own memory.
+    saved = {name: table.save() for name, table in system.tables.items()}
+    tables = {name: None if values is None else values.clone() for name, values in saved.items()}
     yield
     with torch.no_grad():
         for buffer, value in buffers:
