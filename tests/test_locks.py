@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import Processes
-from tpr.errors import BusyError
+from tpr.errors import BusyError, ConfigError
 from tpr.locks import LOCK_FILE, hold_folder, hold_made_folder, is_held, take_turns
 from tpr.whole_files import open_whole, remove_partials, write_whole
 
@@ -22,6 +22,19 @@ with hold_folder(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+def test_what_another_process_wrote_before_the_folder_was_held_is_seen(tmp_path: Path) -> None:
+    folder, answers = tmp_path / "out", iter([True, False])
+
+    def check(asked: Path) -> None:
+        assert asked == folder
+        if not next(answers):
+            raise ConfigError("is there already")
+
+    with pytest.raises(ConfigError, match="is there already"), hold_made_folder(folder, check):
+        raise AssertionError("nothing is written")
+    assert not is_held(folder)
 
 
 Start = Callable[[Path], "subprocess.Popen[str]"]

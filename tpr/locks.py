@@ -6,7 +6,7 @@ renaming still keeps every file whole.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,16 +34,22 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def hold_made_folder(folder: Path) -> Iterator[None]:
+def hold_made_folder(folder: Path, check: Callable[[Path], None] | None = None) -> Iterator[None]:
     """`hold_folder` for a folder that is made where it is missing, with those above it.
 
-    What was made and is empty when the context fails goes again. Raises OSError where it cannot be made.
+    check: raises where it holds already what is to be written; asked again when the folder is held, since
+    another process may have written meanwhile. What was made and is empty when the context fails goes again.
+    Raises OSError where the folder cannot be made, BusyError as `hold_folder` does.
     """
+    if check is not None:
+        check(folder)
     made = [missing for missing in (folder, *folder.parents) if not missing.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with hold_folder(folder):
             try:
+                if check is not None:
+                    check(folder)
                 yield
             except BaseException:
                 # While it is held: nobody else can be at work in a folder that has nothing but our lock.

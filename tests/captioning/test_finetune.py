@@ -1,10 +1,12 @@
 """A tiny BLIP is trained on a few captions: what is learnt, what is saved, what a stop changes."""
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +20,18 @@ from tests.captioning.tiny_models import build_tiny
 from tests.processes import fork_child
 from tpr.captioning.engines.transformers_loading import load_captioner
 from tpr.captioning.finetune import FinetuneOptions, Finetuning
-from tpr.captioning.finetune_pairs import CaptionPairs, Collate, choose_images, order_batches
+from tpr.captioning.finetune_pairs import (
+    CaptionPairs,
+    Collate,
+    choose_images,
+    iterate_batches,
+    order_batches,
+)
 from tpr.captioning.listing import load_source
 from tpr.cli import main
 from tpr.data.tables.corpus import Corpus
+from tpr.engine.checkpoint import write_checkpoint
+from tpr.errors import DataError, UserError
 from tpr.locks import hold_folder
 
 OPTIONS = {"path": "mine/people.jsonl"}
@@ -145,6 +155,88 @@ def test_a_signal_keeps_the_step_under_way(
     assert train(data, blip, tmp_path / "out", "epochs=5") == 2
     assert "a training with other settings" in capfd.readouterr().err
     assert train(data, blip, tmp_path / "out", "epochs=4") == 0
+
+
+def test_a_damaged_state_is_one_line(tmp_path: Path, data: Path, blip: Path, monkeypatch, capfd) -> None:
+    def stop(self, optimizer, step, loss):
+        save(self, optimizer, step, loss)
+        raise UserError("stopped")
+
+    save = Finetuning._save
+    monkeypatch.setattr(Finetuning, "_save", stop)
+    assert train(data, blip, tmp_path / "out", "epochs=2", "save_every_steps=2") == 2
+    monkeypatch.setattr(Finetuning, "_save", save)
+    path = tmp_path / "out.training" / "last.pt"
+    state = torch.load(path, weights_only=True)
+    name = next(iter(state["model"]))
+    for change, problem in (
+        ({"step": "2"}, "step of another type than expected"),
+        ({"step": 99}, "it stands at step 99 of 4"),
+        ({"loss": float("nan")}, "its loss is nan"),
+        ({"model": {}}, "weights: it lacks "),
+        ({"model": {**state["model"], name: torch.ones(1)}}, f"weights: '{name}' is [1] "),
+        ({"optimizer": {}}, "optimizer: expected 1 groups of parameters"),
+    ):
+        write_checkpoint(path, state | change)
+        capfd.readouterr()
+        assert train(data, blip, tmp_path / "out", "epochs=2", "save_every_steps=2") == 2
+        (line,) = (line for line in capfd.readouterr().err.splitlines() if line.startswith("tpr:"))
+        assert line.startswith(f"tpr: {path}: not a state that this run can go on from: {problem}")
+    path.write_bytes(path.read_bytes()[:1000])
+    assert train(data, blip, tmp_path / "out", "epochs=2", "save_every_steps=2") == 2
+    assert "remove it to start this training anew" in capfd.readouterr().err
+
+
+def fail_in_a_worker(how: str) -> Callable[[CaptionPairs, int], object]:
+    def fail(pairs: CaptionPairs, number: int) -> object:
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise DataError("7.png is no image") if how == "told" else ZeroDivisionError(number)
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "message"),
+    [
+        ("killed", DataError, "a loader worker was lost .*Killed.* lower workers or batch, then start"),
+        ("told", DataError, "^7.png is no image$"),
+        ("unforeseen", RuntimeError, "an error in a loader worker\n\n.*ZeroDivisionError"),
+    ],
+)
+def test_whatever_happens_to_a_worker_ends_the_training(
+    data: Path, monkeypatch, how: str, kind: type[Exception], message: str
+) -> None:
+    pairs = CaptionPairs(load(data), removes_colours=False)
+    monkeypatch.setattr(CaptionPairs, "__getitem__", fail_in_a_worker(how))
+    with pytest.raises(kind, match=f"(?s){message}"):
+        list(iterate_batches(pairs, iter([[0, 1], [2]]), make_entries, 1, torch.device("cpu")))
+    assert not multiprocessing.active_children()
+
+
+def test_workers_make_what_the_main_process_makes(data: Path) -> None:
+    pairs = CaptionPairs(load(data), removes_colours=False)
+    one, two = (
+        list(iterate_batches(pairs, iter([[0, 1], [2]]), make_entries, workers, torch.device("cpu")))
+        for workers in (0, 1)
+    )
+    assert all(torch.equal(a[name], b[name]) for a, b in zip(one, two, strict=True) for name in a)
+    assert one[1]["pixel_values"].tolist() == [[[40.5]]] and one[0]["labels"].tolist() == [5, 5]
+
+
+def make_entries(samples: list[tuple[Image.Image, str]]) -> dict[str, torch.Tensor]:
+    heights = torch.tensor([[[image.height + 0.5]] for image, _ in samples])
+    return {"pixel_values": heights, "labels": torch.tensor([len(text.split()) - 2 for _, text in samples])}
+
+
+def test_a_gradient_that_is_not_finite_ends_the_training(
+    tmp_path: Path, data: Path, blip: Path, monkeypatch, capfd
+) -> None:
+    clip = torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *words: clip(*words) * float("inf"))
+    assert train(data, blip, tmp_path / "out") == 2
+    assert "finetune: step 1 has the loss " in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_cameras_and_colours_are_chosen(data: Path) -> None:

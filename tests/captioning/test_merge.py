@@ -14,7 +14,8 @@ from tpr.captioning.plan import Plan
 from tpr.captioning.shards import marker_path, parts_path
 from tpr.captioning.verify import verify_plan
 from tpr.data.adapters import ADAPTERS
-from tpr.errors import ConfigError, DataError
+from tpr.errors import BusyError, ConfigError, DataError
+from tpr.locks import LOCK_FILE, hold_folder
 
 BAD = {"bad": 0.2}
 
@@ -61,7 +62,7 @@ def test_luperson_mllm_refuses_names_that_collide(tmp_path: Path) -> None:
     run_plan(plan)
     with pytest.raises(DataError, match="have the same name"):
         merge(tmp_path / "out", "luperson_mllm", plan)
-    assert not list((tmp_path / "out").iterdir())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [LOCK_FILE]
 
 
 def test_ham_pedes_is_read_by_its_adapter(tmp_path: Path, plan: Plan) -> None:
@@ -120,6 +121,13 @@ def test_a_corpus_is_not_overwritten(tmp_path: Path, plan: Plan) -> None:
     merge(tmp_path / "out", "ham_pedes", plan)
     with pytest.raises(ConfigError, match="is there already"):
         merge(tmp_path / "out", "ham_pedes", plan)
+
+
+def test_two_processes_do_not_merge_into_one_folder(tmp_path: Path, plan: Plan) -> None:
+    (tmp_path / "out").mkdir()
+    with hold_folder(tmp_path / "out"), pytest.raises(BusyError, match="out: another process is at work"):
+        merge(tmp_path / "out", "parquet", plan)
+    assert merge(tmp_path / "out", "parquet", plan)
 
 
 def test_a_plan_that_is_not_done_is_merged_only_if_asked(tmp_path: Path, plan: Plan) -> None:

@@ -9,8 +9,8 @@ from tpr.data.tables.pack import pack_set
 from tpr.errors import DataError
 
 
-def check(root: Path, *names: str, read_images: bool = True) -> CheckReport:
-    return check_sets(choose_sets(root, names), make_options(root), read_images=read_images)
+def check(root: Path, *names: str, decodes: bool = True) -> CheckReport:
+    return check_sets(choose_sets(root, names), make_options(root), decodes=decodes)
 
 
 def find(report: CheckReport, split: str, name: str = "cuhk_pedes") -> SplitReport:
@@ -48,7 +48,10 @@ def test_figures_that_are_not_exact_agree_within_a_hundredth(found: Counts, agre
     assert counts_agree(found, Counts(None, 1000, None)) is (found.images == 1000)
 
 
-def test_a_damaged_image_of_a_packed_set_is_listed_whatever_it_is_compared_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("decodes", [True, False])
+def test_a_damaged_image_of_a_packed_set_is_listed_whatever_it_is_compared_with(
+    tmp_path: Path, decodes: bool
+) -> None:
     write_cuhk(tmp_path)
     images = tmp_path / "CUHK-PEDES" / "imgs"
     same_size = (images / "Market" / "2.jpg").read_bytes()
@@ -57,7 +60,7 @@ def test_a_damaged_image_of_a_packed_set_is_listed_whatever_it_is_compared_with(
     shard = folder / "test-00000.arrow"
     content = shard.read_bytes().replace(same_size, same_size[:-3] + b"\0" + same_size[-2:])
     shard.write_bytes(content)
-    report = check(tmp_path)
+    report = check(tmp_path, decodes=decodes)
     ((image, reason),) = find(report, "test").unreadable
     assert image == "CUHK-PEDES/imgs/test_query/5.jpg"
     assert reason == f"is damaged (it does not match its checksum in {shard}, row 0); pack the set again"
@@ -77,7 +80,7 @@ def test_missing_and_unreadable_images_are_listed(tmp_path: Path) -> None:
     assert [image for image, _ in find(report, "test").unreadable] == ["CUHK-PEDES/imgs/test_query/5.jpg"]
     assert train.verdict == "broken"
     assert report.is_broken
-    assert find(check(tmp_path, read_images=False), "train").unreadable == []
+    assert find(check(tmp_path, decodes=False), "train").unreadable == []
 
 
 def test_an_identity_of_training_in_the_test_split_is_found(tmp_path: Path) -> None:
@@ -106,7 +109,7 @@ def test_images_of_equal_size_and_other_content_are_no_finding(tmp_path: Path) -
     images = tmp_path / "CUHK-PEDES" / "imgs"
     same_size = (images / "Market" / "2.jpg").read_bytes()
     (images / "test_query" / "5.jpg").write_bytes(same_size[:-1] + b"\xd8")
-    assert find(check(tmp_path, read_images=False), "test").shared_images == {}
+    assert find(check(tmp_path, decodes=False), "test").shared_images == {}
 
 
 def test_test_images_in_another_sets_training_split_are_a_warning(tmp_path: Path) -> None:

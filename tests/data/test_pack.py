@@ -128,6 +128,36 @@ def test_a_damaged_packed_set_is_named(tmp_path: Path) -> None:
     assert str(caught.value).endswith("); pack the set again")
 
 
+def test_a_packed_set_with_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+    manifest = pack_few(tmp_path) / MANIFEST
+    whole = manifest.read_text()
+    for content, problem in (
+        (whole.replace('"rows": 4', '"rows": 3'), "is damaged (it does not match its checksum)"),
+        (whole[:100], "cannot be read ("),
+        ("[]", "cannot be read ("),
+    ):
+        manifest.write_text(content)
+        with pytest.raises(DataError) as caught:
+            load(tmp_path, "jsonl", path=Path("mine"))
+        assert str(caught.value).startswith(f"'mine': {manifest}: {problem}")
+        assert str(caught.value).endswith("; pack the set again")
+
+
+def test_a_packed_set_without_its_manifest_is_not_read_from_loose_images(tmp_path: Path) -> None:
+    write_cuhk(tmp_path)
+    folder = pack_set(choose("cuhk_pedes"), make_options(tmp_path), tmp_path).folder
+    (folder / MANIFEST).unlink()
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, "cuhk_pedes")
+    assert str(caught.value) == (
+        f"'cuhk_pedes': {folder}: holds Arrow files without their {MANIFEST}; put it back, pack the set "
+        "again, or move this folder away to read loose images"
+    )
+    for path in folder.iterdir():
+        path.unlink()
+    assert len(load(tmp_path, "cuhk_pedes")) == 3, "a folder of this name may be anything else"
+
+
 def pack_few(root: Path) -> Path:
     """The packed folder of four images; the loose ones are gone."""
     write_many(root, images=4)

@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from tests.engine.small_runs import make_corpus, make_experiment, make_trainer
+from tpr.commands.train import read_before
 from tpr.config.schema import OptimOptions
+from tpr.engine.checkpoint import write_checkpoint
+from tpr.engine.resuming import read_best
 from tpr.engine.trainer import Trainer
 from tpr.errors import CheckpointError
 
@@ -118,7 +121,22 @@ DAMAGES: dict[str, tuple[Callable[[State], object], str]] = {
         "optimizer: parameter 0 has running means of another shape",
     ),
     "means of nobody": (put("optimizer", "state", 999, value={}), "optimizer: it has a parameter 999 of"),
-    "meter": (put("meter", value={"steps": 1}), "scaler, tables or means: 'sums'"),
+    "means of a parameter": (
+        remove("optimizer", "state", 0),
+        "optimizer: it has running means of {one_less} parameters, but {all} were updated",
+    ),
+    "meter": (put("meter", value={"steps": 1}), "scaler, tables or means: 'sums' is missing"),
+    "meter of another form": (
+        put("meter", value={"steps": 1, "sums": 3}),
+        "scaler, tables or means: not of the form that this version writes",
+    ),
+    "best of no size": (put("best", value=float("inf")), "best is inf, which is no score"),
+    "best of no number": (put("best", value=float("nan")), "best is nan, which is no score"),
+    "best of an epoch to come": (put("best_epoch", value=99), "best_epoch is 99, but there is no best score"),
+    "best before the first epoch": (
+        lambda state: state.update(best=0.5, best_epoch=-1),
+        "best_epoch is -1, while it stands at epoch 1",
+    ),
 }
 
 
@@ -133,7 +151,8 @@ def test_a_state_of_another_run_is_refused(trained: tuple[Trainer, State], damag
         trainer.take_over(damaged, path)
     message = str(error.value)
     assert message.startswith(f"{path}: not a state that this run can go on from: ")
-    assert problem in message
+    updated = len(state["optimizer"]["state"])
+    assert problem.format(one_less=updated - 1, all=updated) in message
     assert message.endswith("put the right file back, or remove it to start this run anew")
     assert "\n" not in message
 
@@ -178,7 +197,8 @@ def test_what_may_change_is_not_held_against_a_state(
 
 def test_a_state_of_an_older_version_goes_on(trained: tuple[Trainer, State]) -> None:
     trainer, state = trained
-    older = {key: value for key, value in state.items() if key not in ("meter", "precision")}
+    older = {key: value for key, value in copy.deepcopy(state).items() if key not in ("meter", "precision")}
+    del older["optimizer"]["updated"]
     trainer.take_over(older, trainer.folder / "last.pt")
 
 
@@ -187,3 +207,47 @@ def test_auto_goes_on_only_where_it_means_the_same(trained: tuple[Trainer, State
     message = r"computed in bf16, while runtime\.precision=auto means float32 on this device; go on where it"
     with pytest.raises(CheckpointError, match=message):
         trainer.take_over(state | {"precision": "bf16"}, trainer.folder / "last.pt")
+
+
+@pytest.mark.parametrize(
+    ("before", "problem"),
+    [
+        ("rows", "not of the form that this version writes"),
+        (None, "not of the form that this version writes"),
+        ([], "not of the form that this version writes"),
+        ({"mark": ""}, "'rows' is missing"),
+        ({"rows": [{}]}, "'r1' is missing"),
+        ({"rows": [{"set": 1}], "mark": []}, "'r1' is missing"),
+    ],
+    ids=str,
+)
+def test_an_evaluation_before_the_first_step_that_is_none_is_told_in_one_line(
+    before: object, problem: str
+) -> None:
+    with pytest.raises(CheckpointError) as error:
+        read_before({"before": before}, Path("last.pt"))
+    assert str(error.value) == (
+        "last.pt: not a state that this run can go on from: the evaluation before the first step: "
+        f"{problem}; put the right file back, or remove it to start this run anew"
+    )
+
+
+def test_a_best_state_that_is_not_of_this_run_is_told_in_one_line(trained: tuple[Trainer, State]) -> None:
+    trainer, _ = trained
+    path = trainer.folder / "best.pt"
+    state = read_best(path, trainer.system)
+    for change, problem in (
+        (remove("model"), "it lacks model"),
+        (remove("best_epoch"), "it lacks best_epoch"),
+        (put("best_epoch", value=7), "best_epoch is 7, while it stands at epoch 1"),
+        (rename_weights, "weights: it lacks base_model.ln_final.weight and has also other"),
+    ):
+        damaged = copy.deepcopy(state)
+        change(damaged)
+        write_checkpoint(path, damaged)
+        with pytest.raises(CheckpointError) as error:
+            read_best(path, trainer.system)
+        assert str(error.value) == (
+            f"{path}: not the best state of this run: {problem}; put the right file back, or start the run "
+            "anew with runtime.resume=never"
+        )

@@ -7,23 +7,25 @@ the usual recipe for BLIP: AdamW, a rate that falls in a straight line, no loss 
 import hashlib
 import json
 import logging
+import math
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from tpr.captioning.engines.captioners import BlipCaptioner
 from tpr.captioning.engines.transformers_loading import load_captioner, quiet
 from tpr.captioning.finetune_pairs import (
     CaptionPairs,
     Collate,
+    Tensors,
     choose_images,
+    iterate_batches,
     order_batches,
     steps_per_epoch,
 )
@@ -31,11 +33,11 @@ from tpr.captioning.listing import Infrared
 from tpr.config.ranges import Count, NotNegative, Positive, Range, Seed
 from tpr.data.samples.randomness import Purpose, stream_key
 from tpr.data.tables.corpus import Corpus
-from tpr.engine.checkpoint import write_checkpoint
+from tpr.engine.checkpoint import read_checkpoint_file, write_checkpoint
+from tpr.engine.resuming import compare_tensors, describe_optimizer, find_gaps, load_optimizer, refuse
 from tpr.engine.stopping import Stopping
 from tpr.errors import ConfigError, TrainingError, UserError
 from tpr.locks import hold_made_folder
-from tpr.models.weights import read_torch_file
 from tpr.report.console import format_duration
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ SECONDS_BETWEEN_LINES = 10.0
 LONGEST_GRADIENT = 1.0
 """Norm that gradients are cut to."""
 RECORD = "finetune.json"
+KINDS = {"key": (str,), "step": (int,), "loss": (float,), "model": (dict,), "optimizer": (dict,)}
+"""What a state that a later start goes on from holds."""
 MACHINE = ("device", "workers", "save_every_steps")
 """Settings that change nothing about the result."""
 
@@ -136,38 +140,32 @@ class Finetuning:
                 logger.info("step %s of %s  loss %.4f  %s left", f"{done:,}", f"{self.total:,}", loss, left)
         return loss
 
-    def _load(self, first: int) -> "DataLoader[Any]":
-        """Batches from a step on."""
+    def _load(self, first: int) -> Iterator[Tensors]:
+        """Batches from a step on, on the device."""
         options = self.options
         batches = order_batches(
             len(self.pairs), options.batch, seed=options.seed, epochs=options.epochs, first=first
         )
-        return DataLoader(
-            self.pairs,
-            batch_sampler=list(batches),
-            num_workers=options.workers,
-            collate_fn=Collate(
-                self.processor, self.model.config.text_config.bos_token_id, options.longest_caption
-            ),
-            pin_memory=self.model.device.type == "cuda",
-        )
+        start = self.model.config.text_config.bos_token_id
+        collate = Collate(self.processor, start, options.longest_caption)
+        return iterate_batches(self.pairs, batches, collate, options.workers, self.model.device)
 
-    def _step(self, optimizer: torch.optim.AdamW, step: int, batch: dict[str, Tensor]) -> float:
+    def _step(self, optimizer: torch.optim.AdamW, step: int, batch: Tensors) -> float:
         """One update; its randomness depends on seed and step alone."""
         torch.manual_seed(stream_key(self.options.seed, step, Purpose.DROPOUT))
         for group in optimizer.param_groups:
             group["lr"] = self.options.lr * (1 - step / self.total)
-        device = self.model.device
         with self._arithmetic():
-            loss = self.model(**{name: value.to(device) for name, value in batch.items()}).loss
+            loss = self.model(**batch).loss
         value = float(loss.detach())
-        if value != value or value == float("inf"):
-            raise TrainingError(
-                f"finetune: the loss of step {step + 1} is {value}; lower lr={self.options.lr}, start again"
-            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), LONGEST_GRADIENT)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), LONGEST_GRADIENT))
+        if not math.isfinite(value) or not math.isfinite(norm):
+            raise TrainingError(
+                f"finetune: step {step + 1} has the loss {value} and a gradient of length {norm}; "
+                f"lower lr={self.options.lr}, start again"
+            )
         optimizer.step()
         return value
 
@@ -181,23 +179,36 @@ class Finetuning:
     def _save(self, optimizer: torch.optim.AdamW, step: int, loss: float) -> None:
         state = {"key": self.key, "step": step, "loss": loss}
         write_checkpoint(
-            self.state, {**state, "model": self.model.state_dict(), "optimizer": optimizer.state_dict()}
+            self.state,
+            {**state, "model": self.model.state_dict(), "optimizer": describe_optimizer(optimizer)},
         )
 
     def _restore(self, optimizer: torch.optim.AdamW) -> tuple[int, float]:
-        """Step and loss of the state that is there. Raises ConfigError if it is of another training."""
+        """Step and loss of the state that is there.
+
+        Raises ConfigError if it is of another training, CheckpointError if it is damaged or no such state.
+        """
         if not self.state.exists():
             return 0, 0.0
-        state = read_torch_file(self.state)
-        if state.get("key") != self.key:
+        state = read_checkpoint_file(self.state, way_out="remove it to start this training anew")
+        if problem := find_gaps(state, KINDS):
+            raise refuse(self.state, problem)
+        if state["key"] != self.key:
             raise ConfigError(
                 f"{self.work}: holds a training with other settings, model or data; finish that one, or "
                 "remove the folder, or choose another OUT"
             )
+        problem = compare_tensors(state["model"], self.model.state_dict(), "weights")
+        if not 0 < state["step"] <= self.total:
+            problem = f"it stands at step {state['step']:,} of {self.total:,}"
+        elif not math.isfinite(state["loss"]):
+            problem = f"its loss is {state['loss']}"
+        if problem:
+            raise refuse(self.state, problem)
+        load_optimizer(optimizer, state["optimizer"], self.state)
         self.model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
         logger.info("going on after step %s", f"{state['step']:,}")
-        return int(state["step"]), float(state["loss"])
+        return state["step"], state["loss"]
 
     def _write(self, loss: float) -> None:
         """The folder takes its name when everything is in it."""

@@ -1,21 +1,26 @@
 """Images with captions of any dataset as what a BLIP captioner is trained on."""
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from tpr.captioning.colours import remove_colours
 from tpr.captioning.listing import Infrared
 from tpr.data.images.reader import decode, read_bytes
 from tpr.data.samples.randomness import Purpose, hash_bits, stream_key
+from tpr.data.samples.sender import Sender
+from tpr.data.samples.views import Arrays
+from tpr.data.samples.workers import Task, Work, Workers
 from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
 
+PIXELS = "pixel_values"
+Tensors = dict[str, Tensor]
 IGNORED = -100
 """Label of a token that no loss is taken at."""
 
@@ -33,7 +38,7 @@ def choose_images(corpus: Corpus, infrared: Infrared) -> Corpus:
     return corpus if wanted.all() else corpus.select(np.flatnonzero(wanted))
 
 
-class CaptionPairs(Dataset[tuple[Image.Image, str]]):
+class CaptionPairs:
     """One sample per caption: its image, whole, and its words."""
 
     def __init__(self, corpus: Corpus, *, removes_colours: bool) -> None:
@@ -82,18 +87,47 @@ class Collate:
         """start_token: begins every caption, as it does when the model writes. longest: in tokens."""
         self.processor, self.start_token, self.longest = processor, start_token, longest
 
-    def __call__(self, samples: list[tuple[Image.Image, str]]) -> dict[str, Tensor]:
+    def __call__(self, samples: list[tuple[Image.Image, str]]) -> Tensors:
         """pixel_values (B, 3, H, W), input_ids, attention_mask and labels (B, L)."""
         images, captions = ([sample[side] for sample in samples] for side in (0, 1))
-        pixels = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
+        pixels = self.processor.image_processor(images, return_tensors="pt")[PIXELS]
         words = self.processor.tokenizer(
             captions, padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
         )
         tokens, mask = words["input_ids"], words["attention_mask"]
         tokens[:, 0] = self.start_token
         return {
-            "pixel_values": pixels,
+            PIXELS: pixels,
             "input_ids": tokens,
             "attention_mask": mask,
             "labels": tokens.masked_fill(mask == 0, IGNORED),
         }
+
+
+def read_pairs(pairs: CaptionPairs, collate: Collate, task: Task) -> Work:
+    """One step's entries, made in a worker; pixels travel as bytes, which processes share."""
+    batch = collate([pairs[number] for number in task.samples.tolist()])
+    pixels = batch.pop(PIXELS).float().contiguous().view(torch.uint8)
+    entries: Arrays = {name: value.numpy() for name, value in batch.items()}
+    return Work(entries | {PIXELS: pixels})
+
+
+def iterate_batches(
+    pairs: CaptionPairs, batches: Iterator[list[int]], collate: Collate, workers: int, device: torch.device
+) -> Iterator[Tensors]:
+    """What `collate` makes of each batch, on the device; workers: processes that read, 0 for none.
+
+    Raises DataError where an image cannot be read or a worker is lost.
+    """
+    sender = Sender(device)
+    pool = Workers(partial(read_pairs, pairs, collate), workers, device)
+    try:
+        for work in pool.run([Task(np.array(batch)) for batch in batches]):
+            sent = cast(Tensors, sender.send(work.entries))
+            yield sent | {PIXELS: sent[PIXELS].view(torch.float32)}
+    except DataError as error:
+        # Written for the options of a run; here they go by other names.
+        text = str(error).replace("runtime.workers", "workers").replace("data.batch", "batch")
+        raise DataError(text) from None
+    finally:
+        pool.close()

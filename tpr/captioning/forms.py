@@ -25,6 +25,7 @@ from tpr.captioning.plan import Plan
 from tpr.captioning.shards import SCHEMA, parts_path, read_markers
 from tpr.data.adapters import ADAPTERS
 from tpr.errors import ConfigError, DataError
+from tpr.locks import hold_folder
 from tpr.whole_files import open_whole, write_whole
 
 PUBLISHED_LABELS = ("qwen", "shikra")
@@ -234,8 +235,16 @@ class Merged:
 
 
 def write_corpus(merge: Merge, form: str) -> Merged:
-    """Write a corpus with its failures and its provenance. Raises UserError where it cannot be whole."""
+    """Write a corpus with its failures and its provenance.
+
+    Raises UserError where it cannot be whole, BusyError if another process is at work in its folder.
+    """
     merge.out.mkdir(parents=True, exist_ok=True)
+    with hold_folder(merge.out):
+        return _write_held(merge, form)
+
+
+def _write_held(merge: Merge, form: str) -> Merged:
     files = FORMS[form](merge)
     wanted = sum(marker.captions for markers in merge.markers for marker in markers.values())
     if FORMS[form] is not write_tvi_lfm and sum(files.values()) != wanted:

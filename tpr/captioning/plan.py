@@ -163,12 +163,10 @@ def write_plan(
     images: int | None = None,
 ) -> Plan:
     """Write a new plan; `plan.json` comes last. Raises UserError where there is one already."""
-    _refuse_planned(folder)
+    check_new(folder)
     check_kinds(settings, texts, rephrases=bool(source.words.get("rephrases")))
     check_styles(settings, texts)
-    with hold_made_folder(folder):
-        # Before this process held the folder, another may have planned there.
-        _refuse_planned(folder)
+    with hold_made_folder(folder, check_new):
         try:
             content = describe_plan(folder, source, texts, engine, settings, images)
             write_whole(folder / PLAN, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
@@ -179,7 +177,8 @@ def write_plan(
     return read_plan(folder)
 
 
-def _refuse_planned(folder: Path) -> None:
+def check_new(folder: Path) -> None:
+    """Raise ConfigError where a folder holds a plan already."""
     if (folder / PLAN).exists():
         raise ConfigError(f"{folder}: holds a plan already, and a plan never changes; choose another folder")
 

@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
     )
     check.add_argument("arguments", nargs="*", metavar="[CONFIG] [key=value ...]")
     check.add_argument("--sets", nargs="+", default=[], metavar="SET", help=f"of {', '.join(ADAPTERS)}")
-    check.add_argument("--no-decode", action="store_true", help="look for images without opening them")
+    check.add_argument("--no-decode", action="store_true", help="look for images without decoding them")
     check.set_defaults(run=run_check)
     pack = commands.add_parser(
         "pack",
@@ -80,7 +80,7 @@ def run_check(namespace: argparse.Namespace) -> int:
     data = read_data_options([*namespace.arguments, *(word for word in namespace.sets if "=" in word)])
     named = list({repr(choice): choice for choice in (*data.train, *data.test)}.values())
     choices = choose_sets(data.root, names) if names or not named else named
-    report = check_sets(choices, data, read_images=not namespace.no_decode)
+    report = check_sets(choices, data, decodes=not namespace.no_decode)
     for line in [*report.notes, *list_findings(report)]:
         say(line)
     say(str(make_table(report)))

@@ -42,8 +42,7 @@ def run_features(namespace: argparse.Namespace) -> int:
     lexicon = read_lexicon(namespace.texts)
     choices = choose_sets(namespace.sets, parse_values(namespace.options))
     data = DataOptions(root=namespace.root) if namespace.root else DataOptions()
-    check_new(namespace.out)
-    with hold_made_folder(namespace.out):
+    with hold_made_folder(namespace.out, check_new):
         rewrite, engine = choose_rewriting(namespace, lexicon)
         about: dict[str, Any] = {"sets": namespace.sets, "rewriting": "words"}
         if engine is not None:

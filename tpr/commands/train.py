@@ -18,10 +18,10 @@ from tpr.commands.resolve import resolve_experiment, resolve_first, spread_over_
 from tpr.config.schema import Experiment
 from tpr.data.samples.loader import TrainLoader
 from tpr.data.tables.corpora import Corpora, load_corpora
-from tpr.engine.checkpoint import describe_kept, read_checkpoint_file
+from tpr.engine.checkpoint import describe_kept
 from tpr.engine.claim import enter_folder
 from tpr.engine.precision import choose_device, choose_precision
-from tpr.engine.resuming import reading
+from tpr.engine.resuming import read_best, reading
 from tpr.engine.run_folder import LOG_FILE, forget_unstarted, is_finished
 from tpr.engine.schedule import check_schedule
 from tpr.engine.trainer import Trainer
@@ -31,6 +31,7 @@ from tpr.evaluation.rows import Results
 from tpr.report.closing import draw_images, say_closing, say_comparison, write_results
 from tpr.report.console import configure_logging
 from tpr.report.recorder import RunRecorder
+from tpr.report.result_table import draw_table
 from tpr.systems import SYSTEMS, build_system, load_weights
 from tpr.systems.base import Setting, System
 
@@ -189,9 +190,9 @@ def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -
 def read_before(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The evaluation before the first step that a state holds. Raises CheckpointError."""
     with reading(path, "the evaluation before the first step"):
-        before = dict(state["before"])
-        if before:
-            Results.from_json(before)
+        before: dict[str, Any] = state["before"]
+        if before != {}:
+            draw_table(Results.from_json(before))
         return before
 
 
@@ -258,16 +259,18 @@ def close_run(trainer: Trainer, evaluator: Evaluator, recorder: RunRecorder, bef
             f"{folder}: no epoch gave sound weights with a finite score, so there is no best.pt to measure; "
             "lower optim.lr or set optim.clip"
         )
-    best = read_checkpoint_file(folder / "best.pt")
+    best = read_best(folder / "best.pt", trainer.system)
     trainer.system.load_state_dict(best["model"])
     recorder.progress.close()
     if experiment.data.test:
-        results = evaluator.evaluate(trainer.system, "test")
+        with trainer.keeper.giving_up(best["step"]):
+            results = evaluator.evaluate(trainer.system, "test")
         recorder.journal.evaluation(step, best["best_epoch"], "best", results)
         draw_images(folder, evaluator, trainer.system, recorder, step)
         if distributed.is_main_rank():
             finished = trainer.epoch > experiment.schedule.epochs
             write_results(folder, results, before, best["best_epoch"], finished=finished)
+    trainer.keeper.accept()
     if trainer.loader.skipped:
         logger.warning("%d unreadable images were replaced by neighbours", trainer.loader.skipped)
     recorder.close()

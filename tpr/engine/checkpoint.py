@@ -80,12 +80,17 @@ def describe_kept(path: Path) -> str:
     return f"{path} is kept" if path.exists() else "nothing was saved yet"
 
 
-def read_checkpoint_file(path: Path) -> dict[str, Any]:
-    """A checkpoint of ours, tensors on the CPU. Raises CheckpointError in one line."""
+def read_checkpoint_file(
+    path: Path, *, way_out: str = "remove it or set runtime.resume=never"
+) -> dict[str, Any]:
+    """A checkpoint of ours, tensors on the CPU. Raises CheckpointError in one line.
+
+    way_out: what can be done where there is no sound copy of the file.
+    """
     try:
         state: dict[str, Any] = read_torch_file(path)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; else remove it or set runtime.resume=never") from None
+        raise CheckpointError(f"{error}; else {way_out}") from None
     if not is_ours(state):
         raise CheckpointError(
             f"{path}: not a checkpoint of this framework, which `format: {FORMAT}` would mark"

@@ -7,7 +7,8 @@ diverges instead, it is put back. An empty hidden file says that nothing was the
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,14 @@ class Keeper:
         with suppress(OSError):
             self.put_back()
         return describe_last(self.folder / LAST)
+
+    @contextmanager
+    def giving_up(self, step: int) -> Iterator[None]:
+        """Where an evaluation finds that the state of a step is unsound, say also what is kept."""
+        try:
+            yield
+        except TrainingError as error:
+            raise TrainingError(f"step {step}: {error}; {self.give_up()}") from None
 
     def find_before(self, name: str) -> Path:
         """Where that which `name` replaced is kept."""

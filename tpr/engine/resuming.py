@@ -1,5 +1,6 @@
 """A checkpoint that a run goes on from must be its own: what is compared, and how a difference is told."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,12 +14,14 @@ from tpr.config.changeable import drop_changeable, find_differences
 from tpr.config.messages import show_value
 from tpr.config.schema import Experiment
 from tpr.config.typed import build_experiment, to_tree
+from tpr.engine.checkpoint import read_checkpoint_file
 from tpr.engine.optim import find_entry
 from tpr.errors import CheckpointError, ConfigError
 from tpr.systems import TABLES
 from tpr.systems.base import System
 
-KINDS: dict[str, tuple[type, ...]] = {
+Kinds = Mapping[str, tuple[type, ...]]
+KINDS: Kinds = {
     "model": (dict,),
     "config": (dict,),
     "setting": (dict,),
@@ -31,6 +34,8 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 """What every last.pt holds, whatever its version; entries that came later are looked at where they are."""
 ONLY_IN_LAST = {"optimizer", "tables"}
+UPDATED = "updated"
+"""How many parameters have running means: entry of a stored optimiser that older versions do not write."""
 SHOWN = 3
 
 
@@ -46,6 +51,7 @@ def check_own(
     """Refuse a state that is not one of this run. Raises CheckpointError, which says what differs."""
     problem = (
         find_gaps(state)
+        or find_odd_best(state)
         or compare_config(state["config"], experiment)
         or compare_setting(state["setting"], system)
         or find_misplacement(state, experiment.schedule.epochs, steps_per_epoch)
@@ -71,19 +77,46 @@ def refuse(path: Path, problem: str) -> CheckpointError:
     )
 
 
-def find_gaps(state: Mapping[str, Any]) -> str:
+def read_best(path: Path, system: System) -> dict[str, Any]:
+    """The best.pt of a run. Raises CheckpointError where it is none of this system."""
+    state = read_checkpoint_file(path)
+    kinds = {name: kinds for name, kinds in KINDS.items() if name not in ONLY_IN_LAST}
+    problem = (
+        find_gaps(state, kinds)
+        or find_odd_best(state)
+        or compare_tensors(state["model"], system.state_dict(), "weights")
+    )
+    if problem:
+        raise CheckpointError(
+            f"{path}: not the best state of this run: {problem}; put the right file back, or start the run "
+            "anew with runtime.resume=never"
+        )
+    return state
+
+
+def find_gaps(state: Mapping[str, Any], kinds: Kinds = KINDS) -> str:
     """Entries that are missing or of another type."""
-    missing = [name for name in KINDS if name not in state]
-    if missing and set(missing) <= ONLY_IN_LAST:
+    missing = [name for name in kinds if name not in state]
+    if missing and set(missing) <= ONLY_IN_LAST <= kinds.keys():
         return f"it holds no {' and no '.join(missing)}, as a best.pt does not"
     if missing:
         return f"it lacks {list_some(missing)}"
     odd = [
         name
-        for name, kinds in KINDS.items()
-        if not isinstance(state[name], kinds) or isinstance(state[name], bool)
+        for name, wanted in kinds.items()
+        if not isinstance(state[name], wanted) or isinstance(state[name], bool)
     ]
     return f"{list_some(odd)} of another type than expected" if odd else ""
+
+
+def find_odd_best(state: Mapping[str, Any]) -> str:
+    """A best score that is none, or one of an epoch that the state has not seen."""
+    best, found, epoch = state["best"], state["best_epoch"], state["epoch"]
+    if best is None:
+        return "" if found == 0 else f"best_epoch is {found}, but there is no best score"
+    if not abs(best) < math.inf:
+        return f"best is {best}, which is no score"
+    return "" if 1 <= found <= epoch else f"best_epoch is {found}, while it stands at epoch {epoch}"
 
 
 def compare_config(stored: Mapping[str, Any], experiment: Experiment) -> str:
@@ -139,11 +172,16 @@ def find_unsound(state: Mapping[str, Any]) -> str | None:
     return next((name for name, is_sound in zip(named, sound, strict=True) if not is_sound), None)
 
 
+def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimiser's state as a checkpoint holds it."""
+    return optimizer.state_dict() | {UPDATED: len(optimizer.state)}
+
+
 def load_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Any], path: Path) -> None:
     """Take over a stored optimiser state. Raises CheckpointError where it is not one of this optimiser."""
     groups, moments = stored.get("param_groups"), stored.get("state")
     problem = compare_groups(groups, optimizer) or compare_moments(moments, optimizer)
-    problem = problem or (find_uncounted(stored, optimizer) if moments else "")
+    problem = problem or find_lost(stored) or (find_uncounted(stored, optimizer) if moments else "")
     if problem:
         raise refuse(path, f"optimizer: {problem}")
     with reading(path, "optimizer"):
@@ -188,6 +226,15 @@ def compare_moments(stored: Any, optimizer: torch.optim.Optimizer) -> str:
     return ""
 
 
+def find_lost(stored: Mapping[str, Any]) -> str:
+    """Parameters that were updated and have no running means."""
+    found = len(stored["state"])
+    updated = stored.get(UPDATED, found)
+    if updated == found:
+        return ""
+    return f"it has running means of {found} parameters, but {show_value(updated)} were updated"
+
+
 def find_uncounted(stored: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> str:
     """A group of an optimiser with running means that lacks its count of steps."""
     for index, group in enumerate(stored["param_groups"]):
@@ -208,5 +255,9 @@ def reading(path: Path, what: str) -> Iterator[None]:
     """Tell in one line what goes wrong when a part of a state is taken over."""
     try:
         yield
-    except (CheckpointError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except CheckpointError as error:
         raise refuse(path, f"{what}: {error}") from None
+    except KeyError as error:
+        raise refuse(path, f"{what}: {show_value(error.args[0])} is missing") from error
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise refuse(path, f"{what}: not of the form that this version writes") from error

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from tpr import distributed
 from tpr.config.schema import Experiment
@@ -30,9 +29,11 @@ from tpr.engine.listeners import Recorder, Scorer
 from tpr.engine.meter import Meter
 from tpr.engine.optim import build_optimizer, gradient_norm, set_rates, step_unless
 from tpr.engine.precision import Precision
-from tpr.engine.resuming import check_own, find_unsound, load_optimizer, reading
+from tpr.engine.proof import is_good_step
+from tpr.engine.resuming import check_own, describe_optimizer, find_unsound, load_optimizer, reading
 from tpr.engine.schedule import rate_factor
 from tpr.engine.stopping import Stopping
+from tpr.engine.wrapping import wrap_model
 from tpr.errors import TrainingError
 from tpr.systems.base import EpochContext, Progress, StepOutput, System
 
@@ -118,10 +119,7 @@ class Trainer:
 
     def step(self, batch: Batch) -> StepOutput:
         """One optimiser step on this rank's part of a global batch."""
-        progress = self.begin_step()
-        with self.precision.autocast():
-            output: StepOutput = self.model(batch, progress)
-        total = torch.stack(list(output.losses.values())).sum()
+        output, total = self.compute(batch, self.begin_step())
         bad = self.update(total, self.meter.add(output, total))
         self.steps_done += 1
         self.guard.watch(self.steps_done, bad, output, batch["sample_index"])
@@ -132,9 +130,19 @@ class Trainer:
         share = self.steps_done / self.steps_per_epoch - (self.epoch - 1)
         self.rate_factor = rate_factor(self.experiment.schedule, self.epoch, share, self.steps_per_epoch)
         set_rates(self.optimizer, self.rate_factor)
+        return self.seed_step(self.epoch, self.steps_done)
+
+    def seed_step(self, epoch: int, step: int) -> Progress:
+        """Set torch's generator for a step, counted from 0."""
         seed = self.experiment.seed
-        torch.manual_seed(stream_key(seed + distributed.rank(), self.steps_done, Purpose.DROPOUT))
-        return Progress(seed=seed, epoch=self.epoch, step=self.steps_done)
+        torch.manual_seed(stream_key(seed + distributed.rank(), step, Purpose.DROPOUT))
+        return Progress(seed=seed, epoch=epoch, step=step)
+
+    def compute(self, batch: Batch, progress: Progress) -> tuple[StepOutput, Tensor]:
+        """Losses of a batch, and this rank's share of their sum."""
+        with self.precision.autocast():
+            output: StepOutput = self.model(batch, progress)
+        return output, torch.stack(list(output.losses.values())).sum()
 
     def update(self, total: Tensor, of_all_ranks: Tensor) -> Tensor:
         """Backward pass and optimiser step; returns 1 on the device where the step was skipped.
@@ -204,23 +212,31 @@ class Trainer:
         self.save_last()
 
     def finish(self) -> None:
-        """A run that `runtime.max_steps` cut has a last.pt, and a best.pt to look at, as a whole one has."""
+        """A run that `runtime.max_steps` cut has a last.pt, and a best.pt to look at, as a whole one has.
+
+        Both stay on trial until the closing evaluation, unless the last step shows that they are not sound.
+        """
         self.settle()
         if self.steps_done % self.steps_per_epoch:
             self.save_last()
         if self.best is None and not self.has_best_of_now():
             self.evaluate()
-        if self.epoch <= self.experiment.schedule.epochs:
+        # No step will follow the last one and prove it.
+        if self.repeat_last_step():
             return
-        # No step will follow the last one and prove it: what it said itself must do.
+        problem = f"step {self.steps_done} left weights whose losses or gradients are not finite"
         if self.guard.in_a_row:
-            logger.warning(
-                "the last %d steps were not finite and are left out; %s",
-                self.guard.in_a_row,
-                self.keeper.give_up(),
-            )
-        else:
-            self.keeper.accept()
+            problem = f"the last {self.guard.in_a_row} steps were not finite and are left out"
+        logger.warning("%s; %s; lower optim.lr or set optim.clip", problem, self.keeper.give_up())
+
+    def repeat_last_step(self) -> bool:
+        """Whether the last step, computed again from where it led to and without an update, is a good one."""
+        step = self.steps_done - 1
+        epoch, place = step // self.steps_per_epoch + 1, step % self.steps_per_epoch
+        self.system.train()
+        batch, progress = next(self.loader.epoch(epoch, place)), self.seed_step(epoch, step)
+        scaled = self.scaler is not None
+        return is_good_step(lambda: self.compute(batch, progress)[1], self.system, scaled=scaled)
 
     def has_best_of_now(self) -> bool:
         """Whether an earlier start of this run was cut here and left its best.pt."""
@@ -243,7 +259,8 @@ class Trainer:
         self.settle()
         score = float(self.epoch)
         if self.experiment.evaluation.select_on != "last":
-            score = self.scorer(self.system, self.epoch, self.steps_done)
+            with self.keeper.giving_up(self.steps_done):
+                score = self.scorer(self.system, self.epoch, self.steps_done)
         if not math.isfinite(score):
             logger.warning("epoch %d: the score is %s and cannot be the best", self.epoch, score)
         elif self.best is None or score > self.best:
@@ -271,7 +288,7 @@ class Trainer:
         }
         if with_optimizer:
             state["meter"] = self.meter.save()
-            state["optimizer"] = self.optimizer.state_dict()
+            state["optimizer"] = describe_optimizer(self.optimizer)
             state["scaler"] = self.scaler.state_dict() if self.scaler else None
             state["tables"] = {name: table.save() for name, table in self.system.tables.items()}
         return state
@@ -311,14 +328,3 @@ class Trainer:
                 self.meter.load(state["meter"], self.precision.device)
         self.epoch, self.steps_done = state["epoch"], state["step"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
-
-
-def wrap_model(system: System, device: torch.device, *, compiled: bool) -> nn.Module:
-    """The system as it is called in a step: compiled if asked, in DDP with several processes."""
-    model: nn.Module = system
-    if distributed.world_size() > 1:
-        if device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        ids = [device.index] if device.type == "cuda" else None
-        model = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
-    return torch.compile(model) if compiled else model  # type: ignore[return-value]

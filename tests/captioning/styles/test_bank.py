@@ -13,7 +13,8 @@ from tpr.captioning.styles.bank import INSTRUCTIONS, STYLES, find_styles
 from tpr.captioning.styles.examples import Example, read_examples
 from tpr.captioning.styles.options import ClusterOptions
 from tpr.config.typed import build_options
-from tpr.errors import ConfigError, DataError
+from tpr.errors import BusyError, ConfigError, DataError
+from tpr.locks import hold_folder
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,12 @@ def test_the_same_features_give_the_same_bank(tmp_path: Path, features) -> None:
     assert contents[0] == contents[1]
     with pytest.raises(ConfigError, match="holds styles already"):
         make_bank(tmp_path / "one", features)
+
+
+def test_two_processes_do_not_write_into_one_folder(tmp_path: Path, features) -> None:
+    with hold_folder(tmp_path), pytest.raises(BusyError, match="another process is at work there"):
+        make_bank(tmp_path, features)
+    assert make_bank(tmp_path, features)
 
 
 def test_dbscan_takes_the_place_of_kmeans(tmp_path: Path, features) -> None:

@@ -28,6 +28,7 @@ from tpr.captioning.styles.model import PROJECTOR, ROWS
 from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rows import add_styles
 from tpr.captioning.styles.run_folder import LAST, LOG, cut_log
+from tpr.captioning.styles.stored import read_styles
 from tpr.captioning.styles.training import StyleTrainer, rate_factor, read_data
 from tpr.config.typed import build_options
 from tpr.errors import CheckpointError, ConfigError, DataError, UserError
@@ -299,6 +300,42 @@ def test_a_log_is_cut_where_a_run_goes_on(tmp_path):
     (tmp_path / LOG).write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     cut_log(tmp_path, 2)
     assert log_of(tmp_path) == [{"step": 1}, {"step": 2}]
+
+
+def test_a_log_of_another_program_is_one_line(tmp_path):
+    for content in ('{"step": 1}\nloss 0.3\n', '{"loss": 1}\n', "[]\n", '{"step": "1"}\n'):
+        (tmp_path / LOG).write_text(content)
+        with pytest.raises(DataError, match=f"{LOG}: has a line that this program did not write; put"):
+            cut_log(tmp_path, 2)
+        assert (tmp_path / LOG).read_text() == content
+
+
+def test_a_damaged_state_is_neither_gone_on_with_nor_exported(folders, world, tmp_path):
+    make_trainer(tmp_path, folders("llava"), world, epochs=1).run()
+    path = tmp_path / LAST
+    state = torch.load(path, weights_only=True)
+    own = state["trained"][ROWS]
+    states = [
+        ({"step": 9}, "it stands at step 9 of 2"),
+        ({"trained": {**state["trained"], ROWS: own[:1]}}, rf"weights: '{ROWS}' is \[1, "),
+        ({"trained": {**state["trained"], ROWS: own * float("inf")}}, f"weights: '{ROWS}' is not finite"),
+        ({"optimizer": {"param_groups": []}}, "optimizer: expected 2 groups"),
+    ]
+    for change, problem in states:
+        training.write_checkpoint(path, state | change)
+        with pytest.raises(CheckpointError, match=f"{LAST}: not a state that this run .*: {problem}"):
+            make_trainer(tmp_path, folders("llava"), world, epochs=1)
+    for change, problem in (
+        ({"rows": {"styles": 5}}, "rows: expected whole numbers for styles, tokens, first"),
+        ({"options": 1}, "options of another type than expected"),
+        ({"trained": {ROWS: 1}}, "trained: not all are tensors"),
+    ):
+        training.write_checkpoint(path, state | change)
+        with pytest.raises(CheckpointError, match=problem):
+            read_styles(path)
+    training.write_checkpoint(path, state | {"trained": {}})
+    with pytest.raises(CheckpointError, match="do not fit the model"):
+        export_styles(path, tmp_path / "model", {})
 
 
 def test_another_run_is_not_gone_on_with(folders, world, tmp_path):

@@ -197,11 +197,24 @@ def test_reid_raw_wins_over_caption_all(tmp_path: Path) -> None:
     assert len(load(tmp_path, "cuhk_pedes", "train")) == 3
 
 
-def test_split_names_are_lower_cased_and_all_but_train_and_test_is_validation(tmp_path: Path) -> None:
-    names = ["Train", "TEST", "valid", "val"]
+def test_split_names_may_have_capitals(tmp_path: Path) -> None:
+    names = ["Train", "TEST", " Val"]
     write_cuhk(tmp_path, [cuhk_record(name, n, f"{n}.jpg", "x") for n, name in enumerate(names)])
-    assert len(load(tmp_path, "cuhk_pedes", "train")) == len(load(tmp_path, "cuhk_pedes", "test")) == 1
-    assert load(tmp_path, "cuhk_pedes", "val").identity.tolist() == [2, 3]
+    sizes = {split: len(load(tmp_path, "cuhk_pedes", split)) for split in ("train", "val", "test")}
+    assert sizes == {"train": 1, "val": 1, "test": 1}
+
+
+@pytest.mark.parametrize("word", ["", " ", "valid", "tarin", "query"])
+def test_a_split_that_no_published_file_has_is_named_with_its_record(tmp_path: Path, word: str) -> None:
+    records = [cuhk_record("train", 0, "0.jpg", "x"), cuhk_record(word, 1, "1.jpg", "x")]
+    path = write_cuhk(tmp_path, records)
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, "cuhk_pedes")
+    assert f"{path}: record 1: 'split' must be one of train, val, test, found {word!r}" in str(caught.value)
+    write_unsplit(tmp_path, OTHER)
+    splits = write_json(tmp_path / "splits.json", records)
+    with pytest.raises(DataError, match=rf"{splits}: record 1: 'split' must be one of train, val, test, fou"):
+        load(tmp_path, "cuhk_pedes", splits=Path("splits.json"))
 
 
 def test_a_path_that_begins_with_imgs_is_found_too(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tpr.captioning.styles.clusters import Rows, cluster_dbscan, cluster_kmeans,
 from tpr.captioning.styles.features import FloatRows, StyleFeatures
 from tpr.captioning.styles.options import ClusterOptions
 from tpr.errors import ConfigError
+from tpr.locks import hold_made_folder
 from tpr.whole_files import open_whole, write_whole
 
 STYLES, INSTRUCTIONS, ABOUT = "styles.parquet", "instructions.json", "styles.json"
@@ -82,12 +83,23 @@ def write_bank(
 ) -> list[Style]:
     """Find styles and write the folder; instruction: what every example tells the model.
 
-    Raises ConfigError where the folder holds styles already.
+    Raises ConfigError where the folder holds styles already, BusyError if another process is at work there.
     """
+    with hold_made_folder(folder, check_new):
+        styles = find_styles(features, options)
+        _write(folder, features, styles, options, instruction)
+    return styles
+
+
+def check_new(folder: Path) -> None:
+    """Raise ConfigError where a folder holds styles already."""
     if (folder / ABOUT).exists():
         raise ConfigError(f"{folder}: holds styles already; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    styles = find_styles(features, options)
+
+
+def _write(
+    folder: Path, features: StyleFeatures, styles: list[Style], options: ClusterOptions, instruction: str
+) -> None:
     texts = features.texts.column("text")
     columns = [
         list(range(len(styles))),
@@ -107,7 +119,6 @@ def write_bank(
         "files": {name: hash_file(folder / name) for name in (STYLES, INSTRUCTIONS)},
     }
     write_whole(folder / ABOUT, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-    return styles
 
 
 def find_middle(features: StyleFeatures, rows: Rows) -> Rows:

@@ -10,10 +10,12 @@ from tpr.captioning.engines.transformers_loading import quiet
 from tpr.captioning.styles.model import ROWS
 from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rows import StyleRows, set_rows
-from tpr.captioning.styles.training import load_styled, read_styles
+from tpr.captioning.styles.stored import read_styles
+from tpr.captioning.styles.training import load_styled
 from tpr.config.typed import build_options
 from tpr.data.tables.walks import is_leftover
 from tpr.errors import CheckpointError, ConfigError, DataError
+from tpr.locks import LOCK_FILE, hold_made_folder
 from tpr.systems import TABLES
 from tpr.whole_files import write_whole
 
@@ -23,11 +25,23 @@ ABOUT = "annotator_styles.json"
 def export_styles(checkpoint: Path, folder: Path, changes: dict[str, Any]) -> StyleRows:
     """Write the model of a training run; changes: options of the run, such as where the base model lies now.
 
-    Raises UserError where the folder is not empty, or the base model is not the one that was trained.
+    Raises UserError where the folder is not empty, or the base model is not the one that was trained;
+    BusyError if another process is at work there.
     """
-    if folder.exists() and not all(is_leftover(path.name) for path in folder.iterdir()):
-        raise ConfigError(f"{folder}: is not empty; choose another folder")
+    check_empty(folder)
     state = read_styles(checkpoint)
+    with hold_made_folder(folder, check_empty):
+        return _export(state, checkpoint, folder, changes)
+
+
+def check_empty(folder: Path) -> None:
+    """Raise ConfigError where a folder holds anything but its lock and leftovers."""
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if not all(is_leftover(name) for name in names - {LOCK_FILE}):
+        raise ConfigError(f"{folder}: is not empty; choose another folder")
+
+
+def _export(state: dict[str, Any], checkpoint: Path, folder: Path, changes: dict[str, Any]) -> StyleRows:
     values = {**state["options"], "precision": state["precision"], "device": "cpu", **changes}
     options = build_options(TrainOptions, values, TABLES)
     rows = StyleRows(**state["rows"])
@@ -57,6 +71,9 @@ def export_styles(checkpoint: Path, folder: Path, changes: dict[str, Any]) -> St
 def write_trained(model: Any, rows: StyleRows, trained: dict[str, torch.Tensor], source: str) -> None:
     """Trained values into a model that `add_styles` has lengthened. Raises CheckpointError for a misfit."""
     own = dict(model.named_parameters())
+    size = (rows.end - rows.first, model.get_input_embeddings().weight.shape[1])
+    if ROWS not in trained or tuple(trained[ROWS].shape) != size:
+        raise CheckpointError(f"{source}: its {ROWS} do not fit the model")
     for name, value in trained.items():
         if name != ROWS and (name not in own or own[name].shape != value.shape):
             raise CheckpointError(f"{source}: its {name} does not fit the model")

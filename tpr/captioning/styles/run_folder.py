@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tpr import distributed
+from tpr.errors import DataError
 from tpr.whole_files import write_whole
 
 LAST = "last.pt"
@@ -11,11 +12,17 @@ LOG = "log.jsonl"
 
 
 def cut_log(folder: Path, step: int) -> None:
-    """Take the lines behind a step off the log: the run goes on from there."""
+    """Take the lines behind a step off the log: the run goes on from there. DataError if it is none."""
     path = folder / LOG
     if distributed.is_main_rank() and path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+            kept = [f"{line}\n" for line in lines if json.loads(line)["step"] <= step]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise DataError(
+                f"{path}: has a line that this program did not write; put the right file back, or move it "
+                "away to begin another"
+            ) from None
         write_whole(path, "".join(kept))
 
 

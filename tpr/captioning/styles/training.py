@@ -32,15 +32,16 @@ from tpr.captioning.styles.model import ROWS, StyledModel, check_extra, recomput
 from tpr.captioning.styles.options import OF_THE_MACHINE, TrainOptions
 from tpr.captioning.styles.rows import StyleRows, add_styles, draw_rows
 from tpr.captioning.styles.run_folder import LAST, append_log, cut_log
+from tpr.captioning.styles.stored import KIND, read_styles
 from tpr.config.resolved import plain_value
-from tpr.engine.checkpoint import read_checkpoint_file, write_checkpoint
+from tpr.engine.checkpoint import write_checkpoint
+from tpr.engine.resuming import compare_tensors, describe_optimizer, load_optimizer, refuse
 from tpr.engine.stopping import Stopping
-from tpr.errors import CheckpointError, ConfigError, DataError, TrainingError
+from tpr.errors import ConfigError, DataError, TrainingError
 from tpr.report.console import format_duration
 
 logger = logging.getLogger(__name__)
 
-KIND = "annotator styles"
 BETAS = (0.9, 0.999)
 
 
@@ -105,11 +106,21 @@ class StyleTrainer:
         )
         self.step_number = 0
         if former is not None:
-            self.model.load_trained(former["trained"])
-            self.optimizer.load_state_dict(former["optimizer"])
-            self.step_number = former["step"]
+            self.take_over(former)
             cut_log(folder, self.step_number)
             logger.info("%s: going on after step %d of %d", folder / LAST, self.step_number, self.total_steps)
+
+    def take_over(self, state: dict[str, Any]) -> None:
+        """Stand where a state stood that `save` wrote. Raises CheckpointError where it does not fit."""
+        path = self.folder / LAST
+        problem = compare_tensors(state["trained"], self.model.trained, "weights")
+        if not 0 < state["step"] <= self.total_steps:
+            problem = f"it stands at step {state['step']:,} of {self.total_steps:,}"
+        if problem:
+            raise refuse(path, problem)
+        load_optimizer(self.optimizer, state["optimizer"], path)
+        self.model.load_trained(state["trained"])
+        self.step_number = state["step"]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -245,7 +256,7 @@ class StyleTrainer:
                 "options": plain_value(self.options),
                 "precision": "float32" if self.captioner.model.dtype == torch.float32 else "bf16",
                 "data_sha256": hash_file(self.data.path),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": describe_optimizer(self.optimizer),
             }
             write_checkpoint(self.folder / LAST, state)
 
@@ -275,14 +286,6 @@ def read_data(path: Path, options: TrainOptions) -> Data:
     if not learned:
         raise DataError(f"{path}: all its images are held out; lower held_out={options.held_out}")
     return Data(path, learned, held, styles)
-
-
-def read_styles(path: Path) -> dict[str, Any]:
-    """What training wrote. Raises CheckpointError where it is no such file."""
-    state = read_checkpoint_file(path)
-    if state.get("kind") != KIND:
-        raise CheckpointError(f"{path}: holds no annotator styles; `tpr style train` writes them")
-    return state
 
 
 def load_styled(options: TrainOptions, styles: int) -> tuple[ChatCaptioner, StyleRows]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tpr.data.samples.sample import SPLITS, Split
 from tpr.errors import DataError
 
 DRIVE = re.compile(r"^[A-Za-z]:")
@@ -24,6 +25,7 @@ MOST_BYTES = 255
 """Bytes of a file's name."""
 MOST_PATH_BYTES = 3_000
 """Bytes of a path below the data root, which leaves a quarter of the system's limit for the root."""
+SPLITS_BY_NAME: dict[str, Split] = {split: split for split in SPLITS}
 SHOWN_LETTERS = 60
 SHOWN_KEYS = 8
 UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -115,6 +117,15 @@ class FirstRecords:
                     f"{record.kind} {first[0]}; give all {record.kind}s of an image the same {name}"
                 )
         return int(first[1])
+
+
+def read_split(record: Record) -> Split:
+    """The split that a record names, in small or capital letters. DataError for any other word."""
+    name = record.text("split")
+    split = SPLITS_BY_NAME.get(name.strip().lower())
+    if split is None:
+        record.fail(f"'split' must be one of {', '.join(SPLITS)}, found {show(name)}")
+    return split
 
 
 def refuse(where: object, problem: str) -> DataError:

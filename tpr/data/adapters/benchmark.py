@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from tpr.data.adapters.annotations import FirstRecords, Record, read_records
+from tpr.data.adapters.annotations import FirstRecords, Record, read_records, read_split
 from tpr.data.adapters.base import Adapter
 from tpr.data.samples.sample import Sample, Split
 
@@ -46,13 +46,5 @@ class BenchmarkAdapter(Adapter):
         """Look at the whole file before splits are chosen. DataError where they would be wrong."""
 
     def choose_split(self, record: Record) -> Split:
-        """What the record says: train and test, lower-cased, and val for everything else."""
+        """What the record says. DataError for another word than train, val or test."""
         return read_split(record)
-
-
-def read_split(record: Record) -> Split:
-    """The split that a record names, in small or capital letters; all but train and test is validation."""
-    name = record.text("split").strip().lower()
-    if name == "train":
-        return "train"
-    return "test" if name == "test" else "val"

@@ -22,11 +22,12 @@ from tpr.data.adapters.annotations import (
     describe,
     describe_whole,
     read_json,
+    read_split,
     refuse,
     show,
 )
 from tpr.data.adapters.base import Counts
-from tpr.data.adapters.benchmark import BenchmarkAdapter, read_split
+from tpr.data.adapters.benchmark import BenchmarkAdapter
 from tpr.data.samples.sample import SPLITS, Split
 from tpr.errors import ConfigError, DataError
 

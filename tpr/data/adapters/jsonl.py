@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tpr.data.adapters.annotations import FirstRecords, Record, check_path, describe, read_lines, show
+from tpr.data.adapters.annotations import FirstRecords, Record, check_path, describe, read_lines, read_split
 from tpr.data.adapters.base import Adapter, SubsetOptions
-from tpr.data.samples.sample import SPLITS, Sample, Split
+from tpr.data.samples.sample import Sample, Split
 from tpr.data.tables.walks import list_files
 from tpr.errors import ConfigError, DataError
 
@@ -87,7 +87,8 @@ class Jsonl(Adapter):
         images = FirstRecords()
         for record in read_lines(path, ("image",)):
             image = str(base / record.image("image", path.parent))
-            identity, camera, split = identities.read(record), read_camera(record), read_split(record)
+            identity, camera = identities.read(record), read_camera(record)
+            split = read_split(record) if "split" in record.values else "train"
             number = images.find(record, image, identity=identity, split=split, camera=camera)
             self.has_identities = identity is not None
             captions = read_captions(record)
@@ -137,14 +138,6 @@ def read_camera(record: Record) -> int | None:
     if not -1 <= camera < MOST_CAMERAS:
         record.fail(f"'camera' must lie in 0..{MOST_CAMERAS - 1}, found {camera}")
     return camera
-
-
-def read_split(record: Record) -> Split:
-    """The line's split; training where there is none."""
-    name = record.text("split") if "split" in record.values else "train"
-    if name not in SPLITS:
-        record.fail(f"'split' must be one of {', '.join(SPLITS)}, found {show(name)}")
-    return SPLITS[SPLITS.index(name)]
 
 
 def read_captions(record: Record) -> tuple[str, ...]:

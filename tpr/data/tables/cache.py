@@ -101,14 +101,27 @@ def open_entry(adapter: Adapter, data: DataOptions) -> Entry:
 
 
 def find_packed(adapter: Adapter, root: Path) -> Path | None:
-    """The set's packed folder below this root, None if there is none."""
+    """The set's packed folder below this root, None if there is none.
+
+    Raises DataError where it is there without its manifest: loose images may be others, or fewer.
+    """
     folder = adapter.find_folder(root)
-    return folder / PACKED if folder is not None and (folder / PACKED / MANIFEST).is_file() else None
+    if folder is None or (folder / PACKED / MANIFEST).is_file():
+        return None if folder is None else folder / PACKED
+    if any((folder / PACKED).glob("*.arrow")):
+        raise DataError(
+            f"{folder / PACKED}: holds Arrow files without their {MANIFEST}; put it back, pack the set "
+            "again, or move this folder away to read loose images"
+        )
+    return None
 
 
 def load_packed(adapter: Adapter, folder: Path) -> Manifest:
-    """The manifest of a packed set; DataError if it was packed with other options."""
-    manifest = load_manifest(folder)
+    """The manifest of a packed set; DataError if it is damaged or the set was packed with other options."""
+    try:
+        manifest = load_manifest(folder)
+    except DataError as error:
+        raise DataError(f"{error}; pack the set again") from None
     wanted = plain_options(adapter.options)
     # Which loose files are there means nothing here: every image lies inside.
     wanted.pop("on_missing_image", None)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS, Counts
+from tpr.data.images.packed import IMAGE
 from tpr.data.images.reader import decode, measure_image, read_bytes
 from tpr.data.samples.sample import SPLITS, Split
 from tpr.data.tables.cache import Entry, open_entry
@@ -130,8 +131,11 @@ def _needs_nothing(name: str) -> bool:
     return all(option.default is not MISSING or option.default_factory is not MISSING for option in options)
 
 
-def check_sets(choices: Iterable[Choice], data: DataOptions, *, read_images: bool = True) -> CheckReport:
-    """Parse and check sets together. read_images: False looks for files but does not decode them."""
+def check_sets(choices: Iterable[Choice], data: DataOptions, *, decodes: bool = True) -> CheckReport:
+    """Parse and check sets together.
+
+    decodes: False only looks for loose images; packed ones are compared with their checksums all the same.
+    """
     report = CheckReport()
     corpora: list[tuple[Corpus, SplitReport]] = []
     for choice in choices:
@@ -153,10 +157,9 @@ def check_sets(choices: Iterable[Choice], data: DataOptions, *, read_images: boo
     sizes = [measure_images(corpus) for corpus, _ in corpora]
     for (corpus, split), size in zip(corpora, sizes, strict=True):
         split.missing = [corpus.image_path(int(row)) for row in np.flatnonzero(size == MISSING_SIZE)]
-        if read_images:
-            split.unreadable = find_unreadable(
-                corpus, np.flatnonzero(size != MISSING_SIZE), data.max_image_pixels
-            )
+        if decodes or is_packed(corpus):
+            most = data.max_image_pixels if decodes else None
+            split.unreadable = find_unreadable(corpus, np.flatnonzero(size != MISSING_SIZE), most)
     _compare(corpora, sizes)
     report.splits = [split for _, split in corpora]
     return report
@@ -182,9 +185,14 @@ def _absent(opened: Sequence[Corpus], published: Mapping[Split, Counts]) -> list
     return [split for split in SPLITS if split in published and split not in found]
 
 
+def is_packed(corpus: Corpus) -> bool:
+    """Whether the images lie in the corpus's own table."""
+    return IMAGE.name in corpus.table.column_names
+
+
 def measure_images(corpus: Corpus) -> IndexArray:
     """(N,) bytes of each image, -1 where it is missing."""
-    if "picture" in corpus.table.column_names:
+    if is_packed(corpus):
         lengths: IndexArray = pc.binary_length(corpus.table.column("picture")).to_numpy().astype(np.int64)
         return lengths
     sizes = np.full(len(corpus), MISSING_SIZE, dtype=np.int64)
@@ -197,8 +205,11 @@ def measure_images(corpus: Corpus) -> IndexArray:
     return sizes
 
 
-def find_unreadable(corpus: Corpus, rows: IndexArray, max_pixels: int) -> list[tuple[str, str]]:
-    """Images among these rows that cannot be decoded, with the reason; decoders run in threads."""
+def find_unreadable(corpus: Corpus, rows: IndexArray, max_pixels: int | None) -> list[tuple[str, str]]:
+    """Images among these rows that cannot be decoded, with the reason; decoders run in threads.
+
+    max_pixels: None reads and does not decode, which compares packed images with their checksums.
+    """
 
     def read_all(part: IndexArray) -> list[tuple[str, str]]:
         return [
@@ -212,10 +223,12 @@ def find_unreadable(corpus: Corpus, rows: IndexArray, max_pixels: int) -> list[t
         return [finding for found in pool.map(read_all, parts) for finding in found]
 
 
-def _explain(corpus: Corpus, row: int, max_pixels: int) -> str:
-    """Why an image cannot be decoded; empty if it can."""
+def _explain(corpus: Corpus, row: int, max_pixels: int | None) -> str:
+    """Why an image cannot be read or decoded; empty if it can."""
     try:
-        decode(read_bytes(corpus, row), max_pixels=max_pixels)
+        content = read_bytes(corpus, row)
+        if max_pixels is not None:
+            decode(content, max_pixels=max_pixels)
         return ""
     except DataError as error:
         return str(error)
