@@ -1,8 +1,6 @@
 """What tests of the whole program share: a tiny drawn world, a tiny CLIP, and a command line to type into."""
 
-import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,6 @@ from filelock import FileLock
 from tests.cli.screen import Outcome, Type
 from tpr.cli import main
 from tpr.data.drawn import draw_world
-from tpr.report.console import PACKAGE
 
 TINY_CLIP = (
     "model.architecture={embed_dim: 32, image: {width: 32, layers: 1, heads: 2}, "
@@ -27,17 +24,10 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def surroundings(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A cache of the tests' own, no data root from outside, and afterwards the log as it was."""
+def surroundings(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the tests' own, and no data root from outside."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(session_cache))
     monkeypatch.delenv("TPR_DATA", raising=False)
-    package = logging.getLogger(PACKAGE)
-    before = (package.handlers[:], package.level, package.propagate)
-    yield
-    for handler in package.handlers:
-        if handler not in before[0]:
-            handler.close()
-    package.handlers[:], package.level, package.propagate = before
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ LOSSES = {"sdm": 1.0, "id": 1.0, "mlm": 1.0}
 SLOW_CUTS = [(1, 0), (3, 0), (4, 0), (6, 0), (1, 2), (3, 2), (4, 2)]
 
 
-def run_steps(trainer, limit):
-    """Train up to `limit` steps; the total loss of each step."""
+def run_steps(trainer, limit, save_every_steps=1000):
+    """Train up to `limit` steps; the losses of each step. A run that is cut writes its state anyway."""
     totals = []
     step = trainer.step
 
@@ -32,9 +32,8 @@ def run_steps(trainer, limit):
         return output
 
     trainer.step = note
-    trainer.experiment = replace(
-        trainer.experiment, runtime=replace(trainer.experiment.runtime, max_steps=limit, save_every_steps=1)
-    )
+    runtime = replace(trainer.experiment.runtime, max_steps=limit, save_every_steps=save_every_steps)
+    trainer.experiment = replace(trainer.experiment, runtime=runtime)
     trainer.fit()
     return totals
 
@@ -209,14 +208,21 @@ def test_a_new_run_has_nothing_to_resume_and_begins_a_new_journal(tmp_path):
     assert trainer.recorder.rewound == [0]
 
 
-@pytest.mark.parametrize("stop", [3, 4, 5])
-def test_means_of_a_stopped_and_resumed_run_are_of_all_steps_that_they_name(tmp_path, stop):
-    corpus = make_corpus(tmp_path)
-    experiment = make_experiment(tmp_path, {"sdm": 1.0})
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    """A run of eight steps that logs every third and at the ends of epochs: experiment, corpus and log."""
+    folder = tmp_path_factory.mktemp("logged")
+    corpus = make_corpus(folder)
+    experiment = make_experiment(folder, {"sdm": 1.0})
     experiment = replace(experiment, runtime=replace(experiment.runtime, log_every_steps=3, max_steps=8))
-    whole = make_trainer(experiment, corpus, tmp_path / "whole")
+    whole = make_trainer(experiment, corpus, folder / "whole")
     whole.fit()
+    return experiment, corpus, whole.recorder.steps
 
+
+@pytest.mark.parametrize("stop", [3, 4, 5])
+def test_means_of_a_stopped_and_resumed_run_are_of_all_steps_that_they_name(tmp_path, logged, stop):
+    experiment, corpus, expected = logged
     first = make_trainer(experiment, corpus, tmp_path / "cut")
     advance, done = first.recorder.advance, []
 
@@ -233,7 +239,7 @@ def test_means_of_a_stopped_and_resumed_run_are_of_all_steps_that_they_name(tmp_
     assert second.resume()
     assert second.recorder.rewound == [stop]
     second.fit()
-    assert first.recorder.steps + second.recorder.steps == whole.recorder.steps
+    assert first.recorder.steps + second.recorder.steps == expected
 
 
 def test_best_is_kept_and_last_goes_on(tmp_path):
@@ -267,7 +273,7 @@ def test_a_nan_in_a_loss_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_pa
 
     corpus = make_corpus(tmp_path)
     trainer = make_trainer(make_experiment(tmp_path, LOSSES), corpus, tmp_path / "run")
-    run_steps(trainer, 2)
+    run_steps(trainer, 2, save_every_steps=1)
     now = {name: value.clone() for name, value in trainer.system.state_dict().items()}
     forward = trainer.system.losses
 
