@@ -151,7 +151,9 @@ def test_a_process_that_is_silent_leaves_the_end_to_the_one_that_speaks(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader, writer = os.pipe()
-    monkeypatch.setattr(processes.time, "sleep", lambda seconds: os.write(writer, b"waits") and signal.pause())
+    monkeypatch.setattr(
+        processes.time, "sleep", lambda seconds: os.write(writer, b"waits") and signal.pause()
+    )
     child = fork_child(lambda: main(["train", "--nothing"]))
     os.close(writer)
     assert os.read(reader, 5) == b"waits"
