@@ -2,7 +2,7 @@
 # Pre-train, then look at direct transfer.
 #
 #   sh run.sh                                  the drawn world and a small CLIP, in minutes on a CPU
-#   sh run.sh configs/drawn/visible_infrared.yaml   infrared pictures search for visible ones
+#   sh run.sh configs/drawn/visible_infrared.yaml   infrared images search for visible ones
 #   sh run.sh configs/mllm4text/pretrain_1m.yaml data.root=/data
 #   NPROC=8 sh run.sh CONFIG [key=value ...]   eight processes; all visible GPUs are used by default
 #

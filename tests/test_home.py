@@ -84,7 +84,7 @@ def test_every_command_is_imported_without_a_home_or_a_name(tmp_path: Path) -> N
         "for name in COMMANDS:\n"
         "    try: main([name, '--help'])\n"
         "    except SystemExit: pass\n"
-        "import tpr.commands.style_run, tpr.data.cache, tpr.models.download, tpr.systems\n"
+        "import tpr.commands.style_run, tpr.data.tables.cache, tpr.models.download, tpr.systems\n"
     )
     kept = ("PATH", "PYTHONPATH", "OMP_NUM_THREADS")
     done = subprocess.run(

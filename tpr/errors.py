@@ -6,7 +6,7 @@ A message says where, what was found, what was expected and what to do. Programm
 
 
 class UserError(Exception):
-    """Something in the user's input (config, path, picture, checkpoint, caption) must change."""
+    """Something in the user's input (config, path, image, checkpoint, caption) must change."""
 
 
 class ConfigError(UserError):
@@ -14,7 +14,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """A folder, an annotation file, a picture or a caption is missing or not as published."""
+    """A folder, an annotation file, an image or a caption is missing or not as published."""
 
 
 class CheckpointError(UserError):

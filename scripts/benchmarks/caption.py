@@ -1,6 +1,6 @@
 """Captions of a million requests by the engine that has no model: memory, rate, and how soon status answers.
 
-Each command is a process of its own, as a person starts it; no picture exists and none is opened.
+Each command is a process of its own, as a person starts it; no image exists and none is opened.
 """
 
 import json
@@ -41,19 +41,19 @@ class Measured(NamedTuple):
 
 
 def run(quick: bool) -> Report:
-    """Two captions of each picture: plan, run, status, merge, verify."""
-    pictures = 2_000 if quick else 500_000
-    requests = VIEWS * pictures
+    """Two captions of each image: plan, run, status, merge, verify."""
+    images = 2_000 if quick else 500_000
+    requests = VIEWS * images
     load = os.getloadavg()[0]
     report = Report("caption", f"{requests:,} requests, engine echo, one process, load {load:.1f}")
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        write_set(root / "data", pictures)
+        write_set(root / "data", images)
         plan, out = root / "plan", root / "out"
         commands = {
             "plan": [
                 "jsonl", plan, "--root", root / "data", "--options", "path=mine/people.jsonl",
-                "--engine-options", "open_pictures=false",
+                "--engine-options", "open_images=false",
             ],
             "run": [plan, "--root", root],
             "status": [plan],
@@ -76,11 +76,11 @@ def run(quick: bool) -> Report:
     return report
 
 
-def write_set(root: Path, pictures: int) -> None:
-    """One line per picture, in the form of one's own data."""
+def write_set(root: Path, images: int) -> None:
+    """One line per image, in the form of one's own data."""
     (root / "mine").mkdir(parents=True)
     with (root / "mine" / "people.jsonl").open("w", encoding="utf-8") as file:
-        for number in range(pictures):
+        for number in range(images):
             file.write(f'{{"image": "{number // 1000:04d}/{number:07d}.jpg", "identity": {number // 4}}}\n')
 
 

@@ -1,8 +1,8 @@
-"""What learning per caption costs: noise-aware masking, several captions per picture, the division of pairs.
+"""What learning per caption costs: noise-aware masking, several captions per image, the division of pairs.
 
 Both sides are this project, A with the thing and B without, on the same pairs:
 noise-aware masking: a training step (forward and backward) against one that masks all words alike;
-four captions per picture: a step on B / 4 pictures with all their captions against one on B pairs;
+four captions per image: a step on B / 4 images with all their captions against one on B pairs;
 division: the survey before an epoch, mixtures included, against the forward pass of that epoch.
 """
 
@@ -18,21 +18,21 @@ from benchmarks.reference.towers import Architecture
 from benchmarks.report import Case, Report
 from benchmarks.step import SMALL, step
 from benchmarks.timing import interleave
-from tpr.data.batch import Batch
-from tpr.data.tokens import tokenize
+from tpr.data.samples.batch import Batch
+from tpr.data.text.tokens import tokenize
 from tpr.models.clip import ClipOptions
 from tpr.systems import SYSTEMS
 from tpr.systems.base import EpochContext, Progress, Setting, System
 
 IDENTITIES = 11_003
 SMALL_CLIP = Architecture(image_width=128, image_layers=4, text_width=128, text_layers=2, embedding=128)
-"""The towers of the drawn recipes, which look at pictures of the published size here."""
+"""The towers of the drawn recipes, which look at images of the published size here."""
 PROGRESS = Progress(seed=1, epoch=1, step=0)
 CAPTIONS_PER_IMAGE = 4
 
 
 def run(quick: bool) -> Report:
-    """A small CLIP and ViT-B/16, both at 384 x 128; `quick` takes a tiny CLIP on small pictures alone."""
+    """A small CLIP and ViT-B/16, both at 384 x 128; `quick` takes a tiny CLIP on small images alone."""
     report = Report(
         "cost",
         f"float32, {torch.get_num_threads()} threads",
@@ -66,8 +66,8 @@ def _time_masking(report: Report, name: str, sizes: Architecture, batch: int, ro
 
 
 def _time_captions(report: Report, name: str, sizes: Architecture, batch: int, rounds: int) -> None:
-    pictures = batch // CAPTIONS_PER_IMAGE
-    together, apart = draw_batch(sizes, pictures, CAPTIONS_PER_IMAGE), draw_batch(sizes, batch, 1)
+    images = batch // CAPTIONS_PER_IMAGE
+    together, apart = draw_batch(sizes, images, CAPTIONS_PER_IMAGE), draw_batch(sizes, batch, 1)
     sides = [
         build(sizes, "mllm4text", captions=batch, captions_per_image=each) for each in (CAPTIONS_PER_IMAGE, 1)
     ]
@@ -76,7 +76,7 @@ def _time_captions(report: Report, name: str, sizes: Architecture, batch: int, r
         lambda: step(sides[1], apart, bf16=False),
         rounds=rounds,
     )
-    report.cases.append(Case(f"{name}, {batch} pairs: four captions per picture", timing, 0.5))
+    report.cases.append(Case(f"{name}, {batch} pairs: four captions per image", timing, 0.5))
     report.check(
         f"{name}: both sides read {batch} captions", len(together["tokens"]) == len(apart["tokens"]), batch
     )
@@ -124,15 +124,15 @@ def build(
     return system.train()
 
 
-def draw_batch(sizes: Architecture, pictures: int, captions_per_image: int, *, first: int = 0) -> Batch:
-    """Random pictures, each with its own person and captions; captions are numbered from `first`."""
+def draw_batch(sizes: Architecture, images: int, captions_per_image: int, *, first: int = 0) -> Batch:
+    """Random images, each with its own person and captions; captions are numbered from `first`."""
     generator = torch.Generator().manual_seed(2 + first)
-    rows = torch.arange(pictures)
+    rows = torch.arange(images)
     owner = rows.repeat_interleave(captions_per_image)
     tokens = tokenize(draw_captions(len(owner), seed=3 + first))
     numbers = torch.arange(first, first + len(owner))
     return Batch(
-        images=torch.randn(pictures, 3, *sizes.image_size, generator=generator),
+        images=torch.randn(images, 3, *sizes.image_size, generator=generator),
         tokens=tokens,
         identity=first + rows,
         text_identity=first + owner,
@@ -140,6 +140,6 @@ def draw_batch(sizes: Architecture, pictures: int, captions_per_image: int, *, f
         sample_index=first + rows,
         image_index=first + rows,
         caption_index=numbers,
-        global_size=pictures,
+        global_size=images,
         longest_caption=int(tokens.argmax(dim=1).max()) + 1,
     )

@@ -1,4 +1,4 @@
-"""JPEG bytes -> training picture: PIL and torchvision's first transforms against uint8 slicing."""
+"""JPEG bytes -> training image: PIL and torchvision's first transforms against uint8 slicing."""
 
 import io
 
@@ -9,13 +9,13 @@ from torch import Tensor
 from torchvision import transforms
 
 from benchmarks.inputs import draw_jpegs
-from benchmarks.reference.pictures import training_chain
+from benchmarks.reference.images import training_chain
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
 from tpr.config.schema import AugmentOptions
-from tpr.data.chains import CLIP_CHAIN
-from tpr.data.pictures import decode
-from tpr.data.transforms import DeviceTransform, draw_geometry, place
+from tpr.data.images.chains import CLIP_CHAIN
+from tpr.data.images.reader import decode
+from tpr.data.images.transforms import DeviceTransform, draw_geometry, place
 
 SIZE = (384, 128)
 BATCH = 64
@@ -57,7 +57,7 @@ def decode_published(files: list[bytes], chain: object) -> None:
 
 
 def decode_bytes(files: list[bytes]) -> list[Tensor]:
-    """The loader's chain: batches of placed uint8 pictures."""
+    """The loader's chain: batches of placed uint8 images."""
     batches = []
     for start in range(0, len(files), BATCH):
         part = files[start : start + BATCH]

@@ -1,7 +1,7 @@
-"""Inputs every benchmark draws from a seed: JPEG crops, captions, features. No data set is needed.
+"""Inputs every benchmark draws from a seed: JPEG crops, captions, features. No dataset is needed.
 
 Crops are 1/f texture, 128 to 400 pixels high, about 26,000 pixels and 9 KiB on average at quality 90, the
-size of the benchmarks' pictures; captions have about 33 tokens with start and end.
+size of the benchmarks' images; captions have about 33 tokens with start and end.
 """
 
 import io
@@ -28,7 +28,7 @@ COLOURS = ("red", "dark blue", "grey", "black", "light-coloured", "white", "gree
 UPPERS = ("t-shirt", "hooded jacket", "down coat", "sweater", "blouse", "shirt")
 LOWERS = ("jeans", "trousers", "shorts", "pants", "leggings")
 
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 
 
 def draw_caption(random: np.random.Generator) -> str:
@@ -46,7 +46,7 @@ def draw_captions(count: int, seed: int = 1) -> list[str]:
     return [draw_caption(random) for _ in range(count)]
 
 
-def draw_picture(random: np.random.Generator) -> Picture:
+def draw_image(random: np.random.Generator) -> Pixels:
     """(H, W, 3) texture whose spectrum falls with frequency, as in photographs."""
     height = int(random.integers(128, 401))
     width = max(40, int(height * random.uniform(0.27, 0.43)))
@@ -72,7 +72,7 @@ def draw_jpegs(count: int, seed: int = 1) -> list[bytes]:
     files = []
     for _ in range(count):
         buffer = io.BytesIO()
-        Image.fromarray(draw_picture(random)).save(buffer, "JPEG", quality=90)
+        Image.fromarray(draw_image(random)).save(buffer, "JPEG", quality=90)
         files.append(buffer.getvalue())
     return files
 

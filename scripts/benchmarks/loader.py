@@ -17,26 +17,26 @@ from benchmarks.reference.dataset import Row, build_loader
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
 from tpr.config.schema import DataOptions
-from tpr.data.batch import Batch
-from tpr.data.corpus import Corpus
-from tpr.data.loader import TrainLoader
-from tpr.data.masking import mask_words
-from tpr.data.views import Views
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.loader import TrainLoader
+from tpr.data.samples.views import Views
+from tpr.data.tables.corpus import Corpus
+from tpr.data.text.masking import mask_words
 
 SIZE, BATCH = (384, 128), 64
 
 
 def run(quick: bool) -> Report:
     """Batches of 64 pairs, loose files in a warm cache, one computing thread per process."""
-    pictures = 192 if quick else 2000
+    images = 192 if quick else 2000
     report = Report(
-        "loader", f"{2 * pictures:,} pairs in batches of {BATCH}, 384 x 128, warm loose files, 1 thread"
+        "loader", f"{2 * images:,} pairs in batches of {BATCH}, 384 x 128, warm loose files, 1 thread"
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            rows = write_cuhk_pedes(Path(folder), pictures)
+            rows = write_cuhk_pedes(Path(folder), images)
             corpus, data = open_training(Path(folder), "cuhk_pedes", batch=BATCH)
             for workers in (0,) if quick else (0, 2):
                 _time(report, rows, corpus, data, workers=workers, rounds=3 if quick else 5, quick=quick)
@@ -111,15 +111,15 @@ def are_equal(one: Batch, other: Batch) -> bool:
 
 
 def _check_tokens(report: Report, rows: list[Row], corpus: Corpus, data: DataOptions) -> None:
-    """Every caption of an epoch once, with the published ids, identity and picture."""
+    """Every caption of an epoch once, with the published ids, identity and image."""
     tokenizer = build_tokenizer()
     seen: list[int] = []
     same = True
     for batch in make_loader(corpus, data, 0).epoch(1):
         for place, caption in enumerate(batch["caption_index"].tolist()):
-            identity, picture, _, text = rows[caption]
+            identity, image, _, text = rows[caption]
             seen.append(caption)
             same &= torch.equal(batch["tokens"][place], tokenize_caption(text, tokenizer))
-            same &= int(batch["identity"][place]) == identity and int(batch["image_index"][place]) == picture
+            same &= int(batch["identity"][place]) == identity and int(batch["image_index"][place]) == image
     same &= sorted(seen) == list(range(len(rows)))
     report.check("an epoch holds every published pair once, ids equal", same, f"{len(seen):,} pairs")

@@ -1,4 +1,4 @@
-"""Host memory: flat over many training steps, and small for a corpus of a million pictures.
+"""Host memory: flat over many training steps, and small for a corpus of a million images.
 
 The steps are the project's whole loop (loader, system, meter, optimiser, checkpoints); the large corpus is
 in `million.py`.
@@ -19,8 +19,8 @@ from benchmarks.reference.towers import Architecture
 from benchmarks.report import Report
 from tpr.config.evaluation import EvaluationOptions
 from tpr.config.schema import Choice, Experiment, RuntimeOptions, ScheduleOptions
-from tpr.data.loader import TrainLoader
-from tpr.data.views import Views
+from tpr.data.samples.loader import TrainLoader
+from tpr.data.samples.views import Views
 from tpr.engine.precision import Precision
 from tpr.engine.trainer import Trainer
 from tpr.models.clip import ClipOptions
@@ -68,7 +68,7 @@ class MemoryRecorder:
 
 
 def run(quick: bool) -> Report:
-    """2,000 steps and 1,000,000 pictures; `quick` takes 200 and 5,000."""
+    """2,000 steps and 1,000,000 images; `quick` takes 200 and 5,000."""
     steps = 200 if quick else 2000
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -86,7 +86,7 @@ def run(quick: bool) -> Report:
 
 
 def train(folder: Path, steps: int) -> MemoryRecorder:
-    """The project's trainer on drawn pictures for `steps` steps, loading in this very process."""
+    """The project's trainer on drawn images for `steps` steps, loading in this very process."""
     write_cuhk_pedes(folder, steps // 2)
     corpus, data = open_training(folder, "cuhk_pedes", batch=BATCH, image_size=TINY.image_size)
     system = build_irra(TINY, corpus.identity_count)

@@ -1,6 +1,6 @@
-"""A corpus of many pictures with four captions each: how fast it opens, what it costs on disk and in workers.
+"""A corpus of many images with four captions each: how fast it opens, what it costs on disk and in workers.
 
-The four caption files of LUPerson-MLLM are written here; no picture exists.
+The four caption files of LUPerson-MLLM are written here; no image exists.
 """
 
 import json
@@ -20,26 +20,26 @@ from benchmarks.project import open_training
 from benchmarks.report import Report
 from tpr.config.schema import DataOptions
 from tpr.data.adapters.luperson_mllm import FILES
-from tpr.data.corpus import Corpus
-from tpr.data.loader import Task, TrainLoader, Work, Workers
-from tpr.data.views import Views
+from tpr.data.samples.loader import Task, TrainLoader, Work, Workers
+from tpr.data.samples.views import Views
+from tpr.data.tables.corpus import Corpus
 
 WORKERS = 8
 BYTES_PER_SAMPLE = 100
 """Of index beside the text, on disk."""
 OPEN_SECONDS = 3
-"""Goal for opening a million pictures the second time."""
+"""Goal for opening a million images the second time."""
 WORKER_MEGABYTES = 400
-"""Private memory that eight workers may add in all by reading a million pictures' text once."""
+"""Private memory that eight workers may add in all by reading a million images' text once."""
 AT_ONCE = 256
 
 
-def measure_corpus(report: Report, pictures: int, *, tokens: bool) -> None:
-    """Writes, opens, opens again and reads; adds facts and checks under the number of pictures."""
-    label = f"{pictures:,} pictures x 4 captions"
+def measure_corpus(report: Report, images: int, *, tokens: bool) -> None:
+    """Writes, opens, opens again and reads; adds facts and checks under the number of images."""
+    label = f"{images:,} images x 4 captions"
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        write_annotations(root, pictures)
+        write_annotations(root, images)
         started = time.perf_counter()
         open_loader(root)
         report.facts[f"{label}: parsed and tokenised, once, s"] = time.perf_counter() - started
@@ -50,23 +50,23 @@ def measure_corpus(report: Report, pictures: int, *, tokens: bool) -> None:
         started = time.perf_counter()
         order = loader.sampler.order(1)
         report.facts[f"{label}: order of an epoch, s"] = time.perf_counter() - started
-        report.check(f"{label}: every caption is a sample", len(order) == 4 * pictures, f"{len(order):,}")
+        report.check(f"{label}: every caption is a sample", len(order) == 4 * images, f"{len(order):,}")
         _check_index(report, label, root, corpus)
-        _check_workers(report, label, loader, corpus, pictures)
-        published = pictures if pictures < 200_000 else 200_000
+        _check_workers(report, label, loader, corpus, images)
+        published = images if images < 200_000 else 200_000
         report.facts["published list of tuples, bytes per sample in memory"] = measure_tuples(
             corpus, published
         )
 
 
-def write_annotations(root: Path, pictures: int) -> None:
-    """The four caption files of LUPerson-MLLM for pictures that do not exist; 20,000 different captions."""
+def write_annotations(root: Path, images: int) -> None:
+    """The four caption files of LUPerson-MLLM for images that do not exist; 20,000 different captions."""
     folder = root / "LUPerson-MLLM" / "captions"
     folder.mkdir(parents=True)
     pool = [json.dumps(caption) for caption in draw_captions(20_000)]
     random = np.random.default_rng(1)
     for file in FILES:
-        chosen = random.integers(0, len(pool), pictures).tolist()
+        chosen = random.integers(0, len(pool), images).tolist()
         lines = (
             f'"{number:07d}_{number % 977:04d}_crop.jpg": {pool[pick]}' for number, pick in enumerate(chosen)
         )
@@ -96,7 +96,7 @@ def _check_index(report: Report, label: str, root: Path, corpus: Corpus) -> None
     report.check(what, whole <= BYTES_PER_SAMPLE, f"{whole:.1f} bytes, {index:.1f} without the ids")
 
 
-def _check_workers(report: Report, label: str, loader: TrainLoader, corpus: Corpus, pictures: int) -> None:
+def _check_workers(report: Report, label: str, loader: TrainLoader, corpus: Corpus, images: int) -> None:
     """Private memory of eight workers before and after they read every path, caption and token row once."""
     samples = loader.samples
 
@@ -113,7 +113,7 @@ def _check_workers(report: Report, label: str, loader: TrainLoader, corpus: Corp
 
     workers = Workers(answer, WORKERS, torch.device("cpu"))
     nothing = np.zeros(0, dtype=np.int64)
-    every = np.arange(4 * pictures, dtype=np.int64)
+    every = np.arange(4 * images, dtype=np.int64)
     before = _ask(workers, [Task(nothing)] * WORKERS)
     started = time.perf_counter()
     size = 4 * AT_ONCE
@@ -123,8 +123,8 @@ def _check_workers(report: Report, label: str, loader: TrainLoader, corpus: Corp
     count = _total(read, "rows")
     same = {entry["process"] for entry in before} == {entry["process"] for entry in after}
     report.check(
-        f"{label}: the workers read every picture's text",
-        count == pictures and same,
+        f"{label}: the workers read every image's text",
+        count == images and same,
         f"{_total(read, 'rows'):,}",
     )
     dirty, clean = ((_total(after, "private") - _total(before, "private")) / MEBIBYTE).tolist()
@@ -141,12 +141,12 @@ def _total(entries: list[dict[str, Any]], name: str) -> Any:
     return sum(entry[name] for entry in entries)
 
 
-def measure_tuples(corpus: Corpus, pictures: int) -> float:
+def measure_tuples(corpus: Corpus, images: int) -> float:
     """Bytes per sample of the published index: a Python list of (identity, image number, path, caption)."""
     kept: list[Any] = []
 
     def build() -> None:
-        for row in range(pictures):
+        for row in range(images):
             path = f"{corpus.root}/{corpus.image_path(row)}"
             kept.extend((row, row, path, caption) for caption in corpus.captions(row))
 

@@ -19,11 +19,11 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.drawn_runs import read_r1, spread, train_drawn
 from benchmarks.report import Report
 from tpr.config.schema import Experiment
-from tpr.data.corpora import load_corpora
-from tpr.data.corpus import Corpus
-from tpr.data.drawn.world import draw_world
-from tpr.data.sample_table import SampleTable
-from tpr.data.tokens import load_word_pieces
+from tpr.data.samples.sample_table import SampleTable
+from tpr.data.tables.corpora import load_corpora
+from tpr.data.tables.corpus import Corpus
+from tpr.data.text.tokens import load_word_pieces
+from tpr.drawn.world import draw_world
 from tpr.engine.checkpoint import read_checkpoint_file
 
 CONFIG = "mllm4text.yaml"
@@ -115,8 +115,8 @@ def _find_words(corpus: Corpus) -> Any:
     }
     encode = load_word_pieces().encode
     for row in range(len(corpus)):
-        picture = corpus.image_path(row).rpartition("/")[2]
-        known = {texts[picture]: truth[name][picture] for name, texts in files.items()}
+        image = corpus.image_path(row).rpartition("/")[2]
+        known = {texts[image]: truth[name][image] for name, texts in files.items()}
         for number, text in enumerate(corpus.captions(row)):
             marks = known.get(text)
             if marks is None or marks["defect"] or not marks["attribute_words"]:

@@ -10,8 +10,8 @@ from benchmarks.reference.towers import Architecture
 from tpr.config.evaluation import EvaluationOptions
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_corpora
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpora import load_corpora
+from tpr.data.tables.corpus import Corpus
 from tpr.models.architecture import ClipArchitecture, ImageArchitecture, TextArchitecture
 from tpr.models.clip import ClipOptions
 from tpr.systems.base import Setting, System
@@ -41,17 +41,17 @@ def build_irra(sizes: Architecture, identities: int, *, masked_words: bool = Tru
     return Irra(choice, ClipOptions(architecture=describe_towers(sizes)), setting)
 
 
-def write_cuhk_pedes(root: Path, pictures: int) -> list[Row]:
+def write_cuhk_pedes(root: Path, images: int) -> list[Row]:
     """A CUHK-PEDES folder of drawn textures with two captions each, all for training; its published rows.
 
-    Four pictures an identity. Returns (identity from 0, picture number, path, caption), a row per caption.
+    Four images an identity. Returns (identity from 0, image number, path, caption), a row per caption.
     """
     folder = root / "CUHK-PEDES" / "imgs" / "cam_a"
     folder.mkdir(parents=True)
-    captions = draw_captions(2 * pictures)
+    captions = draw_captions(2 * images)
     records: list[dict[str, Any]] = []
     rows: list[Row] = []
-    for number, file in enumerate(draw_jpegs(pictures)):
+    for number, file in enumerate(draw_jpegs(images)):
         path = folder / f"{number:06d}.jpg"
         path.write_bytes(file)
         texts = captions[2 * number : 2 * number + 2]

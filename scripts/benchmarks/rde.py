@@ -14,10 +14,10 @@ from prettytable import PrettyTable
 from benchmarks.drawn_runs import read_r1, spread, train_drawn
 from benchmarks.report import Report
 from tpr.config.schema import Experiment
-from tpr.data.corpora import load_corpora
-from tpr.data.drawn.world import draw_world
-from tpr.data.noise import find_noise
-from tpr.data.sample_table import SampleTable
+from tpr.data.samples.noise import find_noise
+from tpr.data.samples.sample_table import SampleTable
+from tpr.data.tables.corpora import load_corpora
+from tpr.drawn.world import draw_world
 from tpr.engine.checkpoint import read_checkpoint_file
 
 SETS = ("luperson_mllm", "cuhk_pedes", "icfg_pedes", "rstpreid")

@@ -1,4 +1,4 @@
-"""One epoch's order of P identities x K pictures: Python lists against whole arrays."""
+"""One epoch's order of P identities x K images: Python lists against whole arrays."""
 
 import random
 import time
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from benchmarks.reference.identity_sampler import IdentitySampler as PublishedSampler
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
-from tpr.data.samplers import IdentitySampler
+from tpr.data.samples.samplers import IdentitySampler
 
 BATCH, PER_IDENTITY = 64, 4
 Labels = npt.NDArray[np.int64]

@@ -19,9 +19,9 @@ from benchmarks.reference.model import Irra, train_step
 from benchmarks.reference.towers import Architecture
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
-from tpr.data.batch import Batch
-from tpr.data.masking import mask_words
-from tpr.data.tokens import tokenize
+from tpr.data.samples.batch import Batch
+from tpr.data.text.masking import mask_words
+from tpr.data.text.tokens import tokenize
 from tpr.engine.meter import Meter
 from tpr.systems.base import Progress, StepOutput, System
 
@@ -108,7 +108,7 @@ def step(system: System, batch: Batch, *, bf16: bool) -> StepOutput:
 
 
 def draw_batches(sizes: Architecture, batch_size: int) -> tuple[dict[str, Tensor], Batch]:
-    """The same pictures, captions and masks for both sides.
+    """The same images, captions and masks for both sides.
 
     The published masking changes the caption itself, so its two text passes read equal ids.
     """

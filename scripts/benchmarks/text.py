@@ -8,8 +8,8 @@ from benchmarks.inputs import draw_captions
 from benchmarks.reference.captions import build_tokenizer, mask_in_place, tokenize_caption
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
-from tpr.data.masking import mask_words
-from tpr.data.tokens import CLIP_TOKENIZER, END, MASK, START, tokenize
+from tpr.data.text.masking import mask_words
+from tpr.data.text.tokens import CLIP_TOKENIZER, END, MASK, START, tokenize
 
 BATCH, LENGTH = 64, 77
 CLEAN = [

@@ -7,7 +7,7 @@ import torch
 from benchmarks.reference.visible_infrared import evaluate_by_query
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
-from tpr.data.sample import Protocol
+from tpr.data.samples.sample import Protocol
 from tpr.evaluation.visible_infrared import CROSS_MEASURES, visible_infrared_metrics
 
 Labels = npt.NDArray[np.int64]
@@ -58,7 +58,7 @@ def measure_in_blocks(trials: list[Trial], protocol: Protocol) -> list[list[floa
 def draw_trial(protocol: Protocol, queries: int, people: int, seed: int) -> Trial:
     """Distances of noisy points around people, with cameras as the set has them.
 
-    People are seen by two to four visible cameras, as in SYSU-MM01 (301 pictures of 96) and about as in LLCM.
+    People are seen by two to four visible cameras, as in SYSU-MM01 (301 images of 96) and about as in LLCM.
     """
     random = np.random.default_rng(seed)
     cameras = (1, 2, 4, 5) if protocol == "sysu" else tuple(range(1, 10))

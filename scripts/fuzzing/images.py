@@ -1,4 +1,4 @@
-"""Pictures of every format that is read."""
+"""Images of every format that is read."""
 
 import io
 from pathlib import Path
@@ -10,14 +10,14 @@ from PIL import Image
 
 from fuzzing.damage import damage
 from fuzzing.verdict import Kind, Verdict
-from tpr.data.pictures import decode
+from tpr.data.images.reader import decode
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MODES = {"JPEG": ("RGB", "L", "CMYK"), "PNG": ("RGB", "RGBA", "P", "L"), "TIFF": ("RGB", "L")}
 
 
 def encode(format_name: str, mode: str) -> bytes:
-    """A small picture of noise."""
+    """A small image of noise."""
     noise = np.random.RandomState(0).randint(0, 255, (24, 12, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).convert(mode).save(file, format_name)
@@ -25,7 +25,7 @@ def encode(format_name: str, mode: str) -> bytes:
 
 
 class Images(Kind):
-    """Damaged pixels are other pixels: nothing in a picture file says what they were."""
+    """Damaged pixels are other pixels: nothing in an image file says what they were."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -33,7 +33,7 @@ class Images(Kind):
         self.pixels = [decode(original) for original in self.originals]
 
     def attempt(self, random: Random) -> Verdict:
-        """Decode a damaged picture."""
+        """Decode a damaged image."""
         chosen = random.randrange(len(self.originals))
         pixels = decode(damage(self.originals[chosen], random), max_pixels=1_000_000)
         return Verdict.SAME if torch.equal(pixels, self.pixels[chosen]) else Verdict.OTHER

@@ -12,14 +12,14 @@ from fuzzing.damage import damage, damage_text
 from fuzzing.verdict import Kind, Verdict
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.data.corpus import Corpus
-from tpr.data.drawn import draw_world
-from tpr.data.drawn.layouts import PLANNERS
-from tpr.data.pack import pack_set
-from tpr.data.pictures import read_bytes
-from tpr.data.sample import Split
-from tpr.data.token_cache import corpus_tokens
+from tpr.data.images.reader import read_bytes
+from tpr.data.samples.sample import Split
+from tpr.data.tables.corpora import load_split
+from tpr.data.tables.corpus import Corpus
+from tpr.data.tables.pack import pack_set
+from tpr.data.text.token_cache import corpus_tokens
+from tpr.drawn import draw_world
+from tpr.drawn.layouts import PLANNERS
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 ANNOTATIONS = (".json", ".jsonl", ".txt", ".csv", ".npy", ".mat", ".parquet")
@@ -34,13 +34,13 @@ def draw_sets(folder: Path, names: Sequence[str]) -> Path:
     return root
 
 
-def read_corpus(corpus: Corpus, *, pictures: bool) -> list[Any]:
+def read_corpus(corpus: Corpus, *, images: bool) -> list[Any]:
     """Everything that a run reads of a corpus, as plain values."""
     rows = range(len(corpus))
     found: list[Any] = [
         (corpus.image_path(row), int(corpus.identity[row]), corpus.captions(row)) for row in rows
     ]
-    return [*found, *(read_bytes(corpus, row) for row in rows)] if pictures else found
+    return [*found, *(read_bytes(corpus, row) for row in rows)] if images else found
 
 
 class Annotations(Kind):
@@ -75,7 +75,7 @@ class Annotations(Kind):
         data = DataOptions(root=self.root, cache=self.folder / "cache")
         shutil.rmtree(self.folder / "cache", ignore_errors=True)
         corpus = load_split(Choice(name, ADAPTERS[name].Options()), "train", data)
-        return read_corpus(corpus, pictures=False)
+        return read_corpus(corpus, images=False)
 
 
 class Stored(Kind):
@@ -109,12 +109,12 @@ class Stored(Kind):
         shutil.copytree(self.folder / "kept", self.place)
 
     def read(self) -> list[Any]:
-        """Both splits with pictures, and the tokens of the captions."""
+        """Both splits with images, and the tokens of the captions."""
         found: list[Any] = []
         for split in SPLITS:
             corpus = load_split(Choice(self.name, ADAPTERS[self.name].Options()), split, self.data)
             tokens = corpus_tokens(corpus, self.data)
-            found += read_corpus(corpus, pictures=True)
+            found += read_corpus(corpus, images=True)
             found += tokens.rows(np.arange(corpus.caption_count), TOKENS).tolist()
         return found
 

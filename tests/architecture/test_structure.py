@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tpr"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
-    "config", "data", "models", "objectives", "systems", "engine", "evaluation", "report", "captioning",
-    "commands",
+    "config", "data", "drawn", "models", "objectives", "systems", "engine", "evaluation", "report",
+    "captioning", "commands",
 ]  # fmt: skip
 LEAVES = {
     "tpr", "tpr.errors", "tpr.distributed", "tpr.home", "tpr.locks", "tpr.processes", "tpr.whole_files",

@@ -19,7 +19,7 @@ COLUMNS = ("file_path", "view", "caption", "template", "seed", "attempt", "ident
 
 
 def make_crops(root: Path, people: int = 5, each: int = 4) -> Path:
-    """Small pictures in folders that are named by a number."""
+    """Small images in folders that are named by a number."""
     for person in range(people):
         folder = root / f"{person + 1:04d}"
         folder.mkdir(parents=True)
@@ -31,7 +31,7 @@ def make_crops(root: Path, people: int = 5, each: int = 4) -> Path:
 def make_plan(folder: Path, crops: Path, **options: Any) -> Plan:
     """A plan for `echo`; options: those of Settings, and of the engine under `engine`."""
     engine = choose_engine("echo", {"batch": 7, **options.pop("engine", {})})
-    options = {"captions": {"static": 1, "dynamic": 1}, "shard_pictures": 3, **options}
+    options = {"captions": {"static": 1, "dynamic": 1}, "shard_images": 3, **options}
     settings = build_options(Settings, plain_value(options), {})
     return write_plan(folder, folder_source(crops, "folder"), read_texts(SHIPPED), engine, settings)
 

@@ -9,8 +9,8 @@ from tpr.captioning.colours import find_colours
 from tpr.cli import main
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.data.drawn import draw_world
+from tpr.data.tables.corpora import load_split
+from tpr.drawn import draw_world
 
 FOLDERS = {"only": "Blip_IR", "never": "Blip_RGB"}
 

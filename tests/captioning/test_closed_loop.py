@@ -13,7 +13,7 @@ import transformers
 from tpr.captioning.plan import read_plan
 from tpr.captioning.progress import measure_progress
 from tpr.cli import main
-from tpr.data.drawn import draw_world
+from tpr.drawn import draw_world
 
 IDENTITIES = 200
 SMALL_CLIP = (
@@ -42,7 +42,7 @@ def build_small_blip(folder: Path, captions: list[str]) -> Path:
         vision_config={
             "hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 3, "num_attention_heads": 4,
             "image_size": 64, "patch_size": 16,
-            "initializer_range": 0.02,  # the library's 1e-10 would hide the picture
+            "initializer_range": 0.02,  # the library's 1e-10 would hide the image
         },
     )  # fmt: skip
     processor = transformers.BlipProcessor(
@@ -94,8 +94,8 @@ def test_captions_of_a_captioner_trained_here_teach_retrieval(tmp_path: Path, mo
     assert row["r10"] > 2 * chance, f"{row} at a chance of {chance:.1f}"
 
 
-def chance_of_ten(pictures: "Counter[int]") -> float:
-    """R@10 in percent of a random order; pictures: of each person, with as many captions each."""
-    total = pictures.total()
-    missed = [comb(total - count, 10) / comb(total, 10) for count in pictures.values() for _ in range(count)]
+def chance_of_ten(images: "Counter[int]") -> float:
+    """R@10 in percent of a random order; images: of each person, with as many captions each."""
+    total = images.total()
+    missed = [comb(total - count, 10) / comb(total, 10) for count in images.values() for _ in range(count)]
     return 100 * (1 - sum(missed) / total)

@@ -6,7 +6,7 @@ import pytest
 
 from tpr.captioning.colours import WORDS, find_colours, remove_colours
 from tpr.captioning.filters import FilterOptions, find_fault
-from tpr.data.drawn.layouts import PLANNERS
+from tpr.drawn.layouts import PLANNERS
 
 OFFICIAL = [
     ("Her black shoes are a matching sky blue red.", "Her shoes are a matching."),

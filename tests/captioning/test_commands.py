@@ -23,16 +23,16 @@ def type_words(*words: object) -> int:
 def test_from_a_folder_of_crops_to_a_corpus(tmp_path: Path, crops: Path, capfd, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     plan, out = tmp_path / "plans" / "first", tmp_path / "HAM-PEDES"
-    assert type_words("plan", crops, plan, "--captions", "static=2", "dynamic=1", "--shard-pictures", 6) == 0
-    assert "20 pictures, 60 captions in 4 shards, engine echo" in capfd.readouterr().out
+    assert type_words("plan", crops, plan, "--captions", "static=2", "dynamic=1", "--shard-images", 6) == 0
+    assert "20 images, 60 captions in 4 shards, engine echo" in capfd.readouterr().out
     assert type_words("run", plan, "--engine-options", "batch=16") == 0
     assert "60 captions, 0 failed" in capfd.readouterr().out
-    picture = tmp_path / "statistics.png"
-    assert type_words("status", plan, "--statistics", "--picture", picture) == 0
+    image = tmp_path / "statistics.png"
+    assert type_words("status", plan, "--statistics", "--plot", image) == 0
     shown = capfd.readouterr().out
     assert re.search(r"4 of 4 \|\s+60 of 60 \|\s+60 \|\s+0 ", shown)
     assert re.search(r"static \|\s+40 .* 100% ", shown)
-    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert image.read_bytes()[:4] == b"\x89PNG"
     assert type_words("merge", plan, "--form", "ham_pedes", "--out", out) == 0
     assert "ham_pedes.json: 60 captions" in capfd.readouterr().out
     assert type_words("verify", plan) == 0
@@ -49,7 +49,7 @@ def test_a_data_set_can_be_planned(tmp_path: Path, capfd, monkeypatch) -> None:
     (tmp_path / "data" / "mine" / "people.jsonl").write_text("\n".join(lines))
     words = ("--root", tmp_path / "data", "--options", "path=mine/people.jsonl", "--images", 1)
     assert type_words("plan", "jsonl", tmp_path / "plan", *words) == 0
-    assert "1 pictures, 2 captions" in capfd.readouterr().out
+    assert "1 images, 2 captions" in capfd.readouterr().out
     assert type_words("run", tmp_path / "plan") == 0
     assert "2 captions, 0 failed" in capfd.readouterr().out
 
@@ -69,7 +69,7 @@ def test_status_tells_rate_reasons_and_time_left(tmp_path: Path, crops: Path, ca
 
 BAD_INPUT = [
     (["plan", "nowhere", "{tmp}/p"], "'nowhere' is neither a folder nor a set"),
-    (["plan", "{tmp}", "{tmp}/p"], "holds no picture"),
+    (["plan", "{tmp}", "{tmp}/p"], "holds no image"),
     (["plan", "{crops}", "{tmp}/p", "--engine", "orakel"], "'orakel' is not known; known: echo"),
     (["plan", "{crops}", "{tmp}/p", "--engine-options", "bath=3"], "no such option"),
     (["plan", "{crops}", "{tmp}/p", "--captions", "funny=1"], "'funny' is no kind; known: static, dynamic"),
@@ -85,7 +85,7 @@ BAD_INPUT = [
     (["plan", "{crops}", "{tmp}/p", "--texts", "{tmp}"], "instructions.yaml: cannot be read"),
     (["plan", "{crops}", "{plan}"], "holds a plan already"),
     (["run", "{tmp}"], "holds no plan.json"),
-    (["run", "{plan}", "--root", "{tmp}/gone"], "the plan's pictures are not there"),
+    (["run", "{plan}", "--root", "{tmp}/gone"], "the plan's images are not there"),
     (["run", "{plan}", "--engine-options", "model=other"], "the plan's model stays"),
     (["status", "{plan}", "--statistics"], "no caption is finished yet"),
     (["verify", "{plan}"], "7 of 7 shards are not done"),

@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def be_strict(self, words):
         said = self.headers.get("Authorization", "")
-        self.send(400, json.dumps({"error": {"message": f"picture too large\n for {said}"}}))
+        self.send(400, json.dumps({"error": {"message": f"image too large\n for {said}"}}))
 
     def be_closed(self, words):
         self.send(401, f"bad key {KEY}")
@@ -174,7 +174,7 @@ def make_engine(server, **changes):
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (128, 48, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "person.png")
     return tmp_path / "person.png"
@@ -182,38 +182,38 @@ def picture(tmp_path):
 
 def ask(path, words="describe", seed=7):
     return CaptionRequest(
-        picture=path.name, path=path, view="static-0", instruction=words, template=None, style=None, seed=seed
+        image=path.name, path=path, view="static-0", instruction=words, template=None, style=None, seed=seed
     )
 
 
-def test_order_is_kept_whatever_each_call_goes_through(server, engine, picture):
+def test_order_is_kept_whatever_each_call_goes_through(server, engine, image):
     moods = ["slow", "busy", "broken", "cut", "gone", "garbled", "empty", "dribbling"]
-    requests = [ask(picture, f"person {index}") for index in range(24)]
+    requests = [ask(image, f"person {index}") for index in range(24)]
     server.moods = {f"person {2 * index}": [mood] for index, mood in enumerate(moods)}
     replies = engine.generate(requests)
     assert replies == [CaptionReply(text=f"person {index}!") for index in range(24)]
     assert len(server.calls) == 24 + len(moods)
 
 
-def test_a_style_goes_to_the_chat_template(server, engine, picture):
-    engine.generate([ask(picture, "plain"), replace(ask(picture, "styled"), style=7)])
+def test_a_style_goes_to_the_chat_template(server, engine, image):
+    engine.generate([ask(image, "plain"), replace(ask(image, "styled"), style=7)])
     bodies = {words: body for words, _, body in server.calls}
     assert bodies["styled"]["chat_template_kwargs"] == {"style": 7}
     assert "chat_template_kwargs" not in bodies["plain"]
 
 
-def test_no_more_calls_are_open_than_asked_for(server, picture):
+def test_no_more_calls_are_open_than_asked_for(server, image):
     server.gate = threading.Barrier(3)  # opens once three calls wait
     engine = make_engine(server, concurrency=3, timeout_seconds=60)
-    replies = engine.generate([ask(picture) for _ in range(12)])
+    replies = engine.generate([ask(image) for _ in range(12)])
     engine.close()
     assert replies == [CaptionReply(text="describe!")] * 12
     assert server.most_open == 3
 
 
-def test_retry_after_is_followed(server, engine, picture):
+def test_retry_after_is_followed(server, engine, image):
     server.moods = {"describe": ["busy"]}
-    engine.generate([ask(picture)])
+    engine.generate([ask(image)])
     (_, first, _), (_, second, _) = server.calls
     assert second - first >= 1.0  # the back-off alone would have been 0.01 s
 
@@ -239,97 +239,97 @@ def test_retry_after_as_a_date():
         ("dribbling", "server timed out"),
     ],
 )
-def test_patience_ends_with_a_reason(server, picture, mood, reason):
+def test_patience_ends_with_a_reason(server, image, mood, reason):
     # Only those that never answer are waited for.
     patience = 0.5 if reason == "server timed out" else 60.0
     engine = make_engine(server, retries=1, timeout_seconds=patience)
     server.moods = {"describe": [mood, mood, mood]}
-    assert engine.generate([ask(picture)]) == [CaptionReply(text=None, failure=reason)]
+    assert engine.generate([ask(image)]) == [CaptionReply(text=None, failure=reason)]
     assert len(server.calls) == 2
     engine.close()
 
 
-def test_a_refused_request_is_not_repeated(server, engine, picture, caplog):
+def test_a_refused_request_is_not_repeated(server, engine, image, caplog):
     server.moods = {"describe": ["strict", "strict"]}
-    replies = engine.generate([ask(picture), ask(picture)])
+    replies = engine.generate([ask(image), ask(image)])
     assert replies == [CaptionReply(text=None, failure="server said 400", is_fatal=True)] * 2
     assert len(server.calls) == 2
     assert [record.getMessage() for record in caplog.records] == [
-        "openai: the server said 400: picture too large for Bearer ***"
+        "openai: the server said 400: image too large for Bearer ***"
     ]
 
 
-def test_a_redirect_is_not_followed(server, engine, picture):
+def test_a_redirect_is_not_followed(server, engine, image):
     server.moods = {"describe": ["moved"]}
-    assert engine.generate([ask(picture)])[0].failure == "server said 302"
+    assert engine.generate([ask(image)])[0].failure == "server said 302"
 
 
-def test_a_text_that_was_cut_or_is_empty_is_a_failure(server, engine, picture, monkeypatch):
+def test_a_text_that_was_cut_or_is_empty_is_a_failure(server, engine, image, monkeypatch):
     server.moods = {"describe": ["long"]}
-    assert engine.generate([ask(picture)]) == [CaptionReply(text=None, failure="truncated")]
+    assert engine.generate([ask(image)]) == [CaptionReply(text=None, failure="truncated")]
     monkeypatch.setattr(Handler, "be_well", lambda self, words: self.send(200, json.dumps(
         {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]}
     )))  # fmt: skip
-    assert engine.generate([ask(picture)]) == [CaptionReply(text=None, failure="empty reply")]
+    assert engine.generate([ask(image)]) == [CaptionReply(text=None, failure="empty reply")]
 
 
 @pytest.mark.parametrize("mood", ["closed", "elsewhere"])
-def test_what_no_request_survives_stops_the_run_at_once(server, picture, mood):
+def test_what_no_request_survives_stops_the_run_at_once(server, image, mood):
     engine = make_engine(server, timeout_seconds=300)
-    requests = [ask(picture, f"person {index}") for index in range(40)]
+    requests = [ask(image, f"person {index}") for index in range(40)]
     server.moods = {"person 0": ["slow"], "person 3": [mood]}
     server.patience, began = 200.0, time.monotonic()
     with pytest.raises(UserError, match=r"^openai: http://127.0.0.1:\d+/v1 ") as caught:
         engine.generate(requests)
     assert time.monotonic() - began < 60  # the slow call before it is cut
     assert KEY not in str(caught.value) and "\n" not in str(caught.value)
-    assert engine.generate([ask(picture, "person 50")]) == [CaptionReply(text="person 50!")]
+    assert engine.generate([ask(image, "person 50")]) == [CaptionReply(text="person 50!")]
     engine.close()
 
 
-def test_the_call_says_what_the_plan_says(server, engine, picture):
-    engine.generate([ask(picture, seed=123)])
+def test_the_call_says_what_the_plan_says(server, engine, image):
+    engine.generate([ask(image, seed=123)])
     body = server.calls[0][2]
     said = {name: body[name] for name in ("model", "seed", "temperature", "top_p", "max_tokens")}
     assert said == {"model": "tiny", "seed": 123, "temperature": 0.7, "top_p": 0.9, "max_tokens": 192}
 
 
-def sent_picture(server):
+def sent_image(server):
     url = server.calls[-1][2]["messages"][0]["content"][0]["image_url"]["url"]
     head, data = url.split(",")
     assert head == "data:image/jpeg;base64"
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-def test_the_picture_is_shrunk_to_the_bound_and_never_cropped(server, tmp_path):
+def test_the_image_is_shrunk_to_the_bound_and_never_cropped(server, tmp_path):
     pixels = np.full((400, 100, 3), 128, dtype=np.uint8)
     pixels[:40], pixels[-40:] = (255, 0, 0), (0, 0, 255)
     Image.fromarray(pixels).save(tmp_path / "tall.png")
     engine = make_engine(server, longest_side=200)
     engine.generate([ask(tmp_path / "tall.png")])
     engine.close()
-    sent = sent_picture(server)
+    sent = sent_image(server)
     assert sent.size == (50, 200)
     assert sent.getpixel((25, 3))[0] > 240 and sent.getpixel((25, 196))[2] > 240
 
 
-def test_a_small_picture_is_sent_at_its_size(server, engine, picture):
-    engine.generate([ask(picture)])
-    assert sent_picture(server).size == (48, 128)
+def test_a_small_image_is_sent_at_its_size(server, engine, image):
+    engine.generate([ask(image)])
+    assert sent_image(server).size == (48, 128)
 
 
-def test_an_unreadable_picture_is_one_failure_and_no_call(server, engine, picture, tmp_path):
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    replies = engine.generate([ask(tmp_path / "bad.jpg"), ask(picture), ask(tmp_path / "absent.jpg")])
-    bad = CaptionReply(text=None, failure="unreadable picture", is_fatal=True)
+def test_an_unreadable_image_is_one_failure_and_no_call(server, engine, image, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    replies = engine.generate([ask(tmp_path / "bad.jpg"), ask(image), ask(tmp_path / "absent.jpg")])
+    bad = CaptionReply(text=None, failure="unreadable image", is_fatal=True)
     assert replies == [bad, CaptionReply(text="describe!"), bad]
     assert len(server.calls) == 1
 
 
-def test_the_key_reaches_the_server_and_nothing_else(server, engine, picture, caplog):
+def test_the_key_reaches_the_server_and_nothing_else(server, engine, image, caplog):
     caplog.set_level(logging.DEBUG)
     server.moods = {"describe": ["strict"]}
-    replies = engine.generate([ask(picture)])
+    replies = engine.generate([ask(image)])
     assert set(server.keys) == {f"Bearer {KEY}"}
     told = [
         json.dumps(engine.describe()),
@@ -341,10 +341,10 @@ def test_the_key_reaches_the_server_and_nothing_else(server, engine, picture, ca
     assert not [text for text in told if KEY in text]
 
 
-def test_without_a_key_no_header_is_sent(server, picture, monkeypatch):
+def test_without_a_key_no_header_is_sent(server, image, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     engine = make_engine(server)
-    engine.generate([ask(picture)])
+    engine.generate([ask(image)])
     engine.close()
     assert set(server.keys) == {None}
 
@@ -365,10 +365,10 @@ def test_a_key_with_a_line_break_inside_is_refused_without_being_shown(server, m
     assert "sk-one" not in str(caught.value)
 
 
-def test_a_server_that_lists_no_models_is_fine(server, picture):
+def test_a_server_that_lists_no_models_is_fine(server, image):
     server.listing = (404, "no")
     engine = make_engine(server)
-    assert engine.generate([ask(picture)]) == [CaptionReply(text="describe!")]
+    assert engine.generate([ask(image)]) == [CaptionReply(text="describe!")]
     engine.close()
 
 
@@ -387,12 +387,12 @@ def test_a_server_that_is_down_is_one_line_with_address_and_remedy():
     assert "vllm serve" in text and "\n" not in text
 
 
-def test_a_server_that_goes_for_good_stops_the_run(picture, server):
+def test_a_server_that_goes_for_good_stops_the_run(image, server):
     engine = make_engine(server, retries=1)
     server.shutdown()
     server.server_close()
     with pytest.raises(UserError, match="run again: what is finished stays"):
-        engine.generate([ask(picture) for _ in range(8)])
+        engine.generate([ask(image) for _ in range(8)])
     engine.close()
 
 

@@ -25,7 +25,7 @@ IMAGE_TOKEN["qwen3_vl"] = IMAGE_TOKEN["qwen2_5_vl"]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     random = np.random.default_rng(0)
     for index, (height, width) in enumerate(SIZES):
@@ -41,19 +41,19 @@ def make_engine(folder, **changes):
 
 def ask(path, words="describe the person", seed=7):
     return CaptionRequest(
-        picture=path.name, path=path, view="static-0", instruction=words, template=None, style=None, seed=seed
+        image=path.name, path=path, view="static-0", instruction=words, template=None, style=None, seed=seed
     )
 
 
-def ask_all(pictures):
-    return [ask(path, "describe the person" + " coat" * index, index) for index, path in enumerate(pictures)]
+def ask_all(images):
+    return [ask(path, "describe the person" + " coat" * index, index) for index, path in enumerate(images)]
 
 
 @pytest.mark.parametrize("temperature", slow_except({1.0}, [0.0, 1.0]))
 @pytest.mark.parametrize("family", BUILDERS)
-def test_a_text_does_not_depend_on_its_batch(folders, pictures, family, temperature):
+def test_a_text_does_not_depend_on_its_batch(folders, images, family, temperature):
     engine = make_engine(folders(family), temperature=temperature, top_p=0.95)
-    requests = ask_all(pictures)
+    requests = ask_all(images)
     together = engine.generate(requests)
     alone = [engine.generate([request])[0] for request in requests]
     backwards = engine.generate(requests[::-1])[::-1]
@@ -63,24 +63,24 @@ def test_a_text_does_not_depend_on_its_batch(folders, pictures, family, temperat
 
 
 @pytest.mark.parametrize("family", BUILDERS)
-def test_another_engine_writes_the_same(folders, pictures, family):
-    first, second = (make_engine(folders(family), temperature=1.0).generate(ask_all(pictures)) for _ in "ab")
+def test_another_engine_writes_the_same(folders, images, family):
+    first, second = (make_engine(folders(family), temperature=1.0).generate(ask_all(images)) for _ in "ab")
     assert first == second
 
 
 @pytest.mark.parametrize("family", ["blip", "llava"])
-def test_the_seed_alone_decides_what_is_sampled(folders, pictures, family):
+def test_the_seed_alone_decides_what_is_sampled(folders, images, family):
     engine = make_engine(folders(family), temperature=1.5, top_p=1.0)
-    texts = engine.generate([ask(pictures[0], seed=seed) for seed in (1, 2, 3, 1)])
+    texts = engine.generate([ask(images[0], seed=seed) for seed in (1, 2, 3, 1)])
     assert texts[0] == texts[3]
     assert len({str(reply) for reply in texts}) > 1
 
 
 @pytest.mark.parametrize("family", CHAT)
-def test_prompts_are_padded_on_the_left(folders, pictures, family):
+def test_prompts_are_padded_on_the_left(folders, images, family):
     captioner = make_engine(folders(family)).captioner
-    images = [Image.open(path) for path in pictures[:1] * 2]
-    inputs = captioner.prepare(images, ["describe", "describe the person"])
+    opened = [Image.open(path) for path in images[:1] * 2]
+    inputs = captioner.prepare(opened, ["describe", "describe the person"])
     assert inputs["attention_mask"][0].tolist() == sorted(inputs["attention_mask"][0].tolist())
     assert int(inputs["attention_mask"][0].sum()) == inputs["input_ids"].shape[1] - 2
     assert int(inputs["input_ids"][0, 0]) == token("<pad>")
@@ -96,13 +96,13 @@ TOKENS = {
     "qwen2_5_vl": 5 * 2,
     "qwen3_vl": 4 * 2,
 }
-"""What a picture of 128 x 48 pixels takes by the published rules."""
+"""What an image of 128 x 48 pixels takes by the published rules."""
 
 
 @pytest.mark.parametrize("family", CHAT)
-def test_a_picture_takes_the_tokens_that_its_size_gives(folders, pictures, family):
+def test_an_image_takes_the_tokens_that_its_size_gives(folders, images, family):
     captioner = make_engine(folders(family)).captioner
-    inputs = captioner.prepare([Image.open(pictures[0])], ["describe"])
+    inputs = captioner.prepare([Image.open(images[0])], ["describe"])
     assert int((inputs["input_ids"] == token(IMAGE_TOKEN[family])).sum()) == TOKENS[family]
 
 
@@ -117,7 +117,7 @@ def test_the_default_gives_a_crop_enough_tokens(folders, family):
     assert 1200 < counts[1] <= 1280
 
 
-def test_limits_that_a_folder_brings_are_replaced(folders, tmp_path, pictures):
+def test_limits_that_a_folder_brings_are_replaced(folders, tmp_path, images):
     folder = build_tiny("qwen2_5_vl", tmp_path / "model")
     path = folder / "preprocessor_config.json"  # transformers 5 keeps it inside of another file
     path = path if path.exists() else folder / "processor_config.json"
@@ -126,7 +126,7 @@ def test_limits_that_a_folder_brings_are_replaced(folders, tmp_path, pictures):
     inner.pop("size", None)
     inner["min_pixels"], inner["max_pixels"] = 28 * 28 * 2, 28 * 28 * 4
     path.write_text(json.dumps(settings))
-    inputs = make_engine(folder).captioner.prepare([Image.open(pictures[0])], ["describe"])
+    inputs = make_engine(folder).captioner.prepare([Image.open(images[0])], ["describe"])
     assert int((inputs["input_ids"] == token("<|image_pad|>")).sum()) == TOKENS["qwen2_5_vl"]
 
 
@@ -160,9 +160,9 @@ def test_the_library_by_itself_would_crop(folders):
     assert torch.equal(first, second)
 
 
-def test_an_instruction_begins_blips_caption_only_if_asked(folders, pictures):
+def test_an_instruction_begins_blips_caption_only_if_asked(folders, images):
     plain, told = (make_engine(folders("blip"), begin_with_instruction=is_told) for is_told in (False, True))
-    requests = [ask(pictures[2], "a picture of"), ask(pictures[2], "a"), ask(pictures[0], "a picture of")]
+    requests = [ask(images[2], "a picture of"), ask(images[2], "a"), ask(images[0], "a picture of")]
     replies = told.generate(requests)
     assert replies == [told.generate([request])[0] for request in requests]
     begun = [reply.text for reply in replies]
@@ -172,40 +172,40 @@ def test_an_instruction_begins_blips_caption_only_if_asked(folders, pictures):
     assert plain.generate(requests[:1]) == plain.generate(requests[1:2])
 
 
-def test_a_text_without_an_end_is_truncated(folders, pictures):
+def test_a_text_without_an_end_is_truncated(folders, images):
     engine = make_engine(folders("llava"), max_new_tokens=1)
     engine.captioner.model.generation_config.eos_token_id = [2]
-    assert engine.generate([ask(pictures[0])]) == [CaptionReply(text=None, failure="truncated")]
+    assert engine.generate([ask(images[0])]) == [CaptionReply(text=None, failure="truncated")]
 
 
-def test_what_a_folder_says_of_generation_is_kept_or_replaced(folders, pictures):
+def test_what_a_folder_says_of_generation_is_kept_or_replaced(folders, images):
     engine = make_engine(folders("llava"), repetition_penalty=1.25)
     settings = engine.captioner.model.generation_config
     settings.suppress_tokens = list(range(60, 80))
     settings.do_sample, settings.temperature, settings.num_beams = True, 0.3, 4
-    texts = [reply.text or "" for reply in engine.generate(ask_all(pictures))]
+    texts = [reply.text or "" for reply in engine.generate(ask_all(images))]
     assert (settings.do_sample, settings.num_beams, settings.repetition_penalty) == (False, 1, 1.25)
     assert settings.eos_token_id == ENDS
     forbidden = {f"word{index - 16}" for index in range(60, 80)}
     assert not forbidden & set(" ".join(texts).split())
 
 
-def test_unreadable_and_hopeless_pictures_fail_alone(folders, pictures, tmp_path):
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+def test_unreadable_and_hopeless_images_fail_alone(folders, images, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     Image.new("RGB", (500, 2)).save(tmp_path / "line.png")
     engine = make_engine(folders("qwen2_5_vl"))
-    paths = [tmp_path / "bad.jpg", pictures[0], tmp_path / "absent.jpg", tmp_path / "line.png"]
+    paths = [tmp_path / "bad.jpg", images[0], tmp_path / "absent.jpg", tmp_path / "line.png"]
     replies = engine.generate([ask(path) for path in paths])
-    bad = CaptionReply(text=None, failure="unreadable picture", is_fatal=True)
+    bad = CaptionReply(text=None, failure="unreadable image", is_fatal=True)
     assert [replies[0], replies[2], replies[3]] == [bad] * 3
-    assert replies[1] == engine.generate([ask(pictures[0])])[0]
+    assert replies[1] == engine.generate([ask(images[0])])[0]
     assert engine.generate([ask(paths[0])]) == [bad]
     assert engine.generate([]) == []
 
 
-def test_an_instruction_with_a_picture_token_is_refused(folders, pictures):
-    with pytest.raises(UserError, match=r"has 2 places for one picture.*'<image>'"):
-        make_engine(folders("llava")).generate([ask(pictures[0], "describe <image>")])
+def test_an_instruction_with_an_image_token_is_refused(folders, images):
+    with pytest.raises(UserError, match=r"has 2 places for one image.*'<image>'"):
+        make_engine(folders("llava")).generate([ask(images[0], "describe <image>")])
 
 
 def test_describe_names_model_class_precision_and_versions(folders):
@@ -216,10 +216,10 @@ def test_describe_names_model_class_precision_and_versions(folders):
     assert told["transformers"] == transformers.__version__
 
 
-def test_bf16_is_there_if_asked_for(folders, pictures):
+def test_bf16_is_there_if_asked_for(folders, images):
     engine = make_engine(folders("llava"), precision="bf16")
     assert engine.describe()["precision"] == "bfloat16"
-    assert len(engine.generate([ask(pictures[0])])) == 1
+    assert len(engine.generate([ask(images[0])])) == 1
 
 
 def copy_of(folders, family, folder):

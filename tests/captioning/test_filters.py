@@ -26,7 +26,7 @@ def test_good_captions_pass(text: str) -> None:
         ("The <box>woman</box> with long hair is wearing a red jacket and jeans.", "mark-up"),
         ("The **woman** with long hair is wearing a red jacket and jeans.", "mark-up"),
         ("1. A woman with long hair.\n2. She is wearing a red jacket and jeans.", "mark-up"),
-        ("I'm sorry, but I cannot describe the person in this picture for you.", "refusal"),
+        ("I'm sorry, but I cannot describe the person in this image for you.", "refusal"),
         ("As an AI language model I see a woman with long hair and a jacket.", "refusal"),
         ("A man with a hat.", "too short"),
         ("A man with a red hat and " + "a very long coat and " * 30 + "shoes.", "too long"),
@@ -41,7 +41,7 @@ def test_bad_captions_are_named(text: str, reason: str) -> None:
     assert find_fault(mend(text), FilterOptions()) == reason
 
 
-def test_a_caption_that_the_picture_has_is_a_duplicate() -> None:
+def test_a_caption_that_the_image_has_is_a_duplicate() -> None:
     twin = GOOD[0].upper().replace(",", "")
     assert find_fault(twin, FilterOptions(), [GOOD[0]]) == "duplicate"
     assert find_fault(twin, FilterOptions(duplicates=True), [GOOD[0]]) is None

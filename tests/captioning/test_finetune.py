@@ -19,10 +19,10 @@ from tests.captioning.tiny_models import build_tiny
 from tests.processes import fork_child
 from tpr.captioning.engines.transformers_loading import load_captioner
 from tpr.captioning.finetune import FinetuneOptions, Finetuning
-from tpr.captioning.finetune_pairs import CaptionPairs, Collate, choose_pictures, order_batches
+from tpr.captioning.finetune_pairs import CaptionPairs, Collate, choose_images, order_batches
 from tpr.captioning.listing import load_source
 from tpr.cli import main
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpus import Corpus
 from tpr.locks import hold_folder
 
 OPTIONS = {"path": "mine/people.jsonl"}
@@ -36,7 +36,7 @@ def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Eight upright pictures of four colours with a caption each, and one without."""
+    """Eight upright images of four colours with a caption each, and one without."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     lines = []
     (tmp_path / "data" / "mine").mkdir(parents=True)
@@ -72,8 +72,8 @@ def test_a_captioner_learns_its_captions_and_plain_transformers_writes_them(
     model = transformers.BlipForConditionalGeneration.from_pretrained(out).eval()
     processor = transformers.AutoProcessor.from_pretrained(out)
     for number in range(4):
-        with Image.open(data / "mine" / f"{number}.png") as picture:
-            pixels = processor(images=picture.convert("RGB"), return_tensors="pt")["pixel_values"]
+        with Image.open(data / "mine" / f"{number}.png") as image:
+            pixels = processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"]
         tokens = model.generate(pixel_values=pixels, max_length=30)[0, 1:]
         text = processor.decode(tokens, skip_special_tokens=True)
         # "red" is not among the tiny model's words.
@@ -158,22 +158,20 @@ def test_cameras_and_colours_are_chosen(data: Path) -> None:
     place = corpus.table.column_names.index("infrared")
     is_infrared = pa.array([number >= 4 for number in range(len(corpus))])
     corpus = replace(corpus, table=corpus.table.set_column(place, "infrared", is_infrared), files=())
-    assert [len(choose_pictures(corpus, which)) for which in ("any", "only", "never")] == [8, 4, 4]
-    pairs = CaptionPairs(choose_pictures(corpus, "only"), removes_colours=True)
-    picture, words = pairs[1]
+    assert [len(choose_images(corpus, which)) for which in ("any", "only", "never")] == [8, 4, 4]
+    pairs = CaptionPairs(choose_images(corpus, "only"), removes_colours=True)
+    image, words = pairs[1]
     assert words == "word1 word11 a picture of word21"
-    assert picture.size == (16, 40) and picture.getpixel((0, 0)) == (200, 0, 60)
+    assert image.size == (16, 40) and image.getpixel((0, 0)) == (200, 0, 60)
 
 
 def test_labels_end_where_the_caption_does(data: Path, blip: Path) -> None:
     processor = load_captioner(
         str(blip), revision=None, device="cpu", precision="float32", visual_tokens=(1, 1)
     ).processor
-    picture = Image.new("RGB", (16, 48), (0, 0, 0))
-    picture.paste((255, 255, 255), (0, 0, 16, 4))
-    batch = Collate(processor, 5, 6)(
-        [(picture, "a picture"), (picture, "a picture of word1 word2 word3 word4")]
-    )
+    image = Image.new("RGB", (16, 48), (0, 0, 0))
+    image.paste((255, 255, 255), (0, 0, 16, 4))
+    batch = Collate(processor, 5, 6)([(image, "a picture"), (image, "a picture of word1 word2 word3 word4")])
     assert batch["pixel_values"].shape == (2, 3, 32, 32)
     assert batch["pixel_values"][0, :, 0].min() > batch["pixel_values"][0, :, 16].max(), "the head is there"
     assert batch["input_ids"][:, 0].tolist() == [5, 5]
@@ -219,7 +217,7 @@ def test_what_cannot_be_trained_is_one_line(tmp_path: Path, data: Path, blip: Pa
     shutil.copy(data / "mine" / "people.jsonl", data / "mine" / "7.png")
     assert train(data, blip, tmp_path / "out") == 2
     (line,) = (line for line in capfd.readouterr().err.splitlines() if line.startswith("tpr:"))
-    assert "7.png is not a picture" in line
+    assert "7.png is not an image" in line
 
 
 def test_options_say_what_they_do() -> None:

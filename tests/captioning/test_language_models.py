@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ask(text: str, path: Path | None = None, seed: int = 7) -> CaptionRequest:
     return CaptionRequest(
-        picture="a.jpg", path=path, view="rephrase-0", instruction=text, template=None, style=None, seed=seed
+        image="a.jpg", path=path, view="rephrase-0", instruction=text, template=None, style=None, seed=seed
     )
 
 
@@ -52,7 +52,7 @@ def test_without_a_template_vicunas_is_used(tmp_path: Path, folder: Path) -> Non
 
 
 def test_the_wrong_kind_of_model_is_named(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(UserError, match="sees no pictures"):
+    with pytest.raises(UserError, match="sees no images"):
         make_engine(folder).generate([ask("the coat", tmp_path / "a.jpg")])
     blip = build_tiny("blip", tmp_path / "blip")
     with pytest.raises(UserError, match="rephrasing takes a language model"):

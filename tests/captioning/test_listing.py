@@ -1,4 +1,4 @@
-"""Which pictures a folder holds, whatever their names."""
+"""Which images a folder holds, whatever their names."""
 
 import json
 import logging
@@ -60,11 +60,11 @@ def test_a_name_that_is_no_utf_8_fails_alone(tmp_path: Path, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         plan = make_plan(tmp_path / "plan", tmp_path / "crops")
     (line,) = caplog.messages
-    assert "1 names are no UTF-8, the first is 0007/caf\\xe9.jpg; these pictures will be failures" in line
+    assert "1 names are no UTF-8, the first is 0007/caf\\xe9.jpg; these images will be failures" in line
     run_plan(plan)
     assert {row["file_path"] for row in rows_of(plan)} == {"0007/fine.jpg"}
     assert {(row["file_path"], row["reason"]) for row in failures_of(plan)} == {
-        ("0007/caf\\xe9.jpg", "unreadable picture")
+        ("0007/caf\\xe9.jpg", "unreadable image")
     }
     assert verify_plan(plan).requests == 4
 

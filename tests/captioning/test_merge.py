@@ -42,8 +42,8 @@ def test_luperson_mllm_is_read_by_its_adapter(tmp_path: Path, plan: Plan, crops:
     files = merge(folder / "captions", "luperson_mllm", plan, second)
     assert list(files) == ["Ts-qwen.json", "Td-qwen.json", "Ts-shikra.json", "Td-shikra.json"]
     (folder / "images").mkdir()
-    for picture in crops.rglob("*.jpg"):
-        (folder / "images" / picture.name).symlink_to(picture)
+    for image in crops.rglob("*.jpg"):
+        (folder / "images" / image.name).symlink_to(image)
     adapter = ADAPTERS["luperson_mllm"]
     samples = [
         sample
@@ -129,7 +129,7 @@ def test_a_plan_that_is_not_done_is_merged_only_if_asked(tmp_path: Path, plan: P
     with pytest.raises(DataError, match="1 of 7 shards are not done, the first is 00001"):
         verify_plan(plan)
     (count,) = merge(tmp_path / "out", "ham_pedes", plan, is_partial=True).values()
-    gone = {entry.picture for entry in plan.entries(1)}
+    gone = {entry.image for entry in plan.entries(1)}
     assert count == sum(row["file_path"] not in gone for row in rows_of(plan))
 
 

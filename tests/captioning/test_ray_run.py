@@ -80,11 +80,11 @@ def test_one_of_three_workers_is_killed_and_nothing_is_lost_or_doubled(
     pytest.importorskip("ray")
     whole = make_plan(tmp_path / "whole", crops, engine=BAD)
     run_plan(whole)
-    # A pipe in place of a picture holds the run until the worker is dead, on any machine.
-    picture, aside, pipe = crops / "0003" / "02_1.jpg", tmp_path / "aside.jpg", tmp_path / "pipe"
-    picture.rename(aside)
+    # A pipe in place of an image holds the run until the worker is dead, on any machine.
+    image, aside, pipe = crops / "0003" / "02_1.jpg", tmp_path / "aside.jpg", tmp_path / "pipe"
+    image.rename(aside)
     os.mkfifo(pipe)
-    os.link(pipe, picture)
+    os.link(pipe, image)
     plan = make_plan(tmp_path / "plan", crops, engine=BAD)
     run_here = make_plan(tmp_path / "here", crops, engine=BAD)
     assert plan.fingerprint == whole.fingerprint == run_here.fingerprint
@@ -93,8 +93,8 @@ def test_one_of_three_workers_is_killed_and_nothing_is_lost_or_doubled(
         lambda: len(find_workers(run.pid)) == 3 and list((plan.folder / "done").glob("*.json")), alive=run
     )
     os.kill(random.choice(find_workers(run.pid)), signal.SIGKILL)
-    aside.replace(picture)
-    release(pipe, picture.read_bytes(), run)
+    aside.replace(image)
+    release(pipe, image.read_bytes(), run)
     assert "40 captions, 0 failed" in end(run)
     assert bytes_of(plan) == bytes_of(whole)
     assert verify_plan(plan).requests == plan.requests

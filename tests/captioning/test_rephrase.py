@@ -42,14 +42,14 @@ def test_every_caption_of_a_view_is_rephrased(tmp_path: Path, crops: Path, descr
     texts = {row["file_path"]: row["caption"] for row in rows_of(described) if row["view"] == "static-0"}
     assert 0 < len(texts) < 20
     assert {
-        entry.picture: entry.text for number in range(plan.shards) for entry in plan.entries(number)
+        entry.image: entry.text for number in range(plan.shards) for entry in plan.entries(number)
     } == texts
     engine = Counting(plan.engine.options)
-    for picture in crops.rglob("*.jpg"):
-        picture.unlink()
+    for image in crops.rglob("*.jpg"):
+        image.unlink()
     run_plan(plan, engine)
-    assert all(texts[request.picture] in request.instruction for request in engine.asked)
-    assert not any(request.has_picture for request in engine.asked)
+    assert all(texts[request.image] in request.instruction for request in engine.asked)
+    assert not any(request.has_image for request in engine.asked)
     assert {row["identity"] for row in rows_of(plan)} == {row["identity"] for row in rows_of(described)}
     assert verify_plan(plan).captions == len(texts)
 
@@ -58,8 +58,7 @@ def test_every_caption_of_a_view_is_rephrased(tmp_path: Path, crops: Path, descr
     assert path.name == "caption_llm_dict_Blip_RGB.json"
     rephrased = {row["file_path"]: row["caption"] for row in rows_of(plan)}
     assert json.loads(path.read_text()) == {
-        picture: {"description": text, "aug_description": rephrased[picture]}
-        for picture, text in texts.items()
+        image: {"description": text, "aug_description": rephrased[image]} for image, text in texts.items()
     }
 
 
@@ -77,7 +76,7 @@ def test_a_set_is_rephrased_by_its_first_captions(tmp_path: Path, crops: Path, c
     (crops / "people.jsonl").write_text("\n".join(map(json.dumps, records)))
     words = ("--root", tmp_path, "--options", "path=crops/people.jsonl", "--captions", "rephrase=2")
     assert type_words("plan", "jsonl", tmp_path / "plan", "--rephrase", *words) == 0
-    assert "2 pictures, 4 captions" in capfd.readouterr().out
+    assert "2 images, 4 captions" in capfd.readouterr().out
     assert type_words("run", tmp_path / "plan") == 0
     assert "4 captions, 0 failed" in capfd.readouterr().out
 
@@ -116,7 +115,7 @@ def test_colours_can_be_taken_off_what_a_model_adds(tmp_path: Path, crops: Path)
         (["{plan}", "{new}", "--rephrase", "--view", "static-9"], "'static-9' is not in the plan"),
         (
             ["{plan}", "{new}", "--rephrase", "--view", "static-0", "--captions", "static=1"],
-            "about a picture",
+            "about an image",
         ),
         (
             ["{crops}", "{new}", "--captions", "rephrase=1"],

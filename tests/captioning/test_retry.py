@@ -44,7 +44,7 @@ def test_only_failures_are_asked_for_and_with_new_seeds(plan: Plan) -> None:
     engine = Counting(plan.engine.options)
     retry(plan, engine)
     wanted = {(row["file_path"], row["view"]) for row in failed}
-    assert {(request.picture, request.view) for request in engine.asked} == wanted
+    assert {(request.image, request.view) for request in engine.asked} == wanted
     assert min(request.attempt for request in engine.asked) == 2
     assert not {request.seed for request in engine.asked} & {row["seed"] for row in (*before, *failed)}
     after = rows_of(plan)
@@ -65,14 +65,14 @@ def test_asking_until_nothing_fails(plan: Plan, capfd) -> None:
     assert not engine.asked
 
 
-def test_a_picture_that_was_mended_is_no_failure_any_more(tmp_path: Path, crops: Path) -> None:
-    picture = crops / "0001" / "00_0.jpg"
-    content = picture.read_bytes()
-    picture.write_bytes(b"no picture")
+def test_an_image_that_was_mended_is_no_failure_any_more(tmp_path: Path, crops: Path) -> None:
+    image = crops / "0001" / "00_0.jpg"
+    content = image.read_bytes()
+    image.write_bytes(b"no image")
     plan = make_plan(tmp_path / "plan", crops)
     run_plan(plan)
-    assert {row["reason"] for row in failures_of(plan)} == {"unreadable picture"}
-    picture.write_bytes(content)
+    assert {row["reason"] for row in failures_of(plan)} == {"unreadable image"}
+    image.write_bytes(content)
     run_plan(plan)
     assert len(failures_of(plan)) == 2
     retry(plan)

@@ -45,14 +45,14 @@ def crops(tmp_path: Path) -> Path:
 
 
 def test_every_request_is_a_caption_or_a_failure(tmp_path: Path, crops: Path) -> None:
-    (crops / "0001" / "broken.jpg").write_bytes(b"no picture")
+    (crops / "0001" / "broken.jpg").write_bytes(b"no image")
     (crops / "0001" / "empty.png").write_bytes(b"")
     plan = make_plan(tmp_path / "plan", crops, engine=BAD, attempts=3)
     run_plan(plan)
     rows, failures = rows_of(plan), failures_of(plan)
     answered = [(row["file_path"], row["view"]) for row in (*rows, *failures)]
     assert len(answered) == len(set(answered)) == plan.requests == 44
-    unreadable = [row for row in failures if row["reason"] == "unreadable picture"]
+    unreadable = [row for row in failures if row["reason"] == "unreadable image"]
     assert sorted({row["file_path"] for row in unreadable}) == ["0001/broken.jpg", "0001/empty.png"]
     assert len(unreadable) == 4 and {row["attempts"] for row in unreadable} == {1}
     assert {row["attempts"] for row in failures if row not in unreadable} <= {3}
@@ -66,9 +66,7 @@ def test_a_retry_has_another_seed_and_template(tmp_path: Path, crops: Path) -> N
     run_plan(plan, engine)
     assert len(engine.asked) == 4 * plan.requests
     tries = [
-        request
-        for request in engine.asked
-        if (request.picture, request.view) == ("0001/00_0.jpg", "dynamic-0")
+        request for request in engine.asked if (request.image, request.view) == ("0001/00_0.jpg", "dynamic-0")
     ]
     assert [request.attempt for request in tries] == [0, 1, 2, 3]
     assert len({request.seed for request in tries}) == len({request.template for request in tries}) == 4
@@ -77,7 +75,7 @@ def test_a_retry_has_another_seed_and_template(tmp_path: Path, crops: Path) -> N
 
 def test_shards_and_batches_change_nothing(tmp_path: Path, crops: Path) -> None:
     plans = [
-        make_plan(tmp_path / str(size), crops, shard_pictures=size, engine={**BAD, "batch": batch})
+        make_plan(tmp_path / str(size), crops, shard_images=size, engine={**BAD, "batch": batch})
         for size, batch in ((1, 1), (7, 5), (100, 64))
     ]
     for plan in plans:
@@ -140,7 +138,7 @@ def count_calls(work: Callable[[], object], most: int | None = None) -> int:
 
 @pytest.mark.parametrize("cut", [0, 5, 60, 400, -1])
 def test_a_torn_journal_is_gone_on_with(tmp_path: Path, crops: Path, cut: int) -> None:
-    plan = make_plan(tmp_path / "plan", crops, shard_pictures=50)
+    plan = make_plan(tmp_path / "plan", crops, shard_images=50)
 
     class Dying(Counting):
         def generate(self, requests: Sequence[CaptionRequest]) -> list[CaptionReply]:
@@ -179,7 +177,7 @@ def test_the_lock_dies_with_its_process(tmp_path: Path, crops: Path) -> None:
 
 
 def test_two_processes_at_one_shard_take_turns(tmp_path: Path, crops: Path) -> None:
-    plan = make_plan(tmp_path / "plan", crops, shard_pictures=50, engine={**BAD, "batch": 1})
+    plan = make_plan(tmp_path / "plan", crops, shard_images=50, engine={**BAD, "batch": 1})
 
     def work() -> None:
         ShardWorker(plan, Echo(plan.engine.options), plan.root).work(0)
@@ -211,7 +209,7 @@ def test_a_signal_stops_in_one_line(tmp_path: Path, crops: Path, number: int) ->
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_later(tmp_path: Path, crops: Path, capfd) -> None:
-    plan = make_plan(tmp_path / "plan", crops, shard_pictures=10)
+    plan = make_plan(tmp_path / "plan", crops, shard_images=10)
 
     def run_with_little_room() -> int:
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
@@ -281,8 +279,8 @@ def test_ten_thousand_requests_are_quick(tmp_path: Path) -> None:
         tmp_path / "plan",
         crops,
         captions={"static": 4, "dynamic": 4},
-        shard_pictures=500,
-        engine={"batch": 256, "open_pictures": False},
+        shard_images=500,
+        engine={"batch": 256, "open_images": False},
     )
     start = time.process_time()
     run_plan(plan)

@@ -72,7 +72,7 @@ def token(word):
 
 
 def save(folder, model, processor):
-    for parameter in model.parameters():  # layers that start at zero would hide the picture
+    for parameter in model.parameters():  # layers that start at zero would hide the image
         with torch.no_grad():
             parameter.add_(torch.randn_like(parameter) * 0.05)
     model.generation_config.eos_token_id = ENDS
@@ -88,11 +88,11 @@ def build_llava(folder):
         **{"image_token_index" if IS_OLD else "image_token_id": token("<image>")},
         image_seq_length=16,
     )
-    pictures = transformers.CLIPImageProcessor(
+    images = transformers.CLIPImageProcessor(
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, do_center_crop=True
     )
     processor = transformers.LlavaProcessor(
-        image_processor=pictures,
+        image_processor=images,
         tokenizer=chat_tokenizer(),
         patch_size=8,
         vision_feature_select_strategy="default",
@@ -110,11 +110,11 @@ def build_llava_next(folder):
         **{"image_token_index" if IS_OLD else "image_token_id": token("<image>")},
         image_grid_pinpoints=pinpoints,
     )
-    pictures = transformers.LlavaNextImageProcessor(
+    images = transformers.LlavaNextImageProcessor(
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, image_grid_pinpoints=pinpoints
     )
     processor = transformers.LlavaNextProcessor(
-        image_processor=pictures,
+        image_processor=images,
         tokenizer=chat_tokenizer(),
         patch_size=8,
         vision_feature_select_strategy="default",
@@ -135,9 +135,9 @@ def build_qwen2_5_vl(folder):
         },
         **qwen_tokens(),
     )  # fmt: skip
-    pictures = transformers.Qwen2VLImageProcessor(patch_size=14, merge_size=2)
+    images = transformers.Qwen2VLImageProcessor(patch_size=14, merge_size=2)
     processor = transformers.Qwen2_5_VLProcessor(
-        pictures, qwen_tokenizer(), transformers.Qwen2VLVideoProcessor(), chat_template=QWEN_TEMPLATE
+        images, qwen_tokenizer(), transformers.Qwen2VLVideoProcessor(), chat_template=QWEN_TEMPLATE
     )
     return save(folder, transformers.Qwen2_5_VLForConditionalGeneration(config), processor)
 
@@ -154,9 +154,9 @@ def build_qwen3_vl(folder):
         },
         **qwen_tokens(),
     )  # fmt: skip
-    pictures = transformers.Qwen2VLImageProcessor(patch_size=16, merge_size=2)
+    images = transformers.Qwen2VLImageProcessor(patch_size=16, merge_size=2)
     processor = transformers.Qwen3VLProcessor(
-        pictures, qwen_tokenizer(), transformers.Qwen3VLVideoProcessor(), chat_template=QWEN_TEMPLATE
+        images, qwen_tokenizer(), transformers.Qwen3VLVideoProcessor(), chat_template=QWEN_TEMPLATE
     )
     return save(folder, transformers.Qwen3VLForConditionalGeneration(config), processor)
 

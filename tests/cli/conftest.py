@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from tests.cli.screen import Outcome, Type
 from tpr.cli import main
-from tpr.data.drawn import draw_world
+from tpr.drawn import draw_world
 
 TINY_CLIP = (
     "model.architecture={embed_dim: 32, image: {width: 32, layers: 1, heads: 2}, "
@@ -25,7 +25,7 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def surroundings(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of the tests' own, and no data root from outside."""
+    """A cache of the tests' own, no data root from outside."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(session_cache))
     monkeypatch.delenv("TPR_DATA", raising=False)
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from tests.cli.conftest import TINY_CLIP
 from tests.cli.screen import ROOT, Outcome, Type
-from tests.data.small_sets import cuhk_record, write_cuhk, write_json, write_picture
+from tests.data.small_sets import cuhk_record, write_cuhk, write_image, write_json
 from tpr.locks import hold_folder
 
 CONFIG = ROOT / "configs" / "irra" / "cuhk_pedes.yaml"
@@ -33,12 +33,12 @@ SIXTEEN = [
 FOUR = [
     cuhk_record("test", 90 + number // 2, f"cam_b/{number}.jpg", f"someone {number}") for number in range(4)
 ]
-TRAIN_PICTURES = 16
+TRAIN_IMAGES = 16
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A CUHK-PEDES of 16 training and 4 test pictures that a test may spoil."""
+    """A CUHK-PEDES of 16 training and 4 test images that a test may spoil."""
     write_cuhk(tmp_path / "data", [*SIXTEEN, *FOUR])
     return tmp_path / "data"
 
@@ -57,8 +57,8 @@ def train(root: Path, tmp_path: Path, type_command: Type) -> Type:
     return run
 
 
-def picture(root: Path, number: int = 0) -> Path:
-    """The file of a training picture."""
+def image(root: Path, number: int = 0) -> Path:
+    """The file of a training image."""
     return root / "CUHK-PEDES" / "imgs" / "cam_a" / f"{number}.jpg"
 
 
@@ -200,7 +200,7 @@ def write_rstpreid(root: Path) -> None:
         (remove_set, "{root}/CUHK-PEDES not found. Expected: "),
         (remove_annotation, "{root}/CUHK-PEDES/reid_raw.json not found. Expected: "),
         (remove_key, "reid_raw.json: record 3: found the keys "),
-        (leave_root, "record 16: the picture path '../../../etc/passwd' is empty or leaves"),
+        (leave_root, "record 16: the image path '../../../etc/passwd' is empty or leaves"),
         (write_nonsense, "reid_raw.json: not JSON ("),
         (write_nothing, "reid_raw.json: the file is empty; fetch it again"),
         (write_no_records, "reid_raw.json: the list is empty; expected objects with "),
@@ -229,7 +229,7 @@ def test_a_test_set_is_named_as_such(train: Type) -> None:
     assert train("data.test=[rstpreid]").message.startswith("tpr: data.test[0] 'rstpreid': ")
 
 
-# Pictures.
+# Images.
 
 
 def remove(path: Path) -> None:
@@ -246,12 +246,12 @@ def empty(path: Path) -> None:
 
 
 def write_text(path: Path) -> None:
-    path.write_text("this is no picture at all")
+    path.write_text("this is no image at all")
 
 
 @cache
 def encode_bomb() -> bytes:
-    """A picture of 81 million pixels in a few kilobytes."""
+    """An image of 81 million pixels in a few kilobytes."""
     data = io.BytesIO()
     Image.new("1", (9000, 9000)).save(data, "PNG")
     return data.getvalue()
@@ -267,8 +267,8 @@ SPOILT = pytest.mark.parametrize(
         (remove, "cannot be read (No such file or directory)"),
         (truncate, ""),
         (empty, "is empty (0 bytes)"),
-        (write_text, "is not a picture"),
-        (write_bomb, "has 9000 x 9000 = 81,000,000 pixels, more than data.max_picture_pixels=50,000,000"),
+        (write_text, "is not an image"),
+        (write_bomb, "has 9000 x 9000 = 81,000,000 pixels, more than data.max_image_pixels=50,000,000"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -276,11 +276,11 @@ SPOILT = pytest.mark.parametrize(
 
 @SPOILT
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_a_spoilt_picture_stops_the_run_with_its_name(
+def test_a_spoilt_image_stops_the_run_with_its_name(
     spoil: Callable[[Path], None], problem: str, workers: int, root: Path, train: Type
 ) -> None:
-    for number in range(TRAIN_PICTURES):
-        spoil(picture(root, number))
+    for number in range(TRAIN_IMAGES):
+        spoil(image(root, number))
     message = train(f"runtime.workers={workers}").message
     assert "CUHK-PEDES/imgs/cam_a/" in message
     assert ".jpg" in message
@@ -288,39 +288,39 @@ def test_a_spoilt_picture_stops_the_run_with_its_name(
 
 
 @SPOILT
-def test_a_spoilt_picture_is_skipped_and_counted_where_asked(
+def test_a_spoilt_image_is_skipped_and_counted_where_asked(
     spoil: Callable[[Path], None], problem: str, root: Path, train: Type
 ) -> None:
-    spoil(picture(root, 5))
+    spoil(image(root, 5))
     outcome = train("data.on_bad_image=skip", "runtime.max_steps=4")
     assert outcome.code == 0
     assert "cam_a/5.jpg" in outcome.err
     assert problem in outcome.err
     assert "a neighbour takes its place" in outcome.err
-    # Four steps of eight pairs show each of the 16 pictures with each of its two captions once.
-    assert "2 unreadable pictures were replaced by neighbours" in outcome.err
+    # Four steps of eight pairs show each of the 16 images with each of its two captions once.
+    assert "2 unreadable images were replaced by neighbours" in outcome.err
 
 
-def test_a_spoilt_test_picture_stops_even_where_training_skips(root: Path, train: Type) -> None:
+def test_a_spoilt_test_image_stops_even_where_training_skips(root: Path, train: Type) -> None:
     empty(root / "CUHK-PEDES/imgs/cam_b/1.jpg")
     message = train("data.on_bad_image=skip").message
     assert "CUHK-PEDES/imgs/cam_b/1.jpg is empty (0 bytes)" in message
 
 
-def test_rare_kinds_of_pictures_train(root: Path, train: Type) -> None:
+def test_rare_kinds_of_images_train(root: Path, train: Type) -> None:
     noise = np.random.RandomState(1)
-    Image.new("CMYK", (20, 40), (10, 200, 30, 0)).save(picture(root, 0), "JPEG")
+    Image.new("CMYK", (20, 40), (10, 200, 30, 0)).save(image(root, 0), "JPEG")
     deep = noise.randint(0, 65535, (40, 20)).astype(np.uint16)
-    Image.fromarray(deep).save(picture(root, 1), "PNG")
-    Image.fromarray(noise.randint(0, 255, (40, 20), np.uint8)).convert("P").save(picture(root, 2), "GIF")
+    Image.fromarray(deep).save(image(root, 1), "PNG")
+    Image.fromarray(noise.randint(0, 255, (40, 20), np.uint8)).convert("P").save(image(root, 2), "GIF")
     frames = [Image.new("RGB", (20, 40), (shade, 0, 0)) for shade in (10, 90, 200)]
-    frames[0].save(picture(root, 3), "GIF", save_all=True, append_images=frames[1:])
-    frames[0].save(picture(root, 4), "WEBP", save_all=True, append_images=frames[1:])
-    Image.new("RGB", (1, 1), (200, 10, 10)).save(picture(root, 5), "JPEG")
-    Image.new("RGBA", (20, 40), (200, 10, 10, 128)).save(picture(root, 6), "PNG")
-    Image.new("L", (20, 40), 77).save(picture(root, 7), "JPEG")
-    Image.new("1", (20, 40)).save(picture(root, 8), "PNG")
-    Image.new("RGB", (1, 400), (0, 10, 10)).save(picture(root, 9), "BMP")
+    frames[0].save(image(root, 3), "GIF", save_all=True, append_images=frames[1:])
+    frames[0].save(image(root, 4), "WEBP", save_all=True, append_images=frames[1:])
+    Image.new("RGB", (1, 1), (200, 10, 10)).save(image(root, 5), "JPEG")
+    Image.new("RGBA", (20, 40), (200, 10, 10, 128)).save(image(root, 6), "PNG")
+    Image.new("L", (20, 40), 77).save(image(root, 7), "JPEG")
+    Image.new("1", (20, 40)).save(image(root, 8), "PNG")
+    Image.new("RGB", (1, 400), (0, 10, 10)).save(image(root, 9), "BMP")
     outcome = train("runtime.max_steps=4")
     assert (outcome.code, outcome.err) == (0, "")
 
@@ -628,8 +628,8 @@ def test_a_spoilt_last_checkpoint_stops_the_resumed_run_in_one_line(
     assert last.read_bytes() == spoilt
 
 
-def test_a_picture_named_as_a_checkpoint_is_no_checkpoint(type_command: Type, tmp_path: Path) -> None:
-    path = write_picture(tmp_path / "photo.jpg")
+def test_an_image_named_as_a_checkpoint_is_no_checkpoint(type_command: Type, tmp_path: Path) -> None:
+    path = write_image(tmp_path / "photo.jpg")
     assert "photo.jpg: not a checkpoint (it starts with" in type_command("evaluate", path).message
 
 

@@ -1,4 +1,4 @@
-"""The promise of the drawn SYSU-MM01, end to end: infrared pictures find visible ones, text helps."""
+"""The promise of the drawn SYSU-MM01, end to end: infrared images find visible ones, text helps."""
 
 import json
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from tests.cli.screen import ROOT
 from tpr.cli import main
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.data.drawn import draw_world
+from tpr.data.tables.corpora import load_split
+from tpr.drawn import draw_world
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def read_r1(root: Path, run: str, search: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("search", ["all", "indoor"])
-def test_infrared_pictures_find_visible_ones(root: Path, search: str) -> None:
+def test_infrared_images_find_visible_ones(root: Path, search: str) -> None:
     data = DataOptions(root=root / "data", cache=root / "cache")
     people = len(
         np.unique(load_split(Choice("sysu_mm01", ADAPTERS["sysu_mm01"].Options()), "test", data).identity)

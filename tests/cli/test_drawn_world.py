@@ -15,11 +15,11 @@ from tests.cli.screen import ROOT
 from tpr.cli import main
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.data.corpus import Corpus
-from tpr.data.drawn import draw_world
-from tpr.data.noise import draw_noise
-from tpr.data.sample_table import SampleTable
+from tpr.data.samples.noise import draw_noise
+from tpr.data.samples.sample_table import SampleTable
+from tpr.data.tables.corpora import load_split
+from tpr.data.tables.corpus import Corpus
+from tpr.drawn import draw_world
 from tpr.evaluation import retrieval_metrics
 from tpr.systems.base import System
 
@@ -135,7 +135,7 @@ def system(finetuned: Path) -> System:
     return tpr.load_system(finetuned / "best.pt")
 
 
-def open_pictures(corpus: Corpus) -> list[Image.Image]:
+def open_images(corpus: Corpus) -> list[Image.Image]:
     return [Image.open(corpus.root / corpus.image_path(row)).convert("RGB") for row in range(len(corpus))]
 
 
@@ -147,7 +147,7 @@ def chance_of(corpus: Corpus) -> float:
 
 def test_captions_permuted_over_identities_score_chance(system: System, root: Path) -> None:
     corpus = load_test(root, "cuhk_pedes")
-    images = system.encode_images(open_pictures(corpus))
+    images = system.encode_images(open_images(corpus))
     texts = system.encode_texts([caption for row in range(len(corpus)) for caption in corpus.captions(row)])
     people, numbers = np.unique(corpus.identity, return_inverse=True)
     owners = numbers[corpus.caption_owners()]
@@ -164,13 +164,13 @@ def test_captions_permuted_over_identities_score_chance(system: System, root: Pa
     assert np.mean(found) < chance_of(corpus) + 1
 
 
-def test_pictures_without_their_person_score_chance(system: System, root: Path) -> None:
+def test_images_without_their_person_score_chance(system: System, root: Path) -> None:
     corpus = load_test(root, "cuhk_pedes")
-    pictures = open_pictures(corpus)
-    for picture in pictures:
-        width, height = picture.size
-        picture.paste((118, 118, 118), (width // 12, height // 40, width - width // 12, height))
-    images = system.encode_images(pictures)
+    images = open_images(corpus)
+    for image in images:
+        width, height = image.size
+        image.paste((118, 118, 118), (width // 12, height // 40, width - width // 12, height))
+    features = system.encode_images(images)
     texts = system.encode_texts([corpus.captions(row)[0] for row in range(len(corpus))])
     identity = torch.from_numpy(corpus.identity)
-    assert retrieval_metrics(texts, images, identity, identity).r1 < chance_of(corpus) + 3
+    assert retrieval_metrics(texts, features, identity, identity).r1 < chance_of(corpus) + 3

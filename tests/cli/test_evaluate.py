@@ -85,7 +85,7 @@ def test_visible_infrared_sets_are_searched_by_text_and_say_so(evaluate: Type) -
     ]
 
 
-def test_pictures_alone_are_no_query_of_a_system_of_texts(evaluate: Type) -> None:
+def test_images_alone_are_no_query_of_a_system_of_texts(evaluate: Type) -> None:
     outcome = evaluate(("regdb",), "evaluation.visible_infrared.queries=[infrared]")
     assert outcome.code == 2
     where = "evaluation.visible_infrared.queries"

@@ -77,14 +77,14 @@ def test_an_official_file_is_evaluated_and_converted_to_the_same_numbers(
     assert (again.code, again.err) == (0, "")
     assert read_table(again.out) == table
 
-    pictures = [Image.new("RGB", (50, 120), (200, 30, 40)), next(world.rglob("*.jpg"))]
+    images = [Image.new("RGB", (50, 120), (200, 30, 40)), next(world.rglob("*.jpg"))]
     texts = ["a man in a red shirt", "a woman with a black bag", "nobody"]
     official_system, own = tpr.load_system(path), tpr.load_system(target)
     for system in (official_system, own):
-        for features, count in ((system.encode_images(pictures), 2), (system.encode_texts(texts), 3)):
+        for features, count in ((system.encode_images(images), 2), (system.encode_texts(texts), 3)):
             assert features.shape == (count, 64)
             torch.testing.assert_close(features.norm(dim=1), torch.ones(count))
-    assert torch.equal(official_system.encode_images(pictures), own.encode_images(pictures))
+    assert torch.equal(official_system.encode_images(images), own.encode_images(images))
     assert torch.equal(official_system.encode_texts(texts), own.encode_texts(texts))
     assert (official_system.encode_texts(texts[:1]) @ own.encode_texts(texts[1:2]).T).item() < 0.9999
 

@@ -214,17 +214,15 @@ def test_a_mistake_is_one_line_for_all_processes(
     assert not list((tmp_path / "runs").glob("*"))
 
 
-def test_a_picture_that_one_process_cannot_read_is_one_line(
-    start: Start, world: Path, tmp_path: Path
-) -> None:
+def test_an_image_that_one_process_cannot_read_is_one_line(start: Start, world: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(world, tmp_path / "spoilt")
-    pictures = sorted((tmp_path / "spoilt" / "CUHK-PEDES").rglob("*.jpg"))
-    pictures[0].write_bytes(b"")
+    images = sorted((tmp_path / "spoilt" / "CUHK-PEDES").rglob("*.jpg"))
+    images[0].write_bytes(b"")
     outcome = start("evaluation.select_on=last", ranks=2, root=tmp_path / "spoilt").finish()
     assert "is empty (0 bytes)" in outcome.message
-    assert str(pictures[0].relative_to(tmp_path / "spoilt")) in outcome.message
+    assert str(images[0].relative_to(tmp_path / "spoilt")) in outcome.message
 
 
 @pytest.mark.parametrize(

@@ -67,14 +67,14 @@ def test_the_text_table_has_lines_below_it_and_single_runs_where_asked(
 
 
 def test_curves_are_drawn_beside_the_table(runs: Path, type_command: Type) -> None:
-    picture = runs / "curves.png"
-    outcome = type_command("report", runs / "going", "--curves", picture)
+    curves = runs / "curves.png"
+    outcome = type_command("report", runs / "going", "--curves", curves)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.splitlines()[-1] == f"curves:      {picture}"
-    with Image.open(picture) as image:
+    assert outcome.out.splitlines()[-1] == f"curves:      {curves}"
+    with Image.open(curves) as image:
         assert image.width > 1000
-    markdown = type_command("report", runs / "going", "--markdown", "--curves", picture).out
-    assert markdown.splitlines()[-2:] == ["", f"![learning curves]({picture})"]
+    markdown = type_command("report", runs / "going", "--markdown", "--curves", curves).out
+    assert markdown.splitlines()[-2:] == ["", f"![learning curves]({curves})"]
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_curves_are_drawn_beside_the_table(runs: Path, type_command: Type) -> No
         ),
         (
             ["going", "--curves", "no/x.png"],
-            "tpr: --curves {runs}/no/x.png: the picture cannot be written (No",
+            "tpr: --curves {runs}/no/x.png: the image cannot be written (No",
         ),
-        (["going", "--curves", "x.pdf"], "tpr: --curves {runs}/x.pdf: the picture is a PNG file; expected a"),
+        (["going", "--curves", "x.pdf"], "tpr: --curves {runs}/x.pdf: the image is a PNG file; expected a"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

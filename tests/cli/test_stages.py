@@ -8,7 +8,7 @@ import yaml
 
 from tests.cli.conftest import TINY_CLIP
 from tests.cli.screen import ROOT, Type
-from tpr.data.drawn import draw_world
+from tpr.drawn import draw_world
 
 FIRST = """\
 # First.

@@ -1,4 +1,4 @@
-"""Small tables that stand where the real systems, models and data sets do."""
+"""Small tables that stand where the real systems, models and datasets do."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

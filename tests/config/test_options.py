@@ -33,7 +33,7 @@ def test_an_option_has_type_default_and_sentence(monkeypatch):
     assert rows()["", "schedule.gamma"][1:3] == ("float > 0 | list of float > 0", "0.1")
     assert rows()["", "data.unit"][1:3] == ("pair | image", "pair")
     assert rows()["", "data.root"][1:3] == ("path", "data")
-    assert rows()["", "data.augment"][1:] == ("options", "", "Augmentation of training pictures.", "")
+    assert rows()["", "data.augment"][1:] == ("options", "", "Augmentation of training images.", "")
     assert rows()["", "data.augment.flip"].default == "0.5"
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from PIL import Image
 
 from tpr.config.schema import AugmentOptions, DataOptions
-from tpr.data.corpus import Corpus, offsets_of
+from tpr.data.tables.corpus import Corpus, offsets_of
 
 SIZE = (24, 8)
 
@@ -29,7 +29,7 @@ def make_data(folder: Path, **options: object) -> DataOptions:
 def make_corpus(
     folder: Path, captions: list[int], identity: list[int] | None = None, **facts: object
 ) -> Corpus:
-    """One picture per entry of `captions`, with so many captions; two pictures per identity by default."""
+    """One image per entry of `captions`, with so many captions; two images per identity by default."""
     rng = np.random.RandomState(0)
     columns: dict[str, list] = {"image": [], "captions": [], "attributes": []}
     for row, count in enumerate(captions):
@@ -37,7 +37,7 @@ def make_corpus(
         pixels = rng.randint(0, 256, (10, 4, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((16, 40)).save(folder / name, quality=90)
         columns["image"].append(name)
-        columns["captions"].append([f"picture {row} caption {number}" for number in range(count)])
+        columns["captions"].append([f"image {row} caption {number}" for number in range(count)])
         columns["attributes"].append([row % 2, -1, 1] if row else [])
     table = pa.table(
         columns,

@@ -1,4 +1,4 @@
-"""Data sets of a few pictures in the published layouts, written by the tests that read them."""
+"""Datasets of a few images in the published layouts, written by the tests that read them."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,9 @@ from PIL import Image
 
 from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.data.corpus import Corpus
-from tpr.data.sample import Split
+from tpr.data.samples.sample import Split
+from tpr.data.tables.corpora import load_split
+from tpr.data.tables.corpus import Corpus
 
 
 def write_json(path: Path, content: Any) -> Path:
@@ -21,7 +21,7 @@ def write_json(path: Path, content: Any) -> Path:
     return path
 
 
-def write_picture(path: Path, shade: int = 0) -> Path:
+def write_image(path: Path, shade: int = 0) -> Path:
     """A small JPEG whose bytes depend on `shade`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 16), (shade % 256, 80, 160)).save(path)
@@ -29,7 +29,7 @@ def write_picture(path: Path, shade: int = 0) -> Path:
 
 
 def choose(name: str, **options: Any) -> Choice:
-    """A data set with options, as a config would name it."""
+    """A dataset with options, as a config would name it."""
     return Choice(name, ADAPTERS[name].Options(**options))
 
 
@@ -44,7 +44,7 @@ def load(root: Path, name: str, split: Split = "train", **options: Any) -> Corpu
 
 
 def list_rows(corpus: Corpus) -> list[tuple[str, int, list[str]]]:
-    """Picture, identity and captions of every row."""
+    """Image, identity and captions of every row."""
     return [
         (corpus.image_path(row), int(corpus.identity[row]), corpus.captions(row))
         for row in range(len(corpus))
@@ -65,7 +65,7 @@ def cuhk_record(split: str | None, identity: int, image: str, *captions: str) ->
     return record if split is None else {"split": split, **record}
 
 
-def write_cuhk(root: Path, records: list[dict[str, Any]] | None = None, pictures: bool = True) -> Path:
+def write_cuhk(root: Path, records: list[dict[str, Any]] | None = None, images: bool = True) -> Path:
     """CUHK-PEDES with two training persons, one for validation, one for test; returns the annotation."""
     records = records or [
         cuhk_record("train", 7, "cam_a/1.jpg", "a man", "he walks"),
@@ -75,9 +75,9 @@ def write_cuhk(root: Path, records: list[dict[str, Any]] | None = None, pictures
         cuhk_record("test", 12, "test_query/5.jpg", "a girl", "in red"),
     ]
     (root / "CUHK-PEDES" / "imgs").mkdir(parents=True, exist_ok=True)
-    if pictures:
+    if images:
         for number, record in enumerate(records):
-            write_picture(root / "CUHK-PEDES" / "imgs" / record["file_path"], shade=number)
+            write_image(root / "CUHK-PEDES" / "imgs" / record["file_path"], shade=number)
     return write_json(root / "CUHK-PEDES" / "reid_raw.json", records)
 
 

@@ -1,11 +1,11 @@
-"""A corpus of visible and infrared pictures, made by the test itself."""
+"""A corpus of visible and infrared images, made by the test itself."""
 
 from pathlib import Path
 
 import pyarrow as pa
 
 from tests.data.small_corpus import make_corpus
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpus import Corpus
 
 VISIBLE = [0, 0, 0, 1, 1, 2, 2, 2]
 INFRARED = [0, 0, 1, 2, 2, 2]
@@ -19,7 +19,7 @@ def make_slots(
     captions: int | list[int] = 2,
     **facts: object,
 ) -> Corpus:
-    """Pictures of both kinds one after the other, each with so many captions."""
+    """Images of both kinds one after the other, each with so many captions."""
     identity = visible + infrared
     counts = [captions] * len(identity) if isinstance(captions, int) else captions
     corpus = make_corpus(folder, counts, identity, protocol="sysu", **facts)

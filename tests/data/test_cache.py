@@ -17,13 +17,13 @@ import pytest
 from tests.data.small_sets import choose, flip_bit, list_rows, load, write_cuhk
 from tests.processes import LAST_RESORT, Processes
 from tpr.config.schema import DataOptions
-from tpr.data import cache as cache_module
-from tpr.data import checksums
 from tpr.data.adapters.cuhk_pedes import CuhkPedes
-from tpr.data.cache import default_cache
-from tpr.data.checksums import read_sealed, sum_file, write_sealed
-from tpr.data.corpora import load_split
-from tpr.data.manifest import MANIFEST, load_manifest
+from tpr.data.tables import cache as cache_module
+from tpr.data.tables import checksums
+from tpr.data.tables.cache import default_cache
+from tpr.data.tables.checksums import read_sealed, sum_file, write_sealed
+from tpr.data.tables.corpora import load_split
+from tpr.data.tables.manifest import MANIFEST, load_manifest
 from tpr.errors import DataError
 
 
@@ -187,7 +187,7 @@ def test_a_full_disk_is_named_with_the_option_and_leaves_nothing(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tpr.data.columns.sync", fail)
+    monkeypatch.setattr("tpr.data.tables.columns.sync", fail)
     with pytest.raises(DataError, match=r"cannot be written \(No space left on device\); set data.cache"):
         load(root, "cuhk_pedes")
     assert list_entries(root) == []

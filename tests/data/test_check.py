@@ -2,15 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.small_sets import choose, cuhk_record, make_options, write_cuhk, write_json, write_picture
+from tests.data.small_sets import choose, cuhk_record, make_options, write_cuhk, write_image, write_json
 from tpr.data.adapters import Counts
-from tpr.data.check import CheckReport, SplitReport, check_sets, choose_sets, counts_agree
-from tpr.data.pack import pack_set
+from tpr.data.tables.check import CheckReport, SplitReport, check_sets, choose_sets, counts_agree
+from tpr.data.tables.pack import pack_set
 from tpr.errors import DataError
 
 
-def check(root: Path, *names: str, read_pictures: bool = True) -> CheckReport:
-    return check_sets(choose_sets(root, names), make_options(root), read_pictures=read_pictures)
+def check(root: Path, *names: str, read_images: bool = True) -> CheckReport:
+    return check_sets(choose_sets(root, names), make_options(root), read_images=read_images)
 
 
 def find(report: CheckReport, split: str, name: str = "cuhk_pedes") -> SplitReport:
@@ -48,11 +48,11 @@ def test_figures_that_are_not_exact_agree_within_a_hundredth(found: Counts, agre
     assert counts_agree(found, Counts(None, 1000, None)) is (found.images == 1000)
 
 
-def test_a_damaged_picture_of_a_packed_set_is_listed_whatever_it_is_compared_with(tmp_path: Path) -> None:
+def test_a_damaged_image_of_a_packed_set_is_listed_whatever_it_is_compared_with(tmp_path: Path) -> None:
     write_cuhk(tmp_path)
-    pictures = tmp_path / "CUHK-PEDES" / "imgs"
-    same_size = (pictures / "Market" / "2.jpg").read_bytes()
-    (pictures / "test_query" / "5.jpg").write_bytes(same_size)
+    images = tmp_path / "CUHK-PEDES" / "imgs"
+    same_size = (images / "Market" / "2.jpg").read_bytes()
+    (images / "test_query" / "5.jpg").write_bytes(same_size)
     folder = pack_set(choose("cuhk_pedes"), make_options(tmp_path), tmp_path).folder
     shard = folder / "test-00000.arrow"
     content = shard.read_bytes().replace(same_size, same_size[:-3] + b"\0" + same_size[-2:])
@@ -64,12 +64,12 @@ def test_a_damaged_picture_of_a_packed_set_is_listed_whatever_it_is_compared_wit
     assert not find(report, "train").unreadable and report.is_broken
 
 
-def test_missing_and_unreadable_pictures_are_listed(tmp_path: Path) -> None:
+def test_missing_and_unreadable_images_are_listed(tmp_path: Path) -> None:
     write_cuhk(tmp_path)
-    pictures = tmp_path / "CUHK-PEDES" / "imgs"
-    (pictures / "Market" / "2.jpg").unlink()
-    (pictures / "CUHK01" / "3.jpg").write_text("no picture")
-    (pictures / "test_query" / "5.jpg").write_bytes(b"")
+    images = tmp_path / "CUHK-PEDES" / "imgs"
+    (images / "Market" / "2.jpg").unlink()
+    (images / "CUHK01" / "3.jpg").write_text("no image")
+    (images / "test_query" / "5.jpg").write_bytes(b"")
     report = check(tmp_path)
     train = find(report, "train")
     assert train.missing == ["CUHK-PEDES/imgs/Market/2.jpg"]
@@ -77,7 +77,7 @@ def test_missing_and_unreadable_pictures_are_listed(tmp_path: Path) -> None:
     assert [image for image, _ in find(report, "test").unreadable] == ["CUHK-PEDES/imgs/test_query/5.jpg"]
     assert train.verdict == "broken"
     assert report.is_broken
-    assert find(check(tmp_path, read_pictures=False), "train").unreadable == []
+    assert find(check(tmp_path, read_images=False), "train").unreadable == []
 
 
 def test_an_identity_of_training_in_the_test_split_is_found(tmp_path: Path) -> None:
@@ -89,33 +89,33 @@ def test_an_identity_of_training_in_the_test_split_is_found(tmp_path: Path) -> N
     assert report.is_broken
 
 
-def test_identical_pictures_of_train_and_test_are_found_by_content(tmp_path: Path) -> None:
+def test_identical_images_of_train_and_test_are_found_by_content(tmp_path: Path) -> None:
     write_cuhk(tmp_path)
-    pictures = tmp_path / "CUHK-PEDES" / "imgs"
-    write_picture(pictures / "test_query" / "5.jpg", shade=1)
+    images = tmp_path / "CUHK-PEDES" / "imgs"
+    write_image(images / "test_query" / "5.jpg", shade=1)
     report = check(tmp_path)
-    assert find(report, "test").shared_pictures == {
+    assert find(report, "test").shared_images == {
         "cuhk_pedes": [("CUHK-PEDES/imgs/Market/2.jpg", "CUHK-PEDES/imgs/test_query/5.jpg")]
     }
-    assert find(report, "val").shared_pictures == {}
+    assert find(report, "val").shared_images == {}
     assert find(report, "test").verdict == "broken"
 
 
-def test_pictures_of_equal_size_and_other_content_are_no_finding(tmp_path: Path) -> None:
+def test_images_of_equal_size_and_other_content_are_no_finding(tmp_path: Path) -> None:
     write_cuhk(tmp_path)
-    pictures = tmp_path / "CUHK-PEDES" / "imgs"
-    same_size = (pictures / "Market" / "2.jpg").read_bytes()
-    (pictures / "test_query" / "5.jpg").write_bytes(same_size[:-1] + b"\xd8")
-    assert find(check(tmp_path, read_pictures=False), "test").shared_pictures == {}
+    images = tmp_path / "CUHK-PEDES" / "imgs"
+    same_size = (images / "Market" / "2.jpg").read_bytes()
+    (images / "test_query" / "5.jpg").write_bytes(same_size[:-1] + b"\xd8")
+    assert find(check(tmp_path, read_images=False), "test").shared_images == {}
 
 
-def test_test_pictures_in_another_sets_training_split_are_a_warning(tmp_path: Path) -> None:
+def test_test_images_in_another_sets_training_split_are_a_warning(tmp_path: Path) -> None:
     write_cuhk(tmp_path)
-    write_picture(tmp_path / "ICFG-PEDES" / "imgs" / "copy.jpg", shade=4)
+    write_image(tmp_path / "ICFG-PEDES" / "imgs" / "copy.jpg", shade=4)
     write_json(tmp_path / "ICFG-PEDES" / "ICFG-PEDES.json", [cuhk_record("train", 12, "copy.jpg", "a girl")])
     report = check(tmp_path)
     test = find(report, "test")
-    assert test.shared_pictures == {
+    assert test.shared_images == {
         "icfg_pedes": [("ICFG-PEDES/imgs/copy.jpg", "CUHK-PEDES/imgs/test_query/5.jpg")]
     }
     assert (test.shared_identities, test.is_broken) == ([], False)
@@ -134,9 +134,9 @@ def test_a_set_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> N
 
 def test_a_packed_set_is_checked_like_loose_files(tmp_path: Path) -> None:
     write_cuhk(tmp_path)
-    pictures = tmp_path / "CUHK-PEDES" / "imgs"
-    write_picture(pictures / "test_query" / "5.jpg", shade=1)
-    (pictures / "CUHK01" / "3.jpg").write_text("no picture")
+    images = tmp_path / "CUHK-PEDES" / "imgs"
+    write_image(images / "test_query" / "5.jpg", shade=1)
+    (images / "CUHK01" / "3.jpg").write_text("no image")
     loose = check(tmp_path)
     pack_set(choose("cuhk_pedes"), make_options(tmp_path), tmp_path / "fast")
     assert check(tmp_path / "fast") == loose
@@ -148,7 +148,7 @@ def test_unknown_sets_and_empty_roots_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^--sets: 'jsonl' needs options; check it through a CONFIG"):
         choose_sets(tmp_path, ["jsonl"])
     with pytest.raises(
-        DataError, match="no data set found under data.root=.*; looked for the folders CUHK-PEDES, ICFG"
+        DataError, match="no dataset found under data.root=.*; looked for the folders CUHK-PEDES, ICFG"
     ):
         choose_sets(tmp_path)
 

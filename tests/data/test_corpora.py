@@ -15,15 +15,15 @@ from tests.data.small_sets import (
     write_jsonl,
 )
 from tpr.config.evaluation import EvaluationOptions
-from tpr.data.corpora import Corpora, choose_held_out, load_corpora
+from tpr.data.tables.corpora import Corpora, choose_held_out, load_corpora
 from tpr.errors import DataError
 
 
-def write_icfg(root: Path, identities: int = 40, pictures: int = 3) -> None:
+def write_icfg(root: Path, identities: int = 40, images: int = 3) -> None:
     (root / "ICFG-PEDES" / "imgs").mkdir(parents=True)
     records = [
         cuhk_record("train", 2 * identity, f"{identity}_{number}.jpg", f"a man {identity} {number}")
-        for number in range(pictures)
+        for number in range(images)
         for identity in range(identities)
     ]
     write_json(
@@ -59,7 +59,7 @@ def test_a_tenth_of_identities_is_held_out_where_there_is_no_validation_split(tm
     assert (train.identity_count, len(train)) == (36, 108)
     assert (val.identity_count, len(val), val.split) == (4, 12, "val")
     assert train.identity.tolist() == np.unique(train.identity, return_inverse=True)[1].tolist()
-    # Identities stay as published in validation: picture names tell that they are even.
+    # Identities stay as published in validation: image names tell that they are even.
     assert [
         int(image.split("/")[-1].split("_")[0]) * 2 for image, _, _ in list_rows(val)
     ] == val.identity.tolist()
@@ -93,7 +93,7 @@ def test_at_least_one_and_at_most_a_thousand_are_held_out(identities: int, share
     assert choose_held_out(identities, share, seed=3).sum() == held
 
 
-def test_held_out_pictures_of_a_set_without_identities(tmp_path: Path) -> None:
+def test_held_out_images_of_a_set_without_identities(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "mine" / "p.jsonl", [{"image": f"{n}.jpg", "caption": f"c{n}"} for n in range(30)])
     corpora = load_sets(tmp_path, [choose("jsonl", path=Path("mine"))])
     assert corpora.train is not None
@@ -121,7 +121,7 @@ def test_joined_sets_have_identities_that_follow_one_another(tmp_path: Path) -> 
     assert list(corpora.val) == ["icfg_pedes", "cuhk_pedes"]
 
 
-def test_training_pictures_without_a_caption_are_left_out_and_counted(
+def test_training_images_without_a_caption_are_left_out_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_cuhk(tmp_path, [cuhk_record("train", n, f"{n}.jpg", *["x"] * (n % 2)) for n in range(8)])
@@ -132,17 +132,17 @@ def test_training_pictures_without_a_caption_are_left_out_and_counted(
         f"CUHK-PEDES/imgs/{n}.jpg" for n in (1, 3, 5, 7)
     ]
     assert corpora.train.identity.tolist() == [0, 1, 2, 3]
-    assert "cuhk_pedes: 4 pictures without a caption are left out" in caplog.text
+    assert "cuhk_pedes: 4 images without a caption are left out" in caplog.text
 
 
 def test_a_split_without_captions_is_refused(tmp_path: Path) -> None:
     write_cuhk(tmp_path, [cuhk_record(split, 1, f"{split}.jpg") for split in ("train", "test")])
     with pytest.raises(
-        DataError, match=r"^data.train\[0\] 'cuhk_pedes': no picture of the train split has a caption$"
+        DataError, match=r"^data.train\[0\] 'cuhk_pedes': no image of the train split has a caption$"
     ):
         load_sets(tmp_path, ["cuhk_pedes"])
     with pytest.raises(
-        DataError, match=r"^data.test\[0\] 'cuhk_pedes': no picture of the test split has a caption$"
+        DataError, match=r"^data.test\[0\] 'cuhk_pedes': no image of the test split has a caption$"
     ):
         load_sets(tmp_path, [], ["cuhk_pedes"])
 

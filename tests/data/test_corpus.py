@@ -5,21 +5,21 @@ import numpy as np
 import pytest
 
 from tests.data.small_sets import choose, list_rows, load, make_options, write_cuhk, write_jsonl
-from tpr.data import corpus as corpus_module
-from tpr.data.corpora import load_split
-from tpr.data.corpus import Corpus, join, number_identities, offsets_of
+from tpr.data.tables import corpus as corpus_module
+from tpr.data.tables.corpora import load_split
+from tpr.data.tables.corpus import Corpus, join, number_identities, offsets_of
 from tpr.errors import DataError
 
 
-def write_many(root: Path, folder: str = "mine", pictures: int = 200) -> None:
-    """Pictures 0..n-1 of identity n // 4 with n % 3 captions each."""
+def write_many(root: Path, folder: str = "mine", images: int = 200) -> None:
+    """Images 0..n-1 of identity n // 4 with n % 3 captions each."""
     lines = [
         {
             "image": f"{n}.jpg",
             "identity": 100 - n // 4,
             "captions": [f"{folder} {n} {k}" for k in range(n % 3)],
         }
-        for n in range(pictures)
+        for n in range(images)
     ]
     write_jsonl(root / folder / "people.jsonl", lines)
 
@@ -28,8 +28,8 @@ def load_many(root: Path, folder: str = "mine") -> Corpus:
     return load(root, "jsonl", path=Path(folder))
 
 
-def test_captions_and_owners_of_every_picture(tmp_path: Path) -> None:
-    write_many(tmp_path, pictures=5)
+def test_captions_and_owners_of_every_image(tmp_path: Path) -> None:
+    write_many(tmp_path, images=5)
     corpus = load_many(tmp_path)
     assert corpus.caption_offsets.tolist() == [0, 0, 1, 3, 3, 4]
     assert corpus.caption_owners().tolist() == [1, 2, 2, 4]
@@ -86,7 +86,7 @@ def test_a_pickled_corpus_maps_its_files_again(tmp_path: Path, selected: bool) -
 
 @pytest.mark.parametrize("selected", [False, True])
 def test_joined_corpora_follow_one_another(tmp_path: Path, selected: bool) -> None:
-    write_many(tmp_path, pictures=8)
+    write_many(tmp_path, images=8)
     write_cuhk(tmp_path)
     first, second = load_many(tmp_path), load(tmp_path, "cuhk_pedes")
     if selected:
@@ -104,7 +104,7 @@ def test_joined_corpora_follow_one_another(tmp_path: Path, selected: bool) -> No
 def test_corpora_below_different_roots_are_not_joined(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_cuhk(tmp_path / name)
-    with pytest.raises(DataError, match="joined data sets must share one data root"):
+    with pytest.raises(DataError, match="joined datasets must share one data root"):
         join([load(tmp_path / "a", "cuhk_pedes"), load(tmp_path / "b", "cuhk_pedes")])
 
 

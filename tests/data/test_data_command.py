@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.small_sets import cuhk_record, load, write_cuhk, write_jsonl, write_picture
+from tests.data.small_sets import cuhk_record, load, write_cuhk, write_image, write_jsonl
 from tpr.cli import main
 
 
@@ -27,7 +27,7 @@ def test_check_ends_with_a_table_and_code_0_when_counts_merely_differ(
     code, lines, _ = run(capsys, "check", f"data.root={tmp_path}")
     assert code == 0
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
-    assert cells[0][-4:] == ["missing", "unreadable", "shared ids / pictures", "verdict"]
+    assert cells[0][-4:] == ["missing", "unreadable", "shared ids / images", "verdict"]
     assert cells[1] == [
         "cuhk_pedes", "train", "2 of 11,003", "3 of 34,054", "5 of 68,126", "0", "0", "", "counts differ",
     ]  # fmt: skip
@@ -38,8 +38,8 @@ def test_check_names_the_first_findings_counts_the_rest_and_ends_with_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = [cuhk_record("train", n, f"{n}.jpg", "x") for n in range(5)]
-    write_cuhk(tmp_path, [*records, cuhk_record("test", 4, "t.jpg", "y")], pictures=False)
-    write_picture(tmp_path / "CUHK-PEDES/imgs/t.jpg").write_bytes(b"")
+    write_cuhk(tmp_path, [*records, cuhk_record("test", 4, "t.jpg", "y")], images=False)
+    write_image(tmp_path / "CUHK-PEDES/imgs/t.jpg").write_bytes(b"")
     code, lines, _ = run(capsys, "check", "--sets", "cuhk_pedes", f"data.root={tmp_path}")
     assert code == 2
     assert [line for line in lines if "missing: " in line] == [
@@ -54,7 +54,7 @@ def test_check_names_the_first_findings_counts_the_rest_and_ends_with_code_2(
 def test_check_takes_sets_from_data_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_cuhk(tmp_path)
     write_jsonl(tmp_path / "mine" / "p.jsonl", [{"image": "1.jpg", "caption": "x"}])
-    write_picture(tmp_path / "mine" / "1.jpg")
+    write_image(tmp_path / "mine" / "1.jpg")
     sets = "data.train=[{name: jsonl, path: mine}]"
     code, lines, _ = run(capsys, "check", f"data.root={tmp_path}", sets)
     assert code == 0
@@ -78,13 +78,13 @@ def test_packed_data_is_read_in_place_of_loose_files(
         tmp_path / "data/mine/p.jsonl", [{"image": f"{n}.jpg", "caption": f"c{n}"} for n in range(20)]
     )
     for n in range(20):
-        write_picture(tmp_path / "data/mine" / f"{n}.jpg", shade=n)
+        write_image(tmp_path / "data/mine" / f"{n}.jpg", shade=n)
     words = ["pack", "jsonl", "--root", str(tmp_path / "data"), "--out", str(tmp_path / "fast")]
     code, lines, _ = run(capsys, *words, "--options", "path=mine", "images=7")
     assert code == 0
     folder = tmp_path / "fast/mine/packed"
     assert lines[-1] == (
-        f"{folder}: 7 pictures in 1 Arrow files, 0.00 GiB; `data.root={tmp_path / 'fast'}` reads them"
+        f"{folder}: 7 images in 1 Arrow files, 0.00 GiB; `data.root={tmp_path / 'fast'}` reads them"
     )
     assert len(load(tmp_path / "fast", "jsonl", path=Path("mine"), images=7)) == 7
 

@@ -6,8 +6,8 @@ from PIL import Image
 from torch import Tensor
 
 from tpr.config.augment import AugmentOptions
-from tpr.data.chains import name_chain
-from tpr.data.infrared_transforms import (
+from tpr.data.images.chains import name_chain
+from tpr.data.images.infrared import (
     KEPT,
     WEIGHED,
     CrossModalityTransform,
@@ -15,7 +15,7 @@ from tpr.data.infrared_transforms import (
     choose_grey,
     exchange_channels,
 )
-from tpr.data.transforms import normalise_pixels, turn_grey
+from tpr.data.images.transforms import normalise_pixels, turn_grey
 
 CHAIN = name_chain("lanczos", "imagenet")
 PLAIN = AugmentOptions(erase=0, infrared_erase=0)
@@ -52,15 +52,15 @@ def test_choices_are_as_frequent_as_published() -> None:
     assert torch.allclose(grey, torch.tensor([0.25, 0.25, 0.25, 0.15, 0.1]), atol=0.01)
 
 
-def test_each_picture_of_a_slot_gets_its_own_treatment() -> None:
+def test_each_image_of_a_slot_gets_its_own_treatment() -> None:
     batch = draw_batch(400)
     whole = normalise_pixels(batch["images"], CHAIN)
     done = finish(AugmentOptions(erase=0, infrared_erase=0, grey=0.3, exchange=0.5, infrared_grey=0.6), batch)
 
-    def share_without_colour(pictures: Tensor) -> float:
-        return float((pictures == pictures[:, :1]).flatten(1).all(dim=1).float().mean())
+    def share_without_colour(images: Tensor) -> float:
+        return float((images == images[:, :1]).flatten(1).all(dim=1).float().mean())
 
-    # after normalisation a grey picture has three different channels, an exchanged one has not
+    # after normalisation a grey image has three different channels, an exchanged one has not
     grey = turn_grey(batch["images"], torch.ones(400, dtype=torch.bool))
     is_grey = (done["images"] == normalise_pixels(grey, CHAIN)).flatten(1).all(dim=1)
     assert abs(float(is_grey.float().mean()) - 0.3) < 0.1
@@ -74,8 +74,8 @@ def test_each_picture_of_a_slot_gets_its_own_treatment() -> None:
 def test_grey_is_pillows_within_one_level() -> None:
     pixels = draw_batch()["images"]
     grey = turn_grey(pixels, torch.ones(12, dtype=torch.bool))
-    for ours, picture in zip(grey, pixels, strict=True):
-        pillows = np.array(Image.fromarray(picture.permute(1, 2, 0).numpy()).convert("L"))
+    for ours, image in zip(grey, pixels, strict=True):
+        pillows = np.array(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L"))
         assert (ours[0].int() - torch.from_numpy(pillows).int()).abs().max() <= 1
         assert torch.equal(ours[0], ours[1])
 
@@ -86,7 +86,7 @@ def test_rectangles_are_erased_with_the_published_fill_at_different_places() -> 
     fill = torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None]
     masks = [(done[name] == fill).all(dim=1) for name in ("images", "second_images", "infrared_images")]
     shares = [float(mask.flatten(1).any(dim=1).float().mean()) for mask in masks]
-    assert min(shares[:2]) > 0.95  # the smallest rectangles round to nothing in so small a picture
+    assert min(shares[:2]) > 0.95  # the smallest rectangles round to nothing in so small an image
     assert abs(shares[2] - 0.5) < 0.1
     assert float((masks[0] == masks[1]).flatten(1).all(dim=1).float().mean()) < 0.2
 

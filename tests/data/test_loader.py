@@ -20,18 +20,18 @@ from tests.data.small_corpus import SIZE, make_corpus, make_data
 from tpr.config.noise import NoiseOptions
 from tpr.config.schema import AugmentOptions
 from tpr.data import tokenize
-from tpr.data.batch import Batch
-from tpr.data.chains import CLIP_CHAIN
-from tpr.data.corpus import Corpus
-from tpr.data.loader import TrainLoader, iterate_captions, iterate_images, read_rows
-from tpr.data.pictures import decode
-from tpr.data.shared_pixels import share_pixels
-from tpr.data.transforms import normalise_pixels
-from tpr.data.views import PictureReader, Views
-from tpr.data.workers import Task, Workers
+from tpr.data.images.chains import CLIP_CHAIN
+from tpr.data.images.reader import decode
+from tpr.data.images.shared_pixels import share_pixels
+from tpr.data.images.transforms import normalise_pixels
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.loader import TrainLoader, iterate_captions, iterate_images, read_rows
+from tpr.data.samples.views import ImageReader, Views
+from tpr.data.samples.workers import Task, Workers
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
 
-CAPTIONS = [1, 2, 1, 0, 2, 1, 3, 1]  # 11 pairs on 7 of 8 pictures
+CAPTIONS = [1, 2, 1, 0, 2, 1, 3, 1]  # 11 pairs on 7 of 8 images
 OF_SLOTS = {
     "second_images", "infrared_images", "infrared_tokens", "infrared_index", "longest_infrared_caption",
 }  # fmt: skip
@@ -152,7 +152,7 @@ def test_torchs_generator_is_left_alone(corpus: Corpus, tmp_path: Path, workers:
 
 
 def test_the_identity_sampler_gives_p_times_k(corpus: Corpus, tmp_path: Path) -> None:
-    loader = make_loader(corpus, tmp_path, sampler="identity", pictures_per_identity=2)
+    loader = make_loader(corpus, tmp_path, sampler="identity", images_per_identity=2)
     batches = list(loader.epoch(1))
     assert len(batches) == len(loader) == 2
     for batch in batches:
@@ -164,7 +164,7 @@ def test_the_identity_sampler_gives_p_times_k(corpus: Corpus, tmp_path: Path) ->
 def test_a_set_without_identities_refuses_their_sampler(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, [1, 1, 1, 1], has_identities=False)
     with pytest.raises(ConfigError, match="data.sampler=identity needs person labels; small_set has none"):
-        make_loader(corpus, tmp_path, sampler="identity", pictures_per_identity=2)
+        make_loader(corpus, tmp_path, sampler="identity", images_per_identity=2)
 
 
 def test_a_batch_larger_than_the_corpus_is_refused(corpus: Corpus, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_batch_larger_than_the_corpus_is_refused(corpus: Corpus, tmp_path: Pat
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_bad_picture_arrives_as_one_clean_line(corpus: Corpus, tmp_path: Path, workers: int) -> None:
+def test_a_bad_image_arrives_as_one_clean_line(corpus: Corpus, tmp_path: Path, workers: int) -> None:
     (tmp_path / "4.jpg").write_bytes((tmp_path / "4.jpg").read_bytes()[:300])
     with pytest.raises(
         DataError, match=r"^small_set: .*/4.jpg is truncated or damaged .*on_bad_image=skip$"
@@ -187,7 +187,7 @@ def test_a_bad_picture_arrives_as_one_clean_line(corpus: Corpus, tmp_path: Path,
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_skipped_pictures_are_counted_and_logged(
+def test_skipped_images_are_counted_and_logged(
     corpus: Corpus, tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "4.jpg").write_bytes(b"text")
@@ -197,7 +197,7 @@ def test_skipped_pictures_are_counted_and_logged(
     rows = torch.cat([batch["image_index"] for batch in batches]).tolist()
     assert sorted(rows) == [0, 1, 1, 2, 5, 5, 5, 6, 6, 6, 7]
     assert (
-        sum("is not a picture" in line and "a neighbour takes its place" in line for line in caplog.messages)
+        sum("is not an image" in line and "a neighbour takes its place" in line for line in caplog.messages)
         == 2
     )
 
@@ -209,7 +209,7 @@ def test_no_warning_escapes_with_more_workers_than_cores(corpus: Corpus, tmp_pat
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_survey_has_an_order_of_its_own_and_pictures_as_they_are_where_asked(
+def test_a_survey_has_an_order_of_its_own_and_images_as_they_are_where_asked(
     corpus: Corpus, tmp_path: Path, workers: int
 ) -> None:
     loader = make_loader(corpus, tmp_path, workers)
@@ -236,7 +236,7 @@ def test_erasing_and_normalising_happen_after_the_geometry(corpus: Corpus, tmp_p
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_evaluation_pictures_come_in_order_without_augmentation(
+def test_evaluation_images_come_in_order_without_augmentation(
     corpus: Corpus, tmp_path: Path, workers: int
 ) -> None:
     data = make_data(tmp_path)
@@ -255,7 +255,7 @@ def test_evaluation_pictures_come_in_order_without_augmentation(
     assert some[0]["image_index"].tolist() == [5, 0]
 
 
-def test_evaluation_captions_come_in_order_with_their_pictures(corpus: Corpus, tmp_path: Path) -> None:
+def test_evaluation_captions_come_in_order_with_their_images(corpus: Corpus, tmp_path: Path) -> None:
     batches = list(iterate_captions(corpus, make_data(tmp_path), batch=4, device="cpu"))
     assert [len(batch["tokens"]) for batch in batches] == [4, 4, 3]
     flat = [caption for row in range(8) for caption in corpus.captions(row)]
@@ -274,8 +274,8 @@ def test_evaluation_captions_come_in_order_with_their_pictures(corpus: Corpus, t
 FAILING = "an_unforeseen_error lies in wait"
 
 
-class Failing(PictureReader):
-    """Fails at one picture in the way it is told."""
+class Failing(ImageReader):
+    """Fails at one image in the way it is told."""
 
     def __init__(self, corpus: Corpus, folder: Path, how: str) -> None:
         super().__init__(corpus, make_data(folder), CLIP_CHAIN)
@@ -373,7 +373,7 @@ PROGRAM = '''
 import os, pickle, sys, time
 import torch
 from functools import partial
-from tpr.data.workers import Task, Work, Workers
+from tpr.data.samples.workers import Task, Work, Workers
 
 def work(how, task):
     if how == "fail" and task.epoch == 3:

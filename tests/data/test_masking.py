@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tpr.data import tokenize
-from tpr.data.masking import MaskDraws, apply_masks, draw_masks, mask_words
-from tpr.data.tokens import END, MASK, START, WORD_LIMIT
+from tpr.data.text.masking import MaskDraws, apply_masks, draw_masks, mask_words
+from tpr.data.text.tokens import END, MASK, START, WORD_LIMIT
 
 LENGTH = 77
 

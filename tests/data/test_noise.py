@@ -15,9 +15,9 @@ from tpr.config.schema import Choice
 from tpr.config.typed import build_options
 from tpr.data import tokenize
 from tpr.data.adapters import ADAPTERS
-from tpr.data.corpora import load_split
-from tpr.data.noise import draw_noise, find_noise, read_noise
-from tpr.data.views import TrainingSamples, Views
+from tpr.data.samples.noise import draw_noise, find_noise, read_noise
+from tpr.data.samples.views import TrainingSamples, Views
+from tpr.data.tables.corpora import load_split
 from tpr.errors import ConfigError, DataError
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "parity" / "rde_noise.json").read_text())["files"]
@@ -25,8 +25,8 @@ PUBLISHED = json.loads((Path(__file__).parents[1] / "parity" / "rde_noise.json")
 CAPTIONS = [2, 0, 1, 3]  # caption numbers 0 1 | - | 2 | 3 4 5
 INDEX = [0, 3, 5, 1, 4, 2]
 TEXTS = [
-    "picture 0 caption 0", "picture 0 caption 1", "picture 2 caption 0",
-    "picture 3 caption 0", "picture 3 caption 1", "picture 3 caption 2",
+    "image 0 caption 0", "image 0 caption 1", "image 2 caption 0",
+    "image 3 caption 0", "image 3 caption 1", "image 3 caption 2",
 ]  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def make_samples(folder, noise, **options):
     return TrainingSamples(make_corpus(folder, CAPTIONS), data, Views(), seed=1)
 
 
-def test_a_slot_keeps_its_picture_and_identity_and_takes_other_words(tmp_path):
+def test_a_slot_keeps_its_image_and_identity_and_takes_other_words(tmp_path):
     path = save(tmp_path, INDEX)
     plain = make_samples(tmp_path, NoiseOptions()).describe(np.arange(6), 1)
     noisy = make_samples(tmp_path, NoiseOptions(file=path)).describe(np.arange(6), 1)
@@ -50,7 +50,7 @@ def test_a_slot_keeps_its_picture_and_identity_and_takes_other_words(tmp_path):
     assert noisy["caption_index"].tolist() == list(range(6))
 
 
-def test_pictures_with_several_captions_take_other_words_as_well(tmp_path):
+def test_images_with_several_captions_take_other_words_as_well(tmp_path):
     samples = make_samples(
         tmp_path, NoiseOptions(file=save(tmp_path, INDEX)), unit="image", captions_per_image=3
     )
@@ -148,7 +148,7 @@ def write_archive(path):
         (lambda path: np.save(path, np.zeros((2, 3), int)), r"holds int64 of shape \[2, 3\], expected whole"),
         (
             lambda path: np.save(path, np.arange(68126)),
-            "has 68,126 captions, but small_set trains on 6; take the file of this data set",
+            "has 68,126 captions, but small_set trains on 6; take the file of this dataset",
         ),
         (lambda path: np.save(path, np.array([0, 1, 2, 3, 4, 4])), r"is no permutation of 0\.\.5"),
         (lambda path: np.save(path, np.arange(1, 7)), r"is no permutation of 0\.\.5"),

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tpr.data import tokenize
-from tpr.data.masking import mask_words
-from tpr.data.noise_aware import average_over_words, find_probability, find_shift
-from tpr.data.tokens import CLIP_TOKENIZER, END, START
+from tpr.data.text.masking import mask_words
+from tpr.data.text.noise_aware import average_over_words, find_probability, find_shift
+from tpr.data.text.tokens import CLIP_TOKENIZER, END, START
 
 LENGTH = 20
 RATE = 0.15

@@ -14,29 +14,29 @@ from tests.data.small_sets import (
     load,
     make_options,
     write_cuhk,
+    write_image,
     write_jsonl,
-    write_picture,
 )
 from tpr.config.evaluation import EvaluationOptions
-from tpr.data.chains import CLIP_CHAIN
-from tpr.data.check import check_sets
-from tpr.data.checksums import read_sealed
-from tpr.data.corpora import load_corpora
-from tpr.data.corpus import Corpus, map_files
-from tpr.data.manifest import MANIFEST
-from tpr.data.pack import pack_set
-from tpr.data.pictures import read_bytes
-from tpr.data.views import PictureReader
+from tpr.data.images.chains import CLIP_CHAIN
+from tpr.data.images.reader import read_bytes
+from tpr.data.samples.views import ImageReader
+from tpr.data.tables.check import check_sets
+from tpr.data.tables.checksums import read_sealed
+from tpr.data.tables.corpora import load_corpora
+from tpr.data.tables.corpus import Corpus, map_files
+from tpr.data.tables.manifest import MANIFEST
+from tpr.data.tables.pack import pack_set
 from tpr.errors import BusyError, DataError
 from tpr.locks import hold_folder
 
 
-def write_many(root: Path, pictures: int = 40) -> None:
-    """A set of one's own with a picture per line, some much larger than others."""
-    lines = [{"image": f"{n}.jpg", "identity": n // 2, "caption": f"person {n}"} for n in range(pictures)]
+def write_many(root: Path, images: int = 40) -> None:
+    """A set of one's own with an image per line, some much larger than others."""
+    lines = [{"image": f"{n}.jpg", "identity": n // 2, "caption": f"person {n}"} for n in range(images)]
     write_jsonl(root / "mine" / "people.jsonl", lines)
-    for n in range(pictures):
-        path = write_picture(root / "mine" / f"{n}.jpg", shade=n)
+    for n in range(images):
+        path = write_image(root / "mine" / f"{n}.jpg", shade=n)
         path.write_bytes(path.read_bytes() + bytes(range(256)) * (n % 5))
 
 
@@ -44,7 +44,7 @@ def test_a_packed_set_is_the_same_corpus_with_the_files_bytes(tmp_path: Path) ->
     write_cuhk(tmp_path / "data")
     loose = {split: load(tmp_path / "data", "cuhk_pedes", split) for split in ("train", "val", "test")}
     done = pack_set(choose("cuhk_pedes"), make_options(tmp_path / "data"), tmp_path / "fast")
-    assert (done.folder, done.pictures, done.files) == (tmp_path / "fast/CUHK-PEDES/packed", 5, 3)
+    assert (done.folder, done.images, done.files) == (tmp_path / "fast/CUHK-PEDES/packed", 5, 3)
     for split, expected in loose.items():
         packed = load(tmp_path / "fast", "cuhk_pedes", split)
         assert list_rows(packed) == list_rows(expected)
@@ -69,8 +69,8 @@ def test_shards_stay_below_their_limit_and_give_every_byte_back(tmp_path: Path) 
     assert [read_bytes(packed, row) for row in range(40)] == originals
 
 
-def test_a_picture_larger_than_the_limit_gets_a_file_of_its_own(tmp_path: Path) -> None:
-    write_many(tmp_path, pictures=3)
+def test_an_image_larger_than_the_limit_gets_a_file_of_its_own(tmp_path: Path) -> None:
+    write_many(tmp_path, images=3)
     done = pack_set(choose("jsonl", path=Path("mine")), make_options(tmp_path), tmp_path, shard_bytes=10)
     assert done.files == 3
 
@@ -91,7 +91,7 @@ def test_packed_and_loose_sets_can_be_joined(tmp_path: Path) -> None:
     assert train.table.column("picture").null_count == 3
 
 
-def test_holding_identities_out_of_a_packed_set_copies_no_picture(tmp_path: Path) -> None:
+def test_holding_identities_out_of_a_packed_set_copies_no_image(tmp_path: Path) -> None:
     write_many(tmp_path)
     mine = choose("jsonl", path=Path("mine"))
     pack_set(mine, make_options(tmp_path), tmp_path)
@@ -108,7 +108,7 @@ def test_holding_identities_out_of_a_packed_set_copies_no_picture(tmp_path: Path
 def test_a_set_packed_with_other_options_is_refused(tmp_path: Path) -> None:
     write_many(tmp_path)
     pack_set(choose("jsonl", path=Path("mine")), make_options(tmp_path), tmp_path)
-    assert len(load(tmp_path, "jsonl", path=Path("mine"), pictures="present")) == 40
+    assert len(load(tmp_path, "jsonl", path=Path("mine"), on_missing_image="skip")) == 40
     with pytest.raises(DataError) as caught:
         load(tmp_path, "jsonl", path=Path("mine"), images=5)
     assert str(caught.value) == (
@@ -129,31 +129,31 @@ def test_a_damaged_packed_set_is_named(tmp_path: Path) -> None:
 
 
 def pack_few(root: Path) -> Path:
-    """The packed folder of four pictures; the loose ones are gone."""
-    write_many(root, pictures=4)
+    """The packed folder of four images; the loose ones are gone."""
+    write_many(root, images=4)
     done = pack_set(choose("jsonl", path=Path("mine")), make_options(root), root, shard_bytes=6_000)
     for path in (root / "mine").glob("*.jpg"):
         path.unlink()
     return done.folder
 
 
-def damage_picture(folder: Path, content: bytes) -> tuple[Path, int]:
-    """Flip a bit within this picture's bytes; returns shard and row."""
+def damage_image(folder: Path, content: bytes) -> tuple[Path, int]:
+    """Flip a bit within this image's bytes; returns shard and row."""
     for shard in sorted(folder.glob("*.arrow")):
-        pictures = pa.ipc.open_file(pa.OSFile(str(shard))).read_all().column("picture").to_pylist()
-        if content in pictures:
+        images = pa.ipc.open_file(pa.OSFile(str(shard))).read_all().column("picture").to_pylist()
+        if content in images:
             stored = bytearray(shard.read_bytes())
             stored[stored.index(content) + len(content) // 2] ^= 4
             shard.unlink()
             shard.write_bytes(stored)
-            return shard, pictures.index(content)
-    raise AssertionError("no shard holds the picture")
+            return shard, images.index(content)
+    raise AssertionError("no shard holds the image")
 
 
-def test_a_flipped_bit_in_a_picture_names_shard_row_and_image(tmp_path: Path) -> None:
-    write_many(tmp_path, pictures=4)
+def test_a_flipped_bit_in_an_image_names_shard_row_and_image(tmp_path: Path) -> None:
+    write_many(tmp_path, images=4)
     original = (tmp_path / "mine" / "2.jpg").read_bytes()
-    shard, row = damage_picture(pack_few(tmp_path), original)
+    shard, row = damage_image(pack_few(tmp_path), original)
     packed = load(tmp_path, "jsonl", path=Path("mine"))
     data = make_options(tmp_path)
     expected = (
@@ -162,32 +162,32 @@ def test_a_flipped_bit_in_a_picture_names_shard_row_and_image(tmp_path: Path) ->
     )
     for corpus, place in ((packed, 2), (packed.select(np.array([3, 2])), 1)):
         with pytest.raises(DataError) as caught:
-            PictureReader(corpus, data, CLIP_CHAIN).read(place)
+            ImageReader(corpus, data, CLIP_CHAIN).read(place)
         assert str(caught.value) == expected
-        PictureReader(corpus, data, CLIP_CHAIN).read(0)
+        ImageReader(corpus, data, CLIP_CHAIN).read(0)
     report = check_sets([choose("jsonl", path=Path("mine"))], data)
     assert [image for image, _ in report.splits[0].unreadable] == ["mine/2.jpg"]
     assert report.is_broken
 
 
-def test_a_damaged_picture_stops_a_run_or_is_replaced_as_the_option_says(tmp_path: Path) -> None:
-    write_many(tmp_path, pictures=4)
+def test_a_damaged_image_stops_a_run_or_is_replaced_as_the_option_says(tmp_path: Path) -> None:
+    write_many(tmp_path, images=4)
     original = (tmp_path / "mine" / "2.jpg").read_bytes()
-    damage_picture(pack_few(tmp_path), original)
+    damage_image(pack_few(tmp_path), original)
     packed = load(tmp_path, "jsonl", path=Path("mine"))
     skipped: list[str] = []
     step = (lambda sample: sample, lambda sample: sample + 1, skipped)
     with pytest.raises(DataError, match=r"2\.jpg is damaged .*set data.on_bad_image=skip"):
-        PictureReader(packed, make_options(tmp_path), CLIP_CHAIN).read_or_replace(2, *step)
+        ImageReader(packed, make_options(tmp_path), CLIP_CHAIN).read_or_replace(2, *step)
     skip = make_options(tmp_path, on_bad_image="skip")
-    assert PictureReader(packed, skip, CLIP_CHAIN).read_or_replace(2, *step)[1] == 3
+    assert ImageReader(packed, skip, CLIP_CHAIN).read_or_replace(2, *step)[1] == 3
     assert len(skipped) == 1 and "2.jpg is damaged" in skipped[0]
 
 
 def test_a_flipped_bit_anywhere_in_a_packed_set_is_named_or_changes_nothing(tmp_path: Path) -> None:
     folder = pack_few(tmp_path)
     packed = load(tmp_path, "jsonl", path=Path("mine"))
-    rows, pictures = list_rows(packed), [read_bytes(packed, row) for row in range(4)]
+    rows, images = list_rows(packed), [read_bytes(packed, row) for row in range(4)]
     random = np.random.default_rng(1)
     files = sorted(folder.iterdir())
     named = 0
@@ -198,7 +198,7 @@ def test_a_flipped_bit_anywhere_in_a_packed_set_is_named_or_changes_nothing(tmp_
         try:
             found = load(tmp_path, "jsonl", path=Path("mine"))
             assert list_rows(found) == rows
-            assert [read_bytes(found, row) for row in range(4)] == pictures
+            assert [read_bytes(found, row) for row in range(4)] == images
         except DataError as error:
             assert "\n" not in str(error) and str(folder) in str(error)
             named += 1
@@ -224,12 +224,12 @@ def test_a_set_packed_without_checksums_is_read_and_said_to_be(
 ) -> None:
     folder = pack_few(tmp_path)
     packed = load(tmp_path, "jsonl", path=Path("mine"))
-    rows, pictures = list_rows(packed), [read_bytes(packed, row) for row in range(4)]
+    rows, images = list_rows(packed), [read_bytes(packed, row) for row in range(4)]
     as_older_format(folder)
     with caplog.at_level(logging.INFO):
         older = load(tmp_path, "jsonl", path=Path("mine"))
     assert list_rows(older) == rows
-    assert [read_bytes(older, row) for row in range(4)] == pictures
+    assert [read_bytes(older, row) for row in range(4)] == images
     assert "mine: packed by an older version, without checksums" in caplog.text
 
 
@@ -283,15 +283,15 @@ def test_a_packed_set_with_checksums_joins_an_older_one(tmp_path: Path) -> None:
     joined = load_corpora(make_options(tmp_path, train=train), EvaluationOptions(select_on="last"), seed=1)
     assert joined.train is not None
     for row in range(len(joined.train)):
-        PictureReader(joined.train, make_options(tmp_path), CLIP_CHAIN).read(row)
+        ImageReader(joined.train, make_options(tmp_path), CLIP_CHAIN).read(row)
 
 
-def test_loaders_that_map_the_files_again_verify_pictures(tmp_path: Path) -> None:
-    write_many(tmp_path, pictures=4)
+def test_loaders_that_map_the_files_again_verify_images(tmp_path: Path) -> None:
+    write_many(tmp_path, images=4)
     original = (tmp_path / "mine" / "2.jpg").read_bytes()
     folder = pack_few(tmp_path)
     sent = pickle.dumps(load(tmp_path, "jsonl", path=Path("mine")).select(np.array([3, 2, 0])))
-    damage_picture(folder, original)
+    damage_image(folder, original)
     received: Corpus = pickle.loads(sent)
     with pytest.raises(DataError, match="is damaged"):
         read_bytes(received, 1)
@@ -299,7 +299,7 @@ def test_loaders_that_map_the_files_again_verify_pictures(tmp_path: Path) -> Non
 
 
 def test_two_processes_do_not_pack_into_one_folder(tmp_path: Path) -> None:
-    write_many(tmp_path, pictures=4)
+    write_many(tmp_path, images=4)
     (tmp_path / "mine" / ".packed-killed").mkdir()
     mine, data = choose("jsonl", path=Path("mine")), make_options(tmp_path)
     with (
@@ -312,7 +312,7 @@ def test_two_processes_do_not_pack_into_one_folder(tmp_path: Path) -> None:
     assert len(load(tmp_path, "jsonl", path=Path("mine"))) == 4, "the lock file is no data"
 
 
-def test_a_missing_picture_stops_packing_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_missing_image_stops_packing_and_leaves_nothing(tmp_path: Path) -> None:
     write_many(tmp_path)
     (tmp_path / "mine" / "7.jpg").unlink()
     with pytest.raises(DataError, match=r"^'mine': .*/mine/7.jpg .*`tpr data check` lists all$"):

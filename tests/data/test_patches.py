@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tpr.data.patches import draw_patches
+from tpr.data.images.patches import draw_patches
 
 SAMPLES = torch.arange(4000)
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from tpr.data.randomness import MASK_32, Purpose, hash_bits, hash_uniform, mix, stream_key, uniform_rows
+from tpr.data.samples.randomness import (
+    MASK_32,
+    Purpose,
+    hash_bits,
+    hash_uniform,
+    mix,
+    stream_key,
+    uniform_rows,
+)
 
 
 def slow_bits(key: int, sample: int, draw: int) -> int:

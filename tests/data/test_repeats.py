@@ -1,4 +1,4 @@
-"""Pictures that a set names more than once become one row, whatever the set; contradictions are refused."""
+"""Images that a set names more than once become one row, whatever the set; contradictions are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +12,15 @@ from tests.data.small_sets import (
     list_rows,
     load,
     make_options,
+    write_image,
     write_json,
     write_jsonl,
-    write_picture,
 )
-from tpr.data import repeats
-from tpr.data.check import check_sets
-from tpr.data.pack import pack_set
-from tpr.data.repeats import join, refuse_shared
-from tpr.data.sample import Sample
+from tpr.data.samples.sample import Sample
+from tpr.data.tables import repeats
+from tpr.data.tables.check import check_sets
+from tpr.data.tables.pack import pack_set
+from tpr.data.tables.repeats import join, refuse_shared
 from tpr.errors import DataError
 
 LONG, OTHER = "a man in a black coat and blue jeans", "the person wears a black coat over blue jeans today"
@@ -40,7 +40,7 @@ def write_mals(root: Path, **changes: Any) -> None:
     write_json(root / "MALS/gene_attrs/b.json", [{**record, "caption": "b"} | changes, record])
 
 
-def test_synth_pedes_joins_records_of_one_picture(tmp_path: Path) -> None:
+def test_synth_pedes_joins_records_of_one_image(tmp_path: Path) -> None:
     write_synth(tmp_path)
     assert list_rows(load(tmp_path, "synth_pedes")) == [
         ("SYNTH-PEDES/Part1/7/0.jpg", 0, ["a", "p", "b"]),
@@ -48,7 +48,7 @@ def test_synth_pedes_joins_records_of_one_picture(tmp_path: Path) -> None:
     ]
 
 
-def test_mals_joins_records_of_one_picture_in_several_files(tmp_path: Path) -> None:
+def test_mals_joins_records_of_one_image_in_several_files(tmp_path: Path) -> None:
     write_mals(tmp_path)
     corpus = load(tmp_path, "mals")
     assert list_rows(corpus) == [
@@ -70,7 +70,7 @@ def test_mals_joins_records_of_one_picture_in_several_files(tmp_path: Path) -> N
         ("mals", write_mals, {"label": [0] * 27}, "1.jpg' stands in two records, with the attributes"),
     ],
 )
-def test_records_of_one_picture_that_differ_are_refused(
+def test_records_of_one_image_that_differ_are_refused(
     tmp_path: Path, name: str, write: Callable[..., None], changes: dict[str, Any], message: str
 ) -> None:
     write(tmp_path, **changes)
@@ -100,7 +100,7 @@ def test_luperson_keeps_the_last_caption_of_a_repeated_name_and_says_so(
     path.write_text('{"a.jpg": "first", "b.jpg": "b", "a.jpg": "second"}')
     with caplog.at_level("INFO"):
         assert load(tmp_path, "luperson_mllm").captions(0)[0] == "second"
-    assert f"{path}: 1 pictures come again; the last caption counts, as published" in caplog.text
+    assert f"{path}: 1 images come again; the last caption counts, as published" in caplog.text
 
 
 def test_a_line_of_an_index_file_that_comes_again_adds_nothing(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_captions_that_differ_under_one_name_are_refused(tmp_path: Path) -> None
     assert f"{path}: two keys end in 'Visible/7/x.bmp' and have other captions" in str(caught.value)
 
 
-def test_a_picture_in_two_splits_is_refused(tmp_path: Path) -> None:
+def test_an_image_in_two_splits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"'regdb': the picture 'RegDB/Visible/193/.*' stands in the splits train"
+        DataError, match=r"'regdb': the image 'RegDB/Visible/193/.*' stands in the splits train"
     ):
         base = write_regdb(tmp_path)
         write_text(base / "idx/test_visible_1.txt", regdb_lines("Visible", {193: 0})[0])
@@ -165,7 +165,7 @@ def test_the_check_tells_images_captions_and_repeats_of_loose_and_packed_sets(tm
     root = tmp_path / "data"
     write_jsonl(root / "mine/p.jsonl", [{"image": f"{n % 2}.jpg", "caption": f"c{n}"} for n in range(5)])
     for n in range(2):
-        write_picture(root / f"mine/{n}.jpg", n)
+        write_image(root / f"mine/{n}.jpg", n)
     chosen = choose("jsonl", path=Path("mine"))
     loose = check_sets([chosen], make_options(root))
     assert loose.notes == [

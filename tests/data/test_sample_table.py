@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from tests.ranks import run_ranks
 from tpr import distributed
-from tpr.data.sample_table import SampleTable
+from tpr.data.samples.sample_table import SampleTable
 from tpr.errors import CheckpointError
 
 INDEX = torch.tensor([4, 0, 2])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tpr import distributed
-from tpr.data.samplers import (
+from tpr.data.samples.samplers import (
     CrossModalitySampler,
     IdentitySampler,
     ShuffledSampler,
@@ -128,7 +128,7 @@ def test_a_batch_larger_than_the_corpus_names_both_numbers() -> None:
         ShuffledSampler(40, 64, seed=1, name="a_set")
     with pytest.raises(ConfigError, match="=64 needs 16 identities x 4 samples, a_set has 3 identities"):
         IdentitySampler(np.array([0, 1, 2, 2]), 64, 4, seed=1, name="a_set")
-    with pytest.raises(ConfigError, match="data.batch=10 is no multiple of data.pictures_per_identity=4"):
+    with pytest.raises(ConfigError, match="data.batch=10 is no multiple of data.images_per_identity=4"):
         IdentitySampler(np.arange(90), 10, 4, seed=1)
 
 
@@ -159,7 +159,7 @@ def make_cross(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_slots_pair_pictures_of_one_person_and_a_step_has_p_persons_with_k_slots(seed: int) -> None:
+def test_slots_pair_images_of_one_person_and_a_step_has_p_persons_with_k_slots(seed: int) -> None:
     sampler, visible, infrared = make_cross(seed)
     for batch in sampler.global_batches(2):
         places = np.divmod(batch, len(infrared))
@@ -180,7 +180,7 @@ def test_published_steps_of_cross_modality_epochs() -> None:
         assert len(sampler.order(1)) == steps * 32
 
 
-def test_every_picture_of_a_person_is_drawn_as_often_and_kinds_are_drawn_apart() -> None:
+def test_every_image_of_a_person_is_drawn_as_often_and_kinds_are_drawn_apart() -> None:
     visible, infrared = np.repeat(np.arange(4), [1, 2, 3, 4]), np.repeat(np.arange(4), [3, 3, 1, 2])
     sampler = CrossModalitySampler(visible, infrared, 4, 2, seed=1)
     order = np.concatenate([sampler.order(epoch) for epoch in range(1, 3000)])
@@ -203,7 +203,7 @@ def test_cross_modality_order_is_a_function_of_seed_and_epoch() -> None:
 
 def test_cross_modality_refusals_name_both_numbers() -> None:
     identity = np.array([0, 1, 2, 2])
-    with pytest.raises(ConfigError, match="=10 is no multiple of data.pictures_per_identity=4, as the cross"):
+    with pytest.raises(ConfigError, match="=10 is no multiple of data.images_per_identity=4, as the cross"):
         CrossModalitySampler(identity, identity, 10, 4, seed=1)
     with pytest.raises(ConfigError, match="=16 needs 4 identities x 4 slots, a_set has 3 identities; lower"):
         CrossModalitySampler(identity, identity, 16, 4, seed=1, name="a_set")

@@ -7,8 +7,8 @@ import torch
 
 from tests.data.test_masking import long_captions, share_is
 from tpr.data import tokenize
-from tpr.data.text_augment import augment_captions, change_words
-from tpr.data.tokens import END, MASK, START, WORD_LIMIT
+from tpr.data.text.text_augment import augment_captions, change_words
+from tpr.data.text.tokens import END, MASK, START, WORD_LIMIT
 
 KEEP, MASKED, REPLACED, DELETED = 0.9, 0.05, 0.13, 0.17
 

@@ -11,11 +11,12 @@ import pytest
 
 from tests.data.small_sets import flip_bit
 from tpr.config.schema import DataOptions
-from tpr.data import token_cache, tokenize
-from tpr.data.checksums import write_sealed
-from tpr.data.corpus import Corpus, offsets_of
-from tpr.data.token_cache import TokenTable, corpus_tokens
-from tpr.data.tokens import CLIP_TOKENIZER, END, START, ClipTokenizer
+from tpr.data import tokenize
+from tpr.data.tables.checksums import write_sealed
+from tpr.data.tables.corpus import Corpus, offsets_of
+from tpr.data.text import token_cache
+from tpr.data.text.token_cache import TokenTable, corpus_tokens
+from tpr.data.text.tokens import CLIP_TOKENIZER, END, START, ClipTokenizer
 from tpr.errors import DataError
 
 CAPTIONS = [["a man in red", "he walks"], [], ["shoes " * 90], ["", "a woman & a bag"]]

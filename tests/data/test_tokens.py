@@ -10,7 +10,7 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 from tpr.data import tokenize
-from tpr.data.tokens import (
+from tpr.data.text.tokens import (
     CLIP_TOKENIZER,
     END,
     MASK,

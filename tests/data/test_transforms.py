@@ -1,4 +1,4 @@
-"""The published picture chain: exact geometry, exact statistics of erasing, independence of batch splits."""
+"""The published image chain: exact geometry, exact statistics of erasing, independence of batch splits."""
 
 import math
 from dataclasses import replace
@@ -12,8 +12,8 @@ from torch import Tensor
 from torchvision import transforms as v1
 
 from tpr.config.schema import AugmentOptions
-from tpr.data.chains import CLIP_CHAIN, MEAN, STD, name_chain
-from tpr.data.transforms import (
+from tpr.data.images.chains import CLIP_CHAIN, MEAN, STD, name_chain
+from tpr.data.images.transforms import (
     DeviceTransform,
     _mask_boxes,
     draw_boxes,
@@ -28,8 +28,8 @@ PUBLISHED = AugmentOptions()
 
 def draw_pixels(height: int, width: int, seed: int = 0) -> Tensor:
     coarse = np.random.RandomState(seed).randint(0, 256, (height // 3 + 2, width // 3 + 2, 3), dtype=np.uint8)
-    picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 # torch 2.6, and any torch without AVX2, rounds whole-number weights coarsely: every fifth pixel is off by 1.
@@ -52,7 +52,7 @@ def test_resize_is_within_one_grey_level_of_pillow(
     assert abs(difference.float().mean()) < 0.05, "neither lighter nor darker"
 
 
-def test_one_pixel_fills_the_picture() -> None:
+def test_one_pixel_fills_the_image() -> None:
     pixels = CLIP_CHAIN.resize(torch.tensor([[[7]], [[8]], [[9]]], dtype=torch.uint8), (5, 4))
     assert pixels.shape == (3, 5, 4)
     assert pixels[:, 4, 3].tolist() == [7, 8, 9]
@@ -69,7 +69,7 @@ def test_placing_equals_mirror_pad_and_crop(mirrored: int, top: int, left: int) 
     assert np.array_equal(frame, expected.numpy())
 
 
-def test_a_pad_beyond_the_picture_leaves_a_black_frame() -> None:
+def test_a_pad_beyond_the_image_leaves_a_black_frame() -> None:
     frame = np.zeros((3, 4, 4), np.uint8)
     place(np.full((3, 4, 4), 9, np.uint8), frame, np.array([0, 7, -7]))
     assert not frame.any()
@@ -150,7 +150,7 @@ def test_batch_splits_change_no_bit() -> None:
     assert torch.equal(plain, normalise_pixels(images))
 
 
-def test_no_pictures_give_an_empty_batch() -> None:
+def test_no_images_give_an_empty_batch() -> None:
     empty = torch.zeros(0, 3, 8, 4, dtype=torch.uint8)
     none = torch.zeros(0, dtype=torch.int64)
     assert DeviceTransform(PUBLISHED, seed=1)(empty, none, epoch=1).shape == (0, 3, 8, 4)

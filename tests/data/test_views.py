@@ -9,9 +9,9 @@ import torch
 from tests.data.small_corpus import SIZE, make_corpus, make_data
 from tpr.config.schema import AugmentOptions
 from tpr.data import tokenize
-from tpr.data.chains import CLIP_CHAIN
-from tpr.data.pictures import decode
-from tpr.data.views import TrainingSamples, Views
+from tpr.data.images.chains import CLIP_CHAIN
+from tpr.data.images.reader import decode
+from tpr.data.samples.views import TrainingSamples, Views
 from tpr.errors import DataError
 
 CAPTIONS = [2, 0, 1, 3]  # caption numbers 0 1 | - | 2 | 3 4 5
@@ -29,7 +29,7 @@ def test_pairs_are_numbered_by_caption(tmp_path: Path) -> None:
     assert samples.find_numbers(np.array([3, 1])).tolist() == [3, 1]
 
 
-def test_pictures_without_captions_are_no_samples(tmp_path: Path) -> None:
+def test_images_without_captions_are_no_samples(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, unit="image", captions_per_image=2)
     assert len(samples) == 3
     assert samples.find_numbers(np.arange(3)).tolist() == [0, 2, 3]
@@ -48,14 +48,14 @@ def test_a_pair_holds_its_caption_and_its_owner(tmp_path: Path) -> None:
     assert entries["identity"].tolist() == [1, 1, 1]
     assert entries["text_identity"].tolist() == [1, 1, 1]
     assert entries["owner"].tolist() == [0, 1, 2]
-    captions = ["picture 3 caption 1", "picture 2 caption 0", "picture 3 caption 0"]
+    captions = ["image 3 caption 1", "image 2 caption 0", "image 3 caption 0"]
     assert entries["tokens"].tolist() == tokenize(captions, 12).tolist()
     assert entries["longest_caption"] == 6
     assert entries["images"].shape == (3, 3, *SIZE)
     assert entries["images"].dtype == torch.uint8
 
 
-def test_pixels_are_the_resized_picture_without_augmentation(tmp_path: Path) -> None:
+def test_pixels_are_the_resized_image_without_augmentation(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, augment=AugmentOptions(flip=0, pad=0))
     entries, _ = samples.read(np.array([2]), 1)
     assert torch.equal(
@@ -65,7 +65,7 @@ def test_pixels_are_the_resized_picture_without_augmentation(tmp_path: Path) -> 
     assert torch.equal(mirrored[0]["images"].flip(3), entries["images"])
 
 
-def test_the_plain_picture_is_resized_only(tmp_path: Path) -> None:
+def test_the_plain_image_is_resized_only(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, Views(plain=True), augment=AugmentOptions(flip=1, pad=4))
     entries, _ = samples.read(np.array([2, 0]), 1)
     for pixels, name in zip(entries["plain_images"], ("2.jpg", "0.jpg"), strict=True):
@@ -108,7 +108,7 @@ def test_only_what_a_system_asks_for_is_made(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_neighbours_belong_to_another_picture(tmp_path: Path) -> None:
+def test_neighbours_belong_to_another_image(tmp_path: Path) -> None:
     pairs = make_samples(tmp_path)
     assert [pairs.find_neighbour(sample) for sample in range(6)] == [2, 2, 3, 0, 0, 0]
     images = make_samples(tmp_path, unit="image")
@@ -117,7 +117,7 @@ def test_neighbours_belong_to_another_picture(tmp_path: Path) -> None:
     assert [alone.find_neighbour(sample) for sample in range(4)] == [1, 2, 3, 0]
 
 
-def test_a_bad_picture_stops_with_set_file_and_remedy(tmp_path: Path) -> None:
+def test_a_bad_image_stops_with_set_file_and_remedy(tmp_path: Path) -> None:
     samples = make_samples(tmp_path)
     (tmp_path / "2.jpg").write_bytes(b"")
     message = r"small_set: .*/2.jpg is empty \(0 bytes\); mend or remove it, or set data.on_bad_image=skip"
@@ -125,7 +125,7 @@ def test_a_bad_picture_stops_with_set_file_and_remedy(tmp_path: Path) -> None:
         samples.read(np.array([0, 2]), 1)
 
 
-def test_a_bad_picture_may_be_replaced_by_its_neighbour(tmp_path: Path) -> None:
+def test_a_bad_image_may_be_replaced_by_its_neighbour(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, on_bad_image="skip")
     (tmp_path / "2.jpg").unlink()
     wanted = np.array([0, 2])
@@ -142,13 +142,13 @@ def test_replacing_ends_when_nothing_can_be_read(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, on_bad_image="skip")
     for path in tmp_path.glob("*.jpg"):
         path.write_bytes(b"no")
-    with pytest.raises(DataError, match="so are the 9 pictures before it: mend the data set"):
+    with pytest.raises(DataError, match="so are the 9 images before it: mend the dataset"):
         samples.read(np.array([0]), 1)
 
 
-def test_a_picture_that_fails_once_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_fails_once_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = make_samples(tmp_path)
-    good = samples.pictures._read
+    good = samples.images._read
     calls: list[int] = []
 
     def fail_once(row: int) -> torch.Tensor:
@@ -157,8 +157,8 @@ def test_a_picture_that_fails_once_is_read_again(tmp_path: Path, monkeypatch: py
             raise DataError("hiccup")
         return good(row)
 
-    monkeypatch.setattr(samples.pictures, "_read", fail_once)
-    assert samples.pictures.read(0).shape == (3, *SIZE)
+    monkeypatch.setattr(samples.images, "_read", fail_once)
+    assert samples.images.read(0).shape == (3, *SIZE)
     assert calls == [0, 0]
 
 

@@ -1,4 +1,4 @@
-"""Slots of a visible and an infrared picture: numbers, captions, pictures, independence, refusals."""
+"""Slots of a visible and an infrared image: numbers, captions, images, independence, refusals."""
 
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ from tpr.config.noise import NoiseOptions
 from tpr.config.schema import DataOptions
 from tpr.config.typed import build_options
 from tpr.data import tokenize
-from tpr.data.batch import Batch
-from tpr.data.chains import CLIP_CHAIN, name_chain
-from tpr.data.corpora import keep_descriptions
-from tpr.data.corpus import Corpus
-from tpr.data.loader import TrainLoader, iterate_images
-from tpr.data.pictures import decode
-from tpr.data.transforms import normalise_pixels
-from tpr.data.views import Views
-from tpr.data.visible_infrared import CrossModalitySamples, list_identity_captions
+from tpr.data.images.chains import CLIP_CHAIN, name_chain
+from tpr.data.images.reader import decode
+from tpr.data.images.transforms import normalise_pixels
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.loader import TrainLoader, iterate_images
+from tpr.data.samples.views import Views
+from tpr.data.samples.visible_infrared import CrossModalitySamples, list_identity_captions
+from tpr.data.tables.corpora import keep_descriptions
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
 
 CHAIN = name_chain("lanczos", "imagenet")
@@ -39,7 +39,7 @@ def make_samples(corpus: Corpus, views: Views = SLOTS, **options: object) -> Cro
 def make_loader(corpus: Corpus, workers: int = 0, views: Views = SLOTS, **options: Any) -> TrainLoader:
     place = {name: options.pop(name) for name in ("rank", "world", "sampler") if name in options}
     settings = {"seed": 1, "workers": workers, "sampler": "cross_modality", "device": "cpu", **place}
-    options = {"pictures_per_identity": 2, "rephrased": 0.5, **options}
+    options = {"images_per_identity": 2, "rephrased": 0.5, **options}
     return TrainLoader(corpus, make_data(corpus.root, **options), views, **settings)
 
 
@@ -56,15 +56,15 @@ def test_a_slot_is_numbered_by_its_visible_and_its_infrared_place(corpus: Corpus
     assert samples.find_infrared_rows(numbers).tolist() == [8, 13, 8, 13]
 
 
-def test_a_slot_holds_both_pictures_and_both_captions(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_slot_holds_both_images_and_both_captions(corpus: Corpus, tmp_path: Path) -> None:
     entries, skipped = make_samples(corpus, augment=CALM).read(np.array([6, 45]), 1)
     assert not skipped
     assert entries["image_index"].tolist() == [1, 7]
     assert entries["infrared_index"].tolist() == [8, 11]
     assert entries["identity"].tolist() == entries["text_identity"].tolist() == [0, 2]
     assert entries["caption_index"].tolist() == [2, 14]
-    assert entries["tokens"].tolist() == tokenize([f"picture {row} caption 0" for row in (1, 7)], 12).tolist()
-    words = tokenize([f"picture {row} caption 0" for row in (8, 11)], 12)
+    assert entries["tokens"].tolist() == tokenize([f"image {row} caption 0" for row in (1, 7)], 12).tolist()
+    words = tokenize([f"image {row} caption 0" for row in (8, 11)], 12)
     assert entries["infrared_tokens"].tolist() == words.tolist()
     assert (entries["longest_caption"], entries["longest_infrared_caption"]) == (6, 7)
     for name, rows in (("images", (1, 7)), ("second_images", (1, 7)), ("infrared_images", (8, 11))):
@@ -72,7 +72,7 @@ def test_a_slot_holds_both_pictures_and_both_captions(corpus: Corpus, tmp_path: 
             assert torch.equal(frame, CHAIN.resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE))
 
 
-def test_the_three_pictures_move_independently(corpus: Corpus) -> None:
+def test_the_three_images_move_independently(corpus: Corpus) -> None:
     samples = make_samples(corpus, augment=AugmentOptions(flip=0.5, pad=2))
     numbers = np.zeros(64, dtype=np.int64) + np.arange(64) % 48
     moved = [samples.read(numbers, epoch)[0] for epoch in range(1, 5)]
@@ -88,7 +88,7 @@ def test_coins_of_both_captions_are_independent_and_as_frequent_as_asked(corpus:
     samples = make_samples(corpus, rephrased=0.3)
     drawn = [samples.describe(np.arange(48), epoch) for epoch in range(60)]
     visible = np.concatenate([entries["caption_index"] % 2 for entries in drawn])
-    texts = [tokenize([f"picture {row} caption 1"], 12)[0].numpy() for row in range(14)]
+    texts = [tokenize([f"image {row} caption 1"], 12)[0].numpy() for row in range(14)]
     infrared = np.concatenate(
         [
             [
@@ -104,13 +104,13 @@ def test_coins_of_both_captions_are_independent_and_as_frequent_as_asked(corpus:
     assert abs((visible * infrared).mean() - 0.09) < 4 * deviation
 
 
-def test_a_picture_without_a_rephrasing_keeps_its_description(tmp_path: Path) -> None:
+def test_an_image_without_a_rephrasing_keeps_its_description(tmp_path: Path) -> None:
     corpus = make_slots(tmp_path, captions=[1, 2] * 7)
     entries = make_samples(corpus, rephrased=1.0).describe(np.arange(0, 48, 6), 1)
     assert entries["caption_index"].tolist() == [0, 2, 3, 5, 6, 8, 9, 11]
 
 
-def test_pictures_without_a_caption_are_left_out_only_where_text_is_read(tmp_path: Path) -> None:
+def test_images_without_a_caption_are_left_out_only_where_text_is_read(tmp_path: Path) -> None:
     corpus = make_slots(tmp_path, captions=[0] + [1] * 13)
     assert len(make_samples(corpus)) == 7 * 6
     assert make_samples(corpus).find_rows(np.array([0])).tolist() == [1]
@@ -155,7 +155,7 @@ def test_an_epoch_continues_in_its_middle(corpus: Corpus) -> None:
     assert_equal(list(make_loader(corpus).epoch(2, 1)), whole[1:])
 
 
-def test_pictures_are_normalised_by_the_statistics_that_are_asked_for(corpus: Corpus, tmp_path: Path) -> None:
+def test_images_are_normalised_by_the_statistics_that_are_asked_for(corpus: Corpus, tmp_path: Path) -> None:
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
     def by_hand(row: int) -> torch.Tensor:
@@ -166,8 +166,8 @@ def test_pictures_are_normalised_by_the_statistics_that_are_asked_for(corpus: Co
     for batches in (loader.epoch(1), loader.survey(1, augment=False)):
         batch = next(batches)
         for name, rows in (("images", "image_index"), ("infrared_images", "infrared_index")):
-            for picture, row in zip(batch[name], batch[rows].tolist(), strict=True):  # type: ignore[literal-required]
-                assert torch.allclose(picture, by_hand(row), atol=1e-5)
+            for image, row in zip(batch[name], batch[rows].tolist(), strict=True):  # type: ignore[literal-required]
+                assert torch.allclose(image, by_hand(row), atol=1e-5)
         assert torch.equal(batch["images"], batch["second_images"])
     data = make_data(tmp_path)
     (some,) = iterate_images(
@@ -181,7 +181,7 @@ def test_pictures_are_normalised_by_the_statistics_that_are_asked_for(corpus: Co
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_bad_picture_is_replaced_by_one_of_the_same_person_and_kind(
+def test_a_bad_image_is_replaced_by_one_of_the_same_person_and_kind(
     corpus: Corpus, tmp_path: Path, workers: int
 ) -> None:
     (tmp_path / "5.jpg").write_bytes(b"text")
@@ -194,24 +194,20 @@ def test_a_bad_picture_is_replaced_by_one_of_the_same_person_and_kind(
         assert identity[rows].tolist() == identity[infrared].tolist() == batch["identity"].tolist()
         assert batch["sample_index"].tolist() == [6 * v + r - 8 for v, r in zip(rows, infrared, strict=True)]
     assert loader.skipped
-    with pytest.raises(DataError, match=r"^small_set: .*/(5|12).jpg is not a picture .*on_bad_image=skip$"):
+    with pytest.raises(DataError, match=r"^small_set: .*/(5|12).jpg is not an image .*on_bad_image=skip$"):
         list(make_loader(corpus, workers).epoch(1))
         list(make_loader(corpus, workers).epoch(2))
 
 
-def test_a_person_without_infrared_pictures_is_named(tmp_path: Path) -> None:
+def test_a_person_without_infrared_images_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match="^small_set: 1 of 3 persons have no infrared picture to train on, the first is identity 10;",
+        match="^small_set: 1 of 3 persons have no infrared image to train on, the first is identity 10;",
     ):
         make_samples(make_slots(tmp_path, infrared=[0, 0, 2, 2]), BASE)
-    with pytest.raises(
-        DataError, match="1 of 3 persons have no visible picture to train on, .* identity 20;"
-    ):
+    with pytest.raises(DataError, match="1 of 3 persons have no visible image to train on, .* identity 20;"):
         make_samples(make_slots(tmp_path, visible=[0, 1]), BASE)
-    with pytest.raises(
-        DataError, match="^small_set has no infrared picture to train on; it needs both kinds"
-    ):
+    with pytest.raises(DataError, match="^small_set has no infrared image to train on; it needs both kinds"):
         make_samples(make_slots(tmp_path, infrared=[]), BASE)
 
 
@@ -222,7 +218,7 @@ def test_options_that_do_not_suit_slots_are_refused(corpus: Corpus, tmp_path: Pa
         ConfigError, match="^data.batch=10 needs 5 identities x 2 slots, small_set has 3 ident"
     ):
         make_loader(corpus, batch=10)
-    with pytest.raises(ConfigError, match="data.noise moves captions between pictures of one kind"):
+    with pytest.raises(ConfigError, match="data.noise moves captions between images of one kind"):
         make_samples(corpus, noise=NoiseOptions(rate=0.2))
     with pytest.raises(ConfigError, match=r"rephrased: expected float in \[0, 1\], got 1.5"):
         build_options(DataOptions, {"rephrased": 1.5}, {})

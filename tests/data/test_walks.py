@@ -12,12 +12,12 @@ from tests.data.small_infrared import write_sysu
 from tests.data.small_sets import (
     list_rows,
     load,
+    write_image,
     write_json,
     write_jsonl,
-    write_picture,
 )
 from tpr.captioning.listing import folder_source
-from tpr.data.walks import Leftovers, is_leftover, list_files, list_folders, walk_files
+from tpr.data.tables.walks import Leftovers, is_leftover, list_files, list_folders, walk_files
 from tpr.errors import DataError
 
 OTHERS = [
@@ -111,7 +111,7 @@ def test_a_folder_of_crops_becomes_a_plan_without_leftovers_and_says_how_many(
     (tmp_path / "crops/8").symlink_to(tmp_path / "store")
     source = folder_source(tmp_path / "crops", "folder")
     with caplog.at_level("INFO"):
-        found = [(entry.picture, entry.identity) for entry in source.entries()]
+        found = [(entry.image, entry.identity) for entry in source.entries()]
     assert found == [("7/1.jpg", 7), ("8/2.jpg", 8)]
     assert "1 files or folders of other programs were passed over, the first is" in caplog.text
 
@@ -155,11 +155,11 @@ def test_a_folder_with_one_jsonl_file_and_its_shadow_has_one(tmp_path: Path) -> 
     assert list_rows(load(tmp_path, "jsonl", path=Path("mine"))) == [("mine/1.jpg", 0, ["x"])]
 
 
-def test_pictures_of_other_programs_are_no_pictures_of_sysu(
+def test_images_of_other_programs_are_no_images_of_sysu(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     base = write_sysu(tmp_path, text=False)
-    write_picture(base / "cam1/0002/junk.jpg").rename(base / "cam1/0002/._0003.jpg")
+    write_image(base / "cam1/0002/junk.jpg").rename(base / "cam1/0002/._0003.jpg")
     touch(base / "cam6/0030/Thumbs.db", base / "cam2/0004/@eaDir/0003.jpg/thumb.jpg")
     with caplog.at_level("INFO"):
         assert len(load(tmp_path, "sysu_mm01")) == 34

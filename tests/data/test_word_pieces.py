@@ -9,14 +9,14 @@ import torch
 from transformers import BertTokenizerFast
 
 from tpr.config.schema import DataOptions
-from tpr.data.drawn.layouts import PLANNERS
-from tpr.data.masking import mask_words
-from tpr.data.noise_aware import average_over_words
-from tpr.data.text_augment import augment_captions
-from tpr.data.token_cache import TokenTable, corpus_tokens
-from tpr.data.tokenizer import Tokenizer
-from tpr.data.tokens import CLIP_TOKENIZER
-from tpr.data.word_pieces import SMALL_VOCABULARY, BertTokenizer, read_vocabulary
+from tpr.data.text.masking import mask_words
+from tpr.data.text.noise_aware import average_over_words
+from tpr.data.text.text_augment import augment_captions
+from tpr.data.text.token_cache import TokenTable, corpus_tokens
+from tpr.data.text.tokenizer import Tokenizer
+from tpr.data.text.tokens import CLIP_TOKENIZER
+from tpr.data.text.word_pieces import SMALL_VOCABULARY, BertTokenizer, read_vocabulary
+from tpr.drawn.layouts import PLANNERS
 from tpr.errors import ConfigError
 from tpr.models.token_selection import select_words
 

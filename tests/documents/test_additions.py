@@ -1,4 +1,4 @@
-"""The data set, loss and system of docs/extend.md, added to a copy of the package and run on tiny data.
+"""The dataset, loss and system of docs/extend.md, added to a copy of the package and run on tiny data.
 
 The same copy runs what README shows of Python and tells of run folders.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.small_sets import write_json, write_picture
+from tests.data.small_sets import write_image, write_json
 from tests.documents.blocks import (
     EXTEND,
     README,
@@ -74,7 +74,7 @@ def command_of(section: str) -> list[str]:
 
 
 def write_shop(root: Path) -> None:
-    """Four persons with two pictures each to train on, two more to test."""
+    """Four persons with two images each to train on, two more to test."""
     records = [
         {
             "image": f"{number}.jpg",
@@ -86,7 +86,7 @@ def write_shop(root: Path) -> None:
     ]
     write_json(root / "SHOP" / "shop.json", records)
     for number, record in enumerate(records):
-        write_picture(root / "SHOP" / str(record["image"]), shade=20 * number)
+        write_image(root / "SHOP" / str(record["image"]), shade=20 * number)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["tpr", "train", "configs/drawn/pretrain.yaml", *SMALL],
         ["python", "example.py"],
         ["tpr", "evaluate", "runs/drawn-pretrain/best.pt", "--intervals"],
-        [*command_of("Add a data set"), *SMALL, "data.root=data"],
+        [*command_of("Add a dataset"), *SMALL, "data.root=data"],
         [*command_of("Add a loss"), *SMALL],
         [*command_of("Add a system"), *SMALL],
     )
@@ -146,7 +146,7 @@ def losses_of(folder: Path) -> dict[str, float]:
 def test_an_added_data_set_trains_and_gets_a_row(copy: Path) -> None:
     results = json.loads((copy / "runs" / "shop-train" / "results.json").read_text())
     assert [row["set"] for row in results["results"]["rows"]] == ["shop"]
-    assert "training on shop: 8 pictures, 8 captions" in (copy / "runs/shop-train/log.txt").read_text()
+    assert "training on shop: 8 images, 8 captions" in (copy / "runs/shop-train/log.txt").read_text()
 
 
 def test_an_added_loss_is_trained_on_with_its_weight(copy: Path) -> None:

@@ -19,7 +19,7 @@ from tpr.config.reader import read_tree
 from tpr.config.typed import build_experiment, build_options, read_experiment
 from tpr.config.yaml_entries import parse_values
 from tpr.data.adapters import ADAPTERS
-from tpr.data.drawn.world import check_names
+from tpr.drawn.world import check_names
 from tpr.systems import TABLES
 
 LIKE_DOCTEST = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

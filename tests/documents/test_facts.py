@@ -24,7 +24,7 @@ from tpr.config.schema import Experiment
 from tpr.config.typed import read_experiment
 from tpr.data.adapters import ADAPTERS, Adapter, Counts
 from tpr.data.adapters.base import SubsetOptions
-from tpr.data.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, PLANNERS
+from tpr.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, PLANNERS
 from tpr.systems import SYSTEMS, TABLES
 from tpr.systems.irra import Losses
 

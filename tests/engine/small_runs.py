@@ -17,8 +17,8 @@ from tpr.config.schema import (
     RuntimeOptions,
     ScheduleOptions,
 )
-from tpr.data.corpus import Corpus, offsets_of
-from tpr.data.loader import TrainLoader
+from tpr.data.samples.loader import TrainLoader
+from tpr.data.tables.corpus import Corpus, offsets_of
 from tpr.engine.precision import Precision
 from tpr.engine.trainer import Trainer
 from tpr.models.architecture import ClipArchitecture, ImageArchitecture, TextArchitecture
@@ -93,7 +93,7 @@ def make_experiment(folder: Path, system: dict[str, float] | Choice, **data: obj
 
 
 def system_needs_streams(system: dict[str, float] | Choice) -> bool:
-    """True for a system that reads infrared pictures as well."""
+    """True for a system that reads infrared images as well."""
     return isinstance(system, Choice) and SYSTEMS[system.name].ModelOptions is TwoStreamOptions
 
 

@@ -57,8 +57,8 @@ def rde(loss: str = "tal", **division: object) -> Choice:
 
 
 def infrared(**options: object) -> tuple[Choice, dict[str, object]]:
-    """Pictures of two kinds; their norms are held, since statistics of a batch are those of its process."""
-    return Choice("tvi_lfm", TviLfmOptions(**options)), {"slots": True, "pictures_per_identity": 4}
+    """Images of two kinds; their norms are held, since statistics of a batch are those of its process."""
+    return Choice("tvi_lfm", TviLfmOptions(**options)), {"slots": True, "images_per_identity": 4}
 
 
 CASES = {
@@ -68,7 +68,7 @@ CASES = {
     "id": ({"id": 1.0}, {}),
     "mlm": ({"mlm": 1.0}, {}),
     "all": ({"sdm": 1.0, "itc": 1.0, "cmpm": 1.0, "id": 1.0, "mlm": 1.0}, {}),
-    "identity_sampler": ({"sdm": 1.0, "id": 1.0}, {"sampler": "identity", "pictures_per_identity": 4}),
+    "identity_sampler": ({"sdm": 1.0, "id": 1.0}, {"sampler": "identity", "images_per_identity": 4}),
     "few_patches": (FAST, {}),
     "image_unit": (
         {"sdm": 1.0, "itc": 1.0, "id": 1.0, "mlm": 1.0},

@@ -12,11 +12,11 @@ from torch import Tensor
 from tests.evaluation.toy_world import PairSystem, make_corpus, make_evaluator, make_pairs
 from tests.marks import slow_except
 from tpr.config.visible_infrared import VisibleInfraredOptions
-from tpr.data.batch import Batch
-from tpr.data.corpus import Corpus
-from tpr.data.loader import iterate_images
-from tpr.data.tokens import tokenize
-from tpr.data.visible_infrared import list_identity_captions
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.loader import iterate_images
+from tpr.data.samples.visible_infrared import list_identity_captions
+from tpr.data.tables.corpus import Corpus
+from tpr.data.text.tokens import tokenize
 from tpr.errors import ConfigError, DataError
 from tpr.evaluation.evaluator import Evaluator
 from tpr.evaluation.protocols import list_searches
@@ -25,7 +25,7 @@ from tpr.systems.base import Side
 
 KINDS = ("infrared", "text", "fused", "ensemble")
 DIRECTIONS = ("infrared_to_visible", "visible_to_infrared", "sampled_infrared_to_visible")
-PICTURES_ALONE = ("image", "infrared")
+IMAGES_ALONE = ("image", "infrared")
 
 
 def make(folder: Path, *corpora: Corpus, val: bool = False, **options: Any) -> Evaluator:
@@ -38,7 +38,7 @@ def evaluate(folder: Path, corpus: Corpus, system: PairSystem | None = None, **o
 
 
 def encode_all(corpus: Corpus, evaluator: Evaluator, texts: Sequence[str | None], kind: str) -> Tensor:
-    """Features of every picture at once: visible ones as images, infrared ones as this kind of query.
+    """Features of every image at once: visible ones as images, infrared ones as this kind of query.
 
     In float64, so that rounding does not depend on the size of the batch.
     """
@@ -120,7 +120,7 @@ def test_every_row_agrees_with_plain_loops(tmp_path: Path, protocol: Any, text: 
 
 
 def draw_texts(corpus: Corpus, text: str) -> list[str | None]:
-    """The text of every infrared picture, drawn in the order of the rows, which is the protocol's here."""
+    """The text of every infrared image, drawn in the order of the rows, which is the protocol's here."""
     captions = [caption for row in range(len(corpus)) for caption in corpus.captions(row)]
     pools, generator = list_identity_captions(corpus), np.random.RandomState(1)
     texts: list[str | None] = [None] * len(corpus)
@@ -130,23 +130,23 @@ def draw_texts(corpus: Corpus, text: str) -> list[str | None]:
     return texts
 
 
-def test_every_picture_is_embedded_once_for_all_searches_and_kinds(tmp_path: Path) -> None:
+def test_every_image_is_embedded_once_for_all_searches_and_kinds(tmp_path: Path) -> None:
     system = PairSystem()
     evaluate(tmp_path, make_pairs(tmp_path), system, trials=9, directions=DIRECTIONS[:2])
     assert len(system.seen) == len(set(system.seen)) == 60
     assert set(system.asked) == {("image",), KINDS}
 
 
-def test_pictures_that_no_gallery_holds_are_not_embedded(tmp_path: Path) -> None:
+def test_images_that_no_gallery_holds_are_not_embedded(tmp_path: Path) -> None:
     system = PairSystem()
     evaluate(tmp_path, make_pairs(tmp_path), system, trials=1, sysu=("indoor",), queries=("infrared",))
-    # Five people: four infrared pictures each, and one of two visible ones of cameras 1 and 2.
+    # Five people: four infrared images each, and one of two visible ones of cameras 1 and 2.
     assert len(system.seen) == 5 * (4 + 2)
 
 
-def test_a_system_of_pictures_needs_no_captions(tmp_path: Path) -> None:
+def test_a_system_of_images_needs_no_captions(tmp_path: Path) -> None:
     corpus = make_pairs(tmp_path, captions=False)
-    results = evaluate(tmp_path, corpus, PairSystem(PICTURES_ALONE))
+    results = evaluate(tmp_path, corpus, PairSystem(IMAGES_ALONE))
     assert [row.query for row in results.rows] == ["infrared", "infrared"]
     assert "text" not in results.to_table()
 
@@ -157,7 +157,7 @@ def test_a_system_of_texts_searches_by_text_under_the_note(tmp_path: Path, text:
     results = evaluate(tmp_path, make_pairs(tmp_path), system, text=text)
     assert [row.query for row in results.rows] == [{"own": "text", "oracle": "text (ORACLE)"}[text]] * 2
     assert results.to_table().endswith(f"({TEXT_NOTES[text]})")
-    # No infrared picture is read, and the numbers are those of a system that reads them as well.
+    # No infrared image is read, and the numbers are those of a system that reads them as well.
     assert set(system.asked) == {("image",), ("text",)}
     whole = evaluate(tmp_path, make_pairs(tmp_path), text=text)
     assert [row.metrics for row in results.rows] == [
@@ -177,21 +177,21 @@ def test_oracle_text_is_another_and_follows_its_seed(tmp_path: Path) -> None:
 
 def test_a_system_says_what_it_cannot_encode(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the system cannot encode 'fused'; it can encode infrared"):
-        evaluate(tmp_path, make_pairs(tmp_path), PairSystem(PICTURES_ALONE), queries=("infrared", "fused"))
+        evaluate(tmp_path, make_pairs(tmp_path), PairSystem(IMAGES_ALONE), queries=("infrared", "fused"))
 
 
-def test_missing_texts_and_pictures_are_named_in_one_line(tmp_path: Path) -> None:
+def test_missing_texts_and_images_are_named_in_one_line(tmp_path: Path) -> None:
     mute = make_pairs(tmp_path, captions=False)
-    with pytest.raises(DataError, match=r"20 of 20 infrared pictures have no caption .* is pairs/ir3/"):
+    with pytest.raises(DataError, match=r"20 of 20 infrared images have no caption .* is pairs/ir3/"):
         evaluate(tmp_path, mute)
-    with pytest.raises(DataError, match=r"no visible picture of person 10 has a caption .*\(5 such people\)"):
+    with pytest.raises(DataError, match=r"no visible image of person 10 has a caption .*\(5 such people\)"):
         evaluate(tmp_path, mute, text="oracle")
     corpus = make_pairs(tmp_path)
     visible = corpus.select(np.flatnonzero(~corpus.infrared()))
-    with pytest.raises(DataError, match="pairs: the test split has no infrared picture; its protocol needs"):
+    with pytest.raises(DataError, match="pairs: the test split has no infrared image; its protocol needs"):
         evaluate(tmp_path, visible)
     outdoor = corpus.select(np.flatnonzero(~np.isin(corpus.cameras(), (1, 2))))
-    with pytest.raises(DataError, match="no visible picture of cameras 1, 2; its protocol needs them"):
+    with pytest.raises(DataError, match="no visible image of cameras 1, 2; its protocol needs them"):
         evaluate(tmp_path, outdoor)
 
 
@@ -215,7 +215,7 @@ def test_the_last_kind_of_the_first_search_selects_the_epoch(tmp_path: Path) -> 
     scores = [row.metrics.r1 for row in results.rows]
     assert evaluator.score(results) == scores[3]
     assert scores.count(scores[3]) == 1
-    alone = evaluator.evaluate(PairSystem(PICTURES_ALONE), "val")
+    alone = evaluator.evaluate(PairSystem(IMAGES_ALONE), "val")
     assert evaluator.score(alone) == alone.rows[0].metrics.r1
 
 
@@ -235,7 +235,7 @@ def test_sets_of_captions_stand_in_the_same_table(tmp_path: Path) -> None:
     )
 
 
-def test_rankings_show_the_picture_that_searched_and_its_text(tmp_path: Path) -> None:
+def test_rankings_show_the_image_that_searched_and_its_text(tmp_path: Path) -> None:
     corpus = make_pairs(tmp_path)
     system = PairSystem().double()
     for text in ("own", "oracle"):
@@ -272,7 +272,7 @@ def test_no_line_is_logged_about_queries_that_the_protocol_drops(
 
 
 class FlatSystem(PairSystem):
-    """Sees no difference between any two pictures or texts."""
+    """Sees no difference between any two images or texts."""
 
     def encode(self, batch: Batch, side: Side) -> Tensor:
         return torch.ones_like(super().encode(batch, side))
@@ -280,9 +280,9 @@ class FlatSystem(PairSystem):
 
 def test_a_collapsed_model_is_told_of_in_every_row_with_what_chance_gives(tmp_path: Path) -> None:
     corpus = make_pairs(tmp_path, people=7)
-    results = evaluate(tmp_path, corpus, FlatSystem(PICTURES_ALONE))
+    results = evaluate(tmp_path, corpus, FlatSystem(IMAGES_ALONE))
     for row in results.rows:
-        # Each of seven persons has as many pictures as the others, apart from cameras of the same room.
+        # Each of seven persons has as many images as the others, apart from cameras of the same room.
         assert row.ties is not None and row.ties.share > 75
         assert row.ties.expected["r1"] == pytest.approx(100 / 7, abs=1.5)
         assert row.ties.expected["r5"] == pytest.approx(500 / 7, abs=4)

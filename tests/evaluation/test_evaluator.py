@@ -8,7 +8,7 @@ import torch
 
 from tests.evaluation.toy_world import ProductSystem, TableSystem, make_corpus, make_evaluator
 from tpr.config.schema import Choice
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import DataError
 from tpr.evaluation import retrieval_metrics
 from tpr.evaluation.results import SELECTED_ON_TEST
@@ -105,7 +105,7 @@ def test_a_collapsed_model_keeps_its_numbers_and_gets_a_note(corpus: Corpus, tmp
     images, texts = corpus.identity, corpus.identity[corpus.caption_owners()]
     assert row.metrics == retrieval_metrics(system.tables["text"], system.tables["image"], texts, images)
     assert row.ties is not None
-    # Three of 13 pictures show the person of most captions: R@1 of chance is their share.
+    # Three of 13 images show the person of most captions: R@1 of chance is their share.
     chance = 100 * np.mean([(images == person).mean() for person in texts])
     assert row.ties.expected["r1"] == pytest.approx(chance)
     assert row.ties.share == pytest.approx(100 - chance)
@@ -130,7 +130,7 @@ def test_a_missing_split_and_a_set_without_matches_are_named(corpus: Corpus, tmp
     with pytest.raises(DataError, match="this run has no test split; name one in data.test"):
         make_evaluator(tmp_path).evaluate(make_tables(corpus), "test")
     mute = replace(corpus, caption_offsets=np.zeros(14, dtype=np.int64))
-    with pytest.raises(DataError, match="toy: no picture of the test split has a caption to search with"):
+    with pytest.raises(DataError, match="toy: no image of the test split has a caption to search with"):
         make_evaluator(tmp_path, mute).evaluate(make_tables(corpus), "test")
 
 
@@ -148,16 +148,16 @@ def test_rankings_show_the_ten_best_of_queries_spread_over_the_set(corpus: Corpu
         assert ranking.identity == row % 5
 
 
-def test_more_queries_than_pictures_and_small_galleries_are_fine(tmp_path: Path) -> None:
+def test_more_queries_than_images_and_small_galleries_are_fine(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, "few", images=3, identities=2)
     rankings = make_evaluator(tmp_path, corpus).rankings(ProductSystem(), "few", queries=8)
     assert [len(ranking.rows) for ranking in rankings] == [3, 3, 3]
 
 
-def test_pictures_of_people_nobody_describes_are_counted_once_in_the_log(
+def test_images_of_people_nobody_describes_are_counted_once_in_the_log(
     corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Only the last picture keeps its caption: pictures 2, 7 and 12 show its person, ten others do not.
+    # Only the last image keeps its caption: images 2, 7 and 12 show its person, ten others do not.
     offsets = np.r_[np.zeros(13, dtype=np.int64), 1]
     evaluator = make_evaluator(tmp_path, corpus)
     features = {"image": torch.randn(13, 4), "text": torch.randn(1, 4)}

@@ -69,7 +69,7 @@ def test_hand_made_matrix_with_a_tie_and_an_absent_match(caplog: pytest.LogCaptu
         [(1 / 2 + 2 / 4) / 2, 1 / 5, 0, (1 / 1 + 2 / 4 + 3 / 8) / 3]
     )
     assert results.inverse_penalty.tolist() == pytest.approx([2 / 4, 1 / 5, 0, 3 / 8])
-    # With a second picture of identity 2 at the tie's end: four tied items hold ranks 4, 5, 6 and 7.
+    # With a second image of identity 2 at the tie's end: four tied items hold ranks 4, 5, 6 and 7.
     tied = rank_queries(queries[1:2], gallery, torch.tensor([2]), gallery_identity_of_two)
     assert tied.average_precision.tolist() == pytest.approx([(1 / 5 + 2 / 7) / 2])
     with caplog.at_level(logging.WARNING):
@@ -90,7 +90,7 @@ def test_agrees_with_plain_loops_in_float64(seed: int, dtype: torch.dtype) -> No
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("queries_at_once", [1, 2, 5, 64])
-def test_equal_pictures_keep_gallery_order_whatever_the_block(seed: int, queries_at_once: int) -> None:
+def test_equal_images_keep_gallery_order_whatever_the_block(seed: int, queries_at_once: int) -> None:
     # BLAS rounds equal columns of a small product differently, so ties need more than float32 scores.
     queries, gallery, query_identity, gallery_identity = draw(seed, 64, 301, 12, 128)
     copies = torch.from_numpy(np.random.default_rng(seed).integers(0, 301, 200))

@@ -5,14 +5,14 @@ import pytest
 
 from tests.evaluation.toy_world import make_pairs
 from tpr.config.visible_infrared import VisibleInfraredOptions
-from tpr.data.corpus import Corpus
-from tpr.evaluation.protocols import Search, choose_texts, list_pictures, list_searches
+from tpr.data.tables.corpus import Corpus
+from tpr.evaluation.protocols import Search, choose_texts, list_images, list_searches
 
 BOTH = ("infrared_to_visible", "visible_to_infrared")
 
 
 def count_views(corpus: Corpus, rows: np.ndarray) -> set[tuple[int, int, int]]:
-    """Person, camera and how many pictures of them there are."""
+    """Person, camera and how many images of them there are."""
     pairs = list(zip(corpus.identity[rows].tolist(), corpus.cameras()[rows].tolist(), strict=True))
     return {(*pair, pairs.count(pair)) for pair in pairs}
 
@@ -34,14 +34,14 @@ def test_searches_of_sysu_take_their_cameras_in_both_directions(tmp_path: Path) 
     assert all(len(search.trials) == 10 for search in searches)
 
 
-@pytest.mark.parametrize(("shots", "pictures"), [("single", 1), ("multi", 2)])
-def test_a_gallery_has_one_or_several_pictures_of_each_person_and_camera(
-    tmp_path: Path, shots: str, pictures: int
+@pytest.mark.parametrize(("shots", "images"), [("single", 1), ("multi", 2)])
+def test_a_gallery_has_one_or_several_images_of_each_person_and_camera(
+    tmp_path: Path, shots: str, images: int
 ) -> None:
     corpus = make_pairs(tmp_path)
     (search,) = list_searches(corpus, VisibleInfraredOptions(sysu=("all",), shots=shots))
     for trial in search.trials:
-        views = {(person, camera, pictures) for person in range(10, 15) for camera in (1, 2, 4, 5)}
+        views = {(person, camera, images) for person in range(10, 15) for camera in (1, 2, 4, 5)}
         assert count_views(corpus, trial.gallery) == views
         assert len(set(trial.gallery.tolist())) == len(trial.gallery)
         assert len(trial.queries) == 20
@@ -70,7 +70,7 @@ def test_galleries_are_the_same_for_any_number_of_trials_and_order_of_rows(tmp_p
 
 def test_own_text_is_the_description_and_not_its_rephrasing(tmp_path: Path) -> None:
     corpus = make_pairs(tmp_path)
-    infrared = list_pictures(corpus, infrared=True)
+    infrared = list_images(corpus, infrared=True)
     texts = choose_texts(corpus, infrared, VisibleInfraredOptions(), needs_own=True)
     assert texts.own is None
     owners = corpus.caption_owners()[texts.given]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from tpr.data.sample import Protocol
+from tpr.data.samples.sample import Protocol
 from tpr.evaluation.metrics import MEASURES, QueryResults, concatenate, rank_queries, summarise
-from tpr.evaluation.protocols import Pictures
+from tpr.evaluation.protocols import Images
 from tpr.evaluation.tie_note import find_ties
 from tpr.evaluation.ties import CUTS, Expected, expect_person_hits
 from tpr.evaluation.visible_infrared import CROSS_MEASURES, rank_by_protocol
@@ -95,8 +95,8 @@ def test_expectations_on_visible_infrared_sets_follow_their_rules(protocol: Prot
     for seed in range(4):
         scores, people, wanted = draw(seed, levels)
         rng = np.random.default_rng(seed)
-        queries = Pictures(wanted, rng.choice([3, 6], 4))
-        gallery = Pictures(people, rng.choice([1, 2, 3, 4], ITEMS))
+        queries = Images(wanted, rng.choice([3, 6], 4))
+        gallery = Images(people, rng.choice([1, 2, 3, 4], ITEMS))
         results = rank_by_protocol(-scores.astype(np.float64), queries, gallery, protocol)
         expected = results.expect()
         for row, person in enumerate(wanted.tolist()):
@@ -111,7 +111,7 @@ def test_expectations_on_visible_infrared_sets_follow_their_rules(protocol: Prot
     assert compared >= 8
 
 
-def counts(protocol: Protocol, queries: Pictures, gallery: Pictures, row: int, item: int) -> bool:
+def counts(protocol: Protocol, queries: Images, gallery: Images, row: int, item: int) -> bool:
     cameras = int(queries.camera[row]), int(gallery.camera[item])
     if protocol == "sysu":
         return cameras != (3, 2)
@@ -136,7 +136,7 @@ def test_a_constant_model_reads_as_chance() -> None:
     assert summarise(results).map > 2 * ties.expected["map"]
 
 
-def test_persons_of_equally_many_pictures_are_drawn_alike() -> None:
+def test_persons_of_equally_many_images_are_drawn_alike() -> None:
     others = np.full((1, 999), 4)
     hits = expect_person_hits(np.array([0]), others, np.array([4]))
     assert hits[0] == pytest.approx([cut / 1000 for cut in CUTS], rel=1e-9)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from tpr.data.sample import Protocol
+from tpr.data.samples.sample import Protocol
 from tpr.errors import DataError, TrainingError
 from tpr.evaluation import visible_infrared, visible_infrared_metrics
 from tpr.evaluation.metrics import QueryResults
-from tpr.evaluation.protocols import Pictures
+from tpr.evaluation.protocols import Images
 from tpr.evaluation.visible_infrared import rank_by_protocol, summarise_trials
 
 CROSS: tuple[Protocol, ...] = ("sysu", "regdb", "llcm")
@@ -53,7 +53,7 @@ def rank_plainly(
 def rank(problem: tuple[Any, ...]) -> QueryResults:
     distance, people, owners, cameras, views, protocol = problem
     return rank_by_protocol(
-        distance.astype(np.float64), Pictures(people, cameras), Pictures(owners, views), protocol
+        distance.astype(np.float64), Images(people, cameras), Images(owners, views), protocol
     )
 
 
@@ -101,8 +101,8 @@ def test_public_function_takes_arrays_and_tensors_of_any_type() -> None:
     assert metrics.minp == pytest.approx(100 * np.mean([penalty for _, _, penalty in plain]))
 
 
-def test_persons_count_once_before_a_match_and_pictures_each() -> None:
-    # The match is the fourth picture; the three before it show two persons.
+def test_persons_count_once_before_a_match_and_images_each() -> None:
+    # The match is the fourth image; the three before it show two persons.
     problem = (np.array([[0.1, 0.2, 0.3, 0.4]]), np.array([1]), np.array([5, 5, 6, 1]))
     cameras = (np.array([6]), np.array([1, 2, 1, 4]))
     for protocol, place in (("sysu", 3), ("llcm", 3), ("regdb", 4)):

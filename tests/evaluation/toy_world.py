@@ -1,4 +1,4 @@
-"""Toy corpora of plain pictures, and systems that need no training, for tests of the evaluation."""
+"""Toy corpora of plain images, and systems that need no training, for tests of the evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from tpr.config.evaluation import EvaluationOptions
 from tpr.config.schema import Choice, DataOptions, Experiment, RuntimeOptions
-from tpr.data.batch import Batch
-from tpr.data.corpora import Corpora
-from tpr.data.corpus import Corpus, offsets_of
-from tpr.data.sample import Protocol
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.sample import Protocol
+from tpr.data.tables.corpora import Corpora
+from tpr.data.tables.corpus import Corpus, offsets_of
 from tpr.engine.precision import Precision
 from tpr.evaluation.evaluator import Evaluator
 from tpr.systems.base import Setting, Side, System
@@ -28,7 +28,7 @@ WORDS = ["red", "blue", "coat", "man", "woman", "bag", "shoes", "hat", "green", 
 
 
 def make_corpus(folder: Path, name: str = "toy", images: int = 13, identities: int = 5) -> Corpus:
-    """Random blocks as PNG files; picture i has 1 + i % 2 captions of random words."""
+    """Random blocks as PNG files; image i has 1 + i % 2 captions of random words."""
     rng = np.random.RandomState(len(name))
     (folder / name).mkdir(parents=True, exist_ok=True)
     captions = []
@@ -47,7 +47,7 @@ def make_corpus(folder: Path, name: str = "toy", images: int = 13, identities: i
 def make_pairs(
     folder: Path, protocol: Protocol = "sysu", *, name: str = "pairs", people: int = 5, captions: bool = True
 ) -> Corpus:
-    """People on two visible pictures of each of four cameras, and two infrared ones of each of two."""
+    """People on two visible images of each of four cameras, and two infrared ones of each of two."""
     rng = np.random.RandomState(len(name))
     columns: dict[str, list[Any]] = {
         key: [] for key in ("image", "camera", "infrared", "captions", "identity")
@@ -88,7 +88,7 @@ def make_evaluator(folder: Path, *corpora: Corpus, val: bool = False, **options:
 
 
 class TableSystem(System):
-    """Looks features up by picture and caption number, so that every number is known."""
+    """Looks features up by image and caption number, so that every number is known."""
 
     def __init__(self, images: Tensor, texts: Tensor) -> None:
         super().__init__(SETTING)
@@ -119,7 +119,7 @@ class ProductSystem(System):
 
 
 class PairSystem(ProductSystem):
-    """Encodes these sides of visible and infrared pictures and texts; notes which pictures it saw."""
+    """Encodes these sides of visible and infrared images and texts; notes which images it saw."""
 
     def __init__(self, sides: tuple[Side, ...] = get_args(Side)) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.systems.small_systems import CAPTIONS, SMALL
-from tpr.data.tokens import CLIP_TOKENIZER, tokenize
+from tpr.data.text.tokens import CLIP_TOKENIZER, tokenize
 from tpr.errors import ConfigError
 from tpr.models import ClipArchitecture, ClipOptions, ClipTowers, ImageArchitecture, TextArchitecture
 from tpr.models.text_tower import find_text_length, round_length
@@ -175,6 +175,6 @@ def test_bfloat16_autocast_is_near_float32():
         assert torch.cosine_similarity(one, two.float()).min() > 0.999
 
 
-def test_a_picture_smaller_than_a_patch_is_refused():
+def test_an_image_smaller_than_a_patch_is_refused():
     with pytest.raises(ConfigError, match=r"data.image_size=\[64, 8\] is smaller than a patch of 16 pixels"):
         make_towers(SMALL, (64, 8))

@@ -55,9 +55,9 @@ def test_the_word_head_starts_with_the_published_deviations():
     assert deviation(head.fc.weight) == pytest.approx(RESIDUAL, rel=0.05)
 
 
-def test_words_look_at_the_picture_without_residual_and_then_at_one_another():
+def test_words_look_at_the_image_without_residual_and_then_at_one_another():
     attention, transformer = build_cross_attention(WIDTH, DEPTH), build_cross_transformer(WIDTH, DEPTH)
-    words, picture = torch.randn(3, 7, WIDTH), torch.randn(3, 9, WIDTH)
-    found = relate_words(attention, transformer.resblocks, words, picture)
-    wanted = transformer(attention(words, picture, picture, need_weights=False)[0])
+    words, image = torch.randn(3, 7, WIDTH), torch.randn(3, 9, WIDTH)
+    found = relate_words(attention, transformer.resblocks, words, image)
+    wanted = transformer(attention(words, image, image, need_weights=False)[0])
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)

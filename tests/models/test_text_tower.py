@@ -3,7 +3,7 @@
 import torch
 
 from tests.systems.small_systems import CAPTIONS, SMALL
-from tpr.data.tokens import tokenize
+from tpr.data.text.tokens import tokenize
 from tpr.models import ClipOptions, ClipTowers, fit_state
 from tpr.models.text_tower import TextTower, stretch_columns
 

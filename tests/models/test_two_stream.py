@@ -46,8 +46,8 @@ def test_maps_of_both_stems_are_those_of_torchvision(classifier, relu, tmp_path)
     images = torch.randn(3, 3, 64, 32, dtype=torch.float64)
     wanted = run_reference(reference, images, relu=relu)
     assert wanted.shape == (3, 2048, 4, 2)
-    for pictures in ((images, None), (None, images), (images[:1], images[1:])):
-        torch.testing.assert_close(tower(*pictures), wanted)
+    for halves in ((images, None), (None, images), (images[:1], images[1:])):
+        torch.testing.assert_close(tower(*halves), wanted)
 
 
 def test_a_file_of_another_size_is_refused(classifier, tmp_path):

@@ -143,7 +143,7 @@ def test_shares_of_ranks_add_up_to_the_whole(name, captions):
 
 def test_soft_labels_cut_over_ranks_add_up_as_well():
     image, text = draw(6), draw(6, seed=1)
-    identity, picture = torch.tensor([0, 0, 1, 2, 2, 0]), torch.tensor([0, 1, 2, 3, 3, 0])
+    identity, owner = torch.tensor([0, 0, 1, 2, 2, 0]), torch.tensor([0, 1, 2, 3, 3, 0])
     everyone = {
         "image_features": image,
         "text_features": text,
@@ -156,15 +156,15 @@ def test_soft_labels_cut_over_ranks_add_up_as_well():
             text[part],
             identity[part],
             10.0,
-            image_id=picture[part],
-            gathered=Gathered(**everyone, image_id=picture, text_image_id=picture, image_start=part.start),
+            image_id=owner[part],
+            gathered=Gathered(**everyone, image_id=owner, text_image_id=owner, image_start=part.start),
         )
         for part in (slice(0, 2), slice(2, 6))
     )
-    torch.testing.assert_close(total, sdm(image, text, identity, 10.0, image_id=picture))
+    torch.testing.assert_close(total, sdm(image, text, identity, 10.0, image_id=owner))
 
 
-def test_soft_labels_without_gathered_pictures_are_refused():
+def test_soft_labels_without_gathered_images_are_refused():
     image, identity = draw(2), torch.tensor([0, 1])
     everyone = Gathered(image_features=image, text_features=image, identity=identity, text_identity=identity)
     with pytest.raises(ValueError, match="image_id and text_image_id in `gathered`"):

@@ -32,7 +32,7 @@ def slow_tal_row(scores, matches, tau, margin):
 
 def test_tal_of_two_pairs_by_hand():
     scores = torch.tensor([[0.5, 0.7], [0.1, 0.9]])
-    # One positive and one negative each: margin - positive + negative, captions then pictures.
+    # One positive and one negative each: margin - positive + negative, captions then images.
     wanted = [0.1 - 0.5 + 0.7, 0.1 - 0.5 + 0.1, 0.1 - 0.9 + 0.1, 0.1 - 0.9 + 0.7]
     rows = [max(0.0, value) for value in wanted]
     found = tal(scores, torch.tensor([3, 8]), 0.015, 0.1)
@@ -158,7 +158,7 @@ def test_pairs_of_all_ranks_are_those_of_one_process(loss, captions):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_captions_of_one_picture_share_its_row(loss):
+def test_captions_of_one_image_share_its_row(loss):
     images, texts, owner = draw(3), draw(5, seed=1), torch.tensor([0, 0, 1, 2, 2])
     identity = torch.tensor([4, 5, 4])
     labels = PairLabels(identity, identity[owner], owner)
@@ -166,8 +166,8 @@ def test_captions_of_one_picture_share_its_row(loss):
     scores = normalise(texts) @ normalise(images).T
     if loss == "infonce":
         captions = -torch.log_softmax(10 * scores, dim=1)[range(5), owner]
-        pictures = -torch.log_softmax(10 * scores.T, dim=1)[owner, range(5)]
-        wanted = (captions + pictures) / 2
+        by_image = -torch.log_softmax(10 * scores.T, dim=1)[owner, range(5)]
+        wanted = (captions + by_image) / 2
     else:
         compare = objective(loss).compare_rows
         of_texts, of_images = (

@@ -14,7 +14,7 @@ def read_towers(shapes: Mapping[str, Sequence[int]]) -> ClipArchitecture:
 
 
 def describe_resize(shapes: Mapping[str, Sequence[int]], image_size: Sequence[int]) -> dict[str, str]:
-    """What a report says of the image positions: a square grid stored, the pictures' own wanted."""
+    """What a report says of the image positions: a square grid stored, the images' own wanted."""
     side = round((shapes["visual.positional_embedding"][0] - 1) ** 0.5)
     height, width = (length // shapes["visual.conv1.weight"][-1] for length in image_size)
     told = f"{side}x{side} -> {height}x{width}"

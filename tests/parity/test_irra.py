@@ -10,7 +10,7 @@ import torch
 from tests.parity.sizes import describe_resize, read_towers
 from tests.parity.weights import random_state_dict
 from tpr.config.schema import OptimOptions
-from tpr.data.batch import Batch
+from tpr.data.samples.batch import Batch
 from tpr.engine.optim import build_optimizer, group_parameters
 from tpr.models import ClipOptions, fit_state
 from tpr.systems.base import Progress, Setting

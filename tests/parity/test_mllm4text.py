@@ -15,9 +15,9 @@ from tests.parity.sizes import read_towers
 from tests.parity.weights import random_state_dict
 from tpr.config.schema import OptimOptions, ScheduleOptions
 from tpr.data import tokenize
-from tpr.data.batch import Batch
-from tpr.data.masking import MaskDraws, apply_masks
-from tpr.data.noise_aware import find_probability
+from tpr.data.samples.batch import Batch
+from tpr.data.text.masking import MaskDraws, apply_masks
+from tpr.data.text.noise_aware import find_probability
 from tpr.engine.optim import build_optimizer, group_parameters, set_rates
 from tpr.engine.schedule import rate_factor
 from tpr.models import ClipOptions, fit_state

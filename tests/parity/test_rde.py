@@ -12,9 +12,9 @@ from tests.parity.sizes import describe_resize, read_towers
 from tests.parity.weights import random_state_dict
 from tpr.config.schema import OptimOptions, ScheduleOptions
 from tpr.config.typed import read_experiment
-from tpr.data.batch import Batch
-from tpr.data.noise import draw_noise
-from tpr.data.text_augment import change_words
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.noise import draw_noise
+from tpr.data.text.text_augment import change_words
 from tpr.engine.optim import build_optimizer, group_parameters
 from tpr.engine.schedule import rate_factor
 from tpr.models import ClipOptions, fit_state

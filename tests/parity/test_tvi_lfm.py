@@ -15,8 +15,8 @@ from tests.parity.weights import random_state_dict
 from tpr.config.reader import read_tree
 from tpr.config.schema import OptimOptions, ScheduleOptions
 from tpr.config.typed import build_options
-from tpr.data.batch import Batch
-from tpr.data.tokens import tokenize
+from tpr.data.samples.batch import Batch
+from tpr.data.text.tokens import tokenize
 from tpr.engine.optim import build_optimizer, group_parameters
 from tpr.engine.schedule import rate_factor
 from tpr.models import fit_state
@@ -143,9 +143,9 @@ def watch_maps(system, visible, infrared):
 def test_maps_and_pooled_features_of_both_modalities(evaluated, kind):
     system, batch = evaluated
     wanted = CASE["eval"][kind]
-    pictures = (batch["images"], None) if kind == "visible" else (None, batch["infrared_images"])
+    images = (batch["images"], None) if kind == "visible" else (None, batch["infrared_images"])
     with torch.no_grad():
-        found, last = watch_maps(system, *pictures)
+        found, last = watch_maps(system, *images)
         for maps, stage in zip(found, wanted["stages"].values(), strict=True):
             assert list(maps.shape) == stage["shape"]
             close(maps.sum(dim=(1, 2, 3)), stage["sum"], floor=0.1)

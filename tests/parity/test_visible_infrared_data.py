@@ -11,12 +11,12 @@ import torch
 from tests.data.small_infrared import write_text
 from tests.data.small_sets import load, write_json
 from tpr.config.augment import AugmentOptions
-from tpr.data.chains import name_chain
-from tpr.data.corpus import Corpus
-from tpr.data.infrared_transforms import KEPT, choose_channel, choose_grey, exchange_channels
-from tpr.data.samplers import CrossModalitySampler
-from tpr.data.transforms import erase, find_boxes
-from tpr.data.visible_infrared import choose_captions, list_identity_captions
+from tpr.data.images.chains import name_chain
+from tpr.data.images.infrared import KEPT, choose_channel, choose_grey, exchange_channels
+from tpr.data.images.transforms import erase, find_boxes
+from tpr.data.samples.samplers import CrossModalitySampler
+from tpr.data.samples.visible_infrared import choose_captions, list_identity_captions
+from tpr.data.tables.corpus import Corpus
 
 CASES = json.loads((Path(__file__).parent / "tvi_lfm.json").read_text())
 PUBLISHED = AugmentOptions(erase=0.6, erase_ratio=(0.3, 1 / 0.3), erase_law="uniform")
@@ -25,7 +25,7 @@ PUBLISHED = AugmentOptions(erase=0.6, erase_ratio=(0.3, 1 / 0.3), erase_law="uni
 def test_an_epoch_has_the_published_steps_and_slots() -> None:
     case = CASES["sampler"]
     visible, infrared = (np.array(case[f"labels_{kind}"]) for kind in ("visible", "infrared"))
-    size, people = case["pictures_per_identity"], case["identities_per_batch"]
+    size, people = case["images_per_identity"], case["identities_per_batch"]
     sampler = CrossModalitySampler(visible, infrared, people * size, size, seed=1)
     assert len(sampler) == case["batches"]
     published = np.array(case["visible_rows"]) * len(infrared) + np.array(case["infrared_rows"])
@@ -65,7 +65,7 @@ def find_erased(case: dict[str, Any], size: tuple[int, int]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("number", range(len(CASES["augmentation"]["cases"])))
-def test_pictures_come_out_as_published(number: int) -> None:
+def test_images_come_out_as_published(number: int) -> None:
     case, shape = CASES["augmentation"]["cases"][number], CASES["augmentation"]["shape"]
     drawn = np.random.RandomState(CASES["augmentation"]["seed"]).standard_normal(shape).astype("float32")
     images = torch.from_numpy(drawn)[None]
@@ -171,7 +171,7 @@ def test_queries_persons_and_texts_are_the_published_ones(tmp_path: Path, case: 
 
 
 def test_captions_are_drawn_from_the_published_map_of_persons(tmp_path: Path) -> None:
-    # the other fixtures' maps hold more captions than their folders have pictures
+    # the other fixtures' maps hold more captions than their folders have images
     case = next(case for case in CASES["protocols"] if case["kind"] == "sysu")
     corpus = open_test(tmp_path, case)
     pool = list_identity_captions(corpus)

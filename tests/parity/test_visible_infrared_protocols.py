@@ -16,16 +16,16 @@ from torch.nn import functional
 
 from tests.parity.weights import random_state_dict
 from tpr.config.visible_infrared import VisibleInfraredOptions
-from tpr.data.corpus import Corpus, offsets_of
-from tpr.data.sample import Protocol
+from tpr.data.samples.sample import Protocol
+from tpr.data.tables.corpus import Corpus, offsets_of
 from tpr.evaluation import visible_infrared_metrics
 from tpr.evaluation.cross_modality import Features, rank_trials
 from tpr.evaluation.metrics import QueryResults
 from tpr.evaluation.protocols import (
-    Pictures,
+    Images,
     choose_texts,
-    draw_pictures,
-    list_pictures,
+    draw_images,
+    list_images,
     list_searches,
 )
 from tpr.evaluation.visible_infrared import rank_by_protocol, summarise_trials
@@ -64,7 +64,7 @@ def test_published_metrics(case: dict[str, Any]) -> None:
     query = torch.from_numpy(rng.standard_normal((queries, 8)) + centres[query_identity])
     gallery = torch.from_numpy(rng.standard_normal((items, 8)) + centres[gallery_identity])
     scores = functional.normalize(query) @ functional.normalize(gallery).T
-    sides = (Pictures(query_identity, query_camera), Pictures(gallery_identity, gallery_camera))
+    sides = (Images(query_identity, query_camera), Images(gallery_identity, gallery_camera))
     cmc = cumulate([rank_by_protocol(-scores.numpy(), *sides, case["kind"])])
     assert cmc == pytest.approx(case["cmc"], abs=1e-5)
     metrics = visible_infrared_metrics(
@@ -87,8 +87,8 @@ def test_published_metrics(case: dict[str, Any]) -> None:
 def test_metrics_worked_out_in_the_specification(
     protocol: Protocol, cameras: list[int], cmc: list[float], means: list[float]
 ) -> None:
-    queries = Pictures(np.array([1, 2, 3]), np.array(cameras))
-    gallery = Pictures(np.array([1, 1, 2, 2, 3, 3, 4, 4]), np.array([1, 2, 2, 4, 1, 2, 1, 5]))
+    queries = Images(np.array([1, 2, 3]), np.array(cameras))
+    gallery = Images(np.array([1, 1, 2, 2, 3, 3, 4, 4]), np.array([1, 2, 2, 4, 1, 2, 1, 5]))
     results = rank_by_protocol(-ROWS.numpy(), queries, gallery, protocol)
     assert cumulate([results])[:3] == pytest.approx(cmc)
     metrics, _ = summarise_trials([results])
@@ -106,7 +106,7 @@ def parse_path(kind: str, path: str) -> tuple[int, int, bool]:
 
 
 def make_corpus(case: dict[str, Any], *, shuffled: bool = False) -> Corpus:
-    """The test split of the case's files; the captions of a person lie on the first visible picture."""
+    """The test split of the case's files; the captions of a person lie on the first visible image."""
     kind = case["kind"]
     numbers = [*case["query"], *case["gallery"]] if kind == "regdb" else list(range(len(case["files"])))
     known = {number: parse_path(kind, case["files"][number]) for number in numbers}
@@ -170,7 +170,7 @@ def test_published_queries_and_galleries_of_llcm(shuffled: bool) -> None:
     galleries = [to_files(corpus, trial.gallery) for trial in there.trials]
     assert galleries == case["infrared_to_visible"]["gallery"]
     assert to_files(corpus, there.trials[0].queries) == case["query"]
-    # The authors' script draws infrared pictures and lists all visible ones; who of them searches differs.
+    # The authors' script draws infrared images and lists all visible ones; who of them searches differs.
     known = case["cosine_of_raw_features"][1]
     for trial, reverse, drawn in zip(back.trials, variant.trials, known["sampled"], strict=True):
         assert to_files(corpus, trial.gallery) == to_files(corpus, reverse.queries) == drawn
@@ -181,7 +181,7 @@ def test_published_queries_and_galleries_of_llcm(shuffled: bool) -> None:
 def test_published_draw_of_oracle_texts(kind: str) -> None:
     case = PROTOCOLS[kind]
     corpus = make_corpus(case)
-    infrared = list_pictures(corpus, infrared=True)
+    infrared = list_images(corpus, infrared=True)
     options = VisibleInfraredOptions(text="oracle", text_seed=case["text"]["numpy_seed"])
     texts = choose_texts(corpus, infrared, options, needs_own=True)
     captions = [caption for row in range(len(corpus)) for caption in corpus.captions(row)]
@@ -204,31 +204,31 @@ def test_draws_of_the_specification() -> None:
     pools = [10, 10, 9, 17, 23, 5, 1, 10]
     corpus = make_people(pools, 1)
     options = VisibleInfraredOptions(text="oracle")
-    texts = choose_texts(corpus, list_pictures(corpus, infrared=True), options, needs_own=False)
+    texts = choose_texts(corpus, list_images(corpus, infrared=True), options, needs_own=False)
     starts = corpus.caption_offsets[np.flatnonzero(~corpus.infrared())]
     assert (texts.given - starts).tolist() == [5, 8, 5, 15, 0, 0, 0, 1]
 
 
-def make_people(captions: list[int], pictures: int) -> Corpus:
-    """People with one infrared picture and some visible ones, of which the first has all captions."""
+def make_people(captions: list[int], images: int) -> Corpus:
+    """People with one infrared image and some visible ones, of which the first has all captions."""
     rows = [(person, 3, True, 0) for person in range(len(captions))]
     for person, count in enumerate(captions):
-        rows += [(person, 1, False, count if number == 0 else 0) for number in range(pictures)]
+        rows += [(person, 1, False, count if number == 0 else 0) for number in range(images)]
     identity, camera, infrared, counts = (list(column) for column in zip(*rows, strict=True))
     texts = [[f"{row} {number}" for number in range(count)] for row, count in enumerate(counts)]
-    images = [f"{row:06d}.jpg" for row in range(len(rows))]
-    table = pa.table({"image": images, "camera": camera, "infrared": infrared, "captions": texts})
+    names = [f"{row:06d}.jpg" for row in range(len(rows))]
+    table = pa.table({"image": names, "camera": camera, "infrared": infrared, "captions": texts})
     offsets = offsets_of(table.column("captions"))
     return Corpus("few", "test", Path(), table, np.array(identity), offsets, True, "few", protocol="sysu")
 
 
 def draw_places(sizes: list[int], seed: int) -> list[int]:
-    """Which of a person's pictures is drawn, for people with so many pictures each."""
+    """Which of a person's images is drawn, for people with so many images each."""
     identity = np.repeat(np.arange(len(sizes)), sizes)
     corpus = make_people([0], 0)
     table = pa.table({"camera": np.ones(len(identity), dtype=np.int64)})
     corpus = replace(corpus, table=table, identity=identity)
-    drawn = draw_pictures(corpus, np.arange(len(identity)), seed, 1)
+    drawn = draw_images(corpus, np.arange(len(identity)), seed, 1)
     return (drawn - np.cumsum([0, *sizes[:-1]])).tolist()
 
 
@@ -263,12 +263,12 @@ def draw_raw_features(case: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
 def make_features(case: dict[str, Any], corpus: Corpus, setting: str, *, mixed_heads: bool) -> Features:
     """Vectors whose inner products are the published similarities of every kind of query.
 
-    A second half stands for the second head, on which infrared pictures alone search. mixed_heads: visible
-    pictures take the first head against it as well.
+    A second half stands for the second head, on which infrared images alone search. mixed_heads: visible
+    images take the first head against it as well.
     """
     heads = Heads(case)
     files, visible_text, infrared_text = draw_raw_features(case)
-    infrared_rows, visible_rows = (list_pictures(corpus, infrared=kind) for kind in (True, False))
+    infrared_rows, visible_rows = (list_images(corpus, infrared=kind) for kind in (True, False))
     numbers = corpus.table.column("file").to_numpy()
     infrared, visible = files[numbers[infrared_rows]], files[numbers[visible_rows]]
     fused = infrared + visible_text - (0 if "no filter" in setting else infrared_text)
@@ -331,7 +331,7 @@ def check_results(results: list[QueryResults], known: dict[str, Any]) -> None:
             strict=True,
         )
     ),
-    ids=("as named", "drawn pictures search"),
+    ids=("as named", "drawn images search"),
 )
 def test_results_of_the_script_of_the_authors_of_llcm(direction: str, known: dict[str, Any]) -> None:
     corpus = make_corpus(PROTOCOLS["llcm"])

@@ -89,7 +89,7 @@ def test_lines_say_what_they_are_measured_on_where_that_differs(tmp_path: Path) 
     assert list_labels(figure) == ["one, validation", "two, test sets", "three"]
 
 
-def test_a_run_that_told_nothing_yet_is_an_empty_picture(tmp_path: Path) -> None:
+def test_a_run_that_told_nothing_yet_is_an_empty_image(tmp_path: Path) -> None:
     figure = build_figure(group_seeds(read_runs([write_run(tmp_path / "x")])))
     assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == 2 * [["nothing yet"]]
 
@@ -169,12 +169,12 @@ def test_lines_of_many_runs_are_told_apart() -> None:
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 28
 
 
-def test_the_picture_is_written_whole(tmp_path: Path) -> None:
+def test_the_image_is_written_whole(tmp_path: Path) -> None:
     groups = draw_groups(tmp_path)
     draw_curves(tmp_path / "curves.PNG", groups)
-    with Image.open(tmp_path / "curves.PNG") as picture:
-        picture.load()
-        assert picture.format == "PNG" and picture.width == 11 * DOTS_PER_INCH
+    with Image.open(tmp_path / "curves.PNG") as image:
+        image.load()
+        assert image.format == "PNG" and image.width == 11 * DOTS_PER_INCH
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -183,19 +183,19 @@ def test_the_picture_is_written_whole(tmp_path: Path) -> None:
     [
         (
             "missing/curves.png",
-            r"--curves .*curves.png: the picture cannot be written \(No such file or directory\)",
+            r"--curves .*curves.png: the image cannot be written \(No such file or directory\)",
         ),
         (
             "folder.png",
-            r"--curves .*folder.png: the picture cannot be written \(Is a directory\); free or unlock",
+            r"--curves .*folder.png: the image cannot be written \(Is a directory\); free or unlock",
         ),
         (
             "curves.pdf",
-            r"--curves .*curves.pdf: the picture is a PNG file; expected a name that ends in .png",
+            r"--curves .*curves.pdf: the image is a PNG file; expected a name that ends in .png",
         ),
     ],
 )
-def test_a_picture_that_cannot_be_written_is_one_clear_line_and_leaves_nothing(
+def test_an_image_that_cannot_be_written_is_one_clear_line_and_leaves_nothing(
     name: str, message: str, tmp_path: Path
 ) -> None:
     groups = draw_groups(tmp_path / "runs")

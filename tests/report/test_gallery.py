@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from tpr.data.corpus import Corpus
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import TrainingError
 from tpr.evaluation.rankings import Ranking
 from tpr.report.gallery import (
@@ -54,7 +54,7 @@ def test_hits_are_framed_green_and_misses_red(corpus: Corpus) -> None:
             left, top, right, bottom = locate_tile(TOP + TITLE_HEIGHT + number * row_height(), position)
             corners = [(top, left), (top, right - 1), (bottom - 1, left), (bottom - 1, right - 1)]
             assert {tuple(pixels[y, x].tolist()) for y, x in corners} == {HIT if hit else MISS}
-            # Inside the frame stands the picture of that rank.
+            # Inside the frame stands the image of that rank.
             centre = pixels[(top + bottom) // 2, (left + right) // 2]
             assert centre.tolist() == [60 * position, 0, 200]
             assert pixels[(top + bottom) // 2, right + 3].tolist() == [255, 255, 255]
@@ -64,17 +64,17 @@ def test_file_is_written_whole(corpus: Corpus, tmp_path: Path) -> None:
     path = tmp_path / "ranking.png"
     sections = {"one": (corpus, [make_ranking([True] * 10)]), "two": (corpus, [make_ranking([False] * 10)])}
     draw_rankings(path, sections)
-    with Image.open(path) as picture:
-        assert picture.size == render_rankings(sections).shape[1::-1]
+    with Image.open(path) as image:
+        assert image.size == render_rankings(sections).shape[1::-1]
     assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(corpus: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="ranking.png: the picture cannot be written"):
+    with pytest.raises(TrainingError, match="ranking.png: the image cannot be written"):
         draw_rankings(tmp_path / "missing" / "ranking.png", {"toy": (corpus, [make_ranking([True])])})
 
 
-def test_a_picture_that_cannot_be_read_leaves_an_empty_tile(corpus: Corpus, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_leaves_an_empty_tile(corpus: Corpus, tmp_path: Path) -> None:
     (tmp_path / "2.png").write_bytes(b"")
     tile = np.asarray(load_tile(corpus, 2, None))
     assert tile.shape == (TILE[1], TILE[0], 3)
@@ -94,12 +94,12 @@ def test_long_captions_are_wrapped_and_cut() -> None:
     assert " ".join(wrap_text(CAPTION, font, 200, 99)) == CAPTION.strip()
 
 
-def test_the_picture_that_searched_stands_on_the_left_with_its_text_beside_it(corpus: Corpus) -> None:
+def test_the_image_that_searched_stands_on_the_left_with_its_text_beside_it(corpus: Corpus) -> None:
     silent = replace(make_ranking([True]), caption="")
-    pictured = replace(silent, query=3)
-    spoken = replace(pictured, caption=CAPTION)
+    imaged = replace(silent, query=3)
+    spoken = replace(imaged, caption=CAPTION)
     plain, shown, both = (
-        render_rankings({"toy": (corpus, [ranking])}) for ranking in (silent, pictured, spoken)
+        render_rankings({"toy": (corpus, [ranking])}) for ranking in (silent, imaged, spoken)
     )
     middle = TOP + TITLE_HEIGHT + FRAME + TILE[1] // 2
     assert shown[middle, MARGIN + TILE[0] // 2].tolist() == [180, 0, 200]

@@ -88,10 +88,10 @@ def read_board(folder: Path) -> EventAccumulator:
     return board
 
 
-def test_curves_and_pictures_reach_tensorboard_and_resume_purges(tmp_path: Path) -> None:
+def test_curves_and_images_reach_tensorboard_and_resume_purges(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     write_steps(journal, range(1, 9))
-    journal.picture("ranking/a", np.zeros((4, 5, 3), dtype=np.uint8), 8)
+    journal.image("ranking/a", np.zeros((4, 5, 3), dtype=np.uint8), 8)
     journal.flush()
     journal.close()
     board = read_board(tmp_path)
@@ -126,7 +126,7 @@ def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("tpr.distributed.is_main_rank", lambda: False)
     journal = Journal(tmp_path / "run")
     write_steps(journal, range(1, 5))
-    journal.picture("x", np.zeros((2, 2, 3), dtype=np.uint8), 1)
+    journal.image("x", np.zeros((2, 2, 3), dtype=np.uint8), 1)
     journal.resume(2)
     journal.close()
     assert not (tmp_path / "run").exists()

@@ -18,7 +18,7 @@ from tests.systems.small_systems import (
     make_slots,
 )
 from tpr.config.schema import Choice, DataOptions, Experiment
-from tpr.data.batch import Batch
+from tpr.data.samples.batch import Batch
 from tpr.models import ClipOptions
 from tpr.objectives.consensus import DivisionOptions
 from tpr.systems import MODELS, SYSTEMS, System, build_system
@@ -46,7 +46,7 @@ class Row:
     make_batch: Callable[[], Batch] = make_batch
     """A batch of six samples."""
     captions_per_image: int = 1
-    """Captions of each picture in that batch."""
+    """Captions of each image in that batch."""
     vectors: Mapping[Side, int] = field(default_factory=dict)
     """Unit vectors that stand side by side in what a side is encoded to; absent: one."""
 
@@ -95,14 +95,14 @@ def rde(loss: Any, **options: Any) -> Row:
 
 
 def tvi_lfm(**options: Any) -> Row:
-    """A row of TVI-LFM; where it keeps the head of the base training, pictures go through both."""
+    """A row of TVI-LFM; where it keeps the head of the base training, images go through both."""
     chosen = TviLfmOptions(**options)
     vectors: dict[Side, int] = {"image": 2} if chosen.keeps_base else {}
     return Row(system="tvi_lfm", options=chosen, model=SMALL_STREAMS, make_batch=make_slots, vectors=vectors)
 
 
 def with_two_captions(row: Row) -> Row:
-    """The row with two captions of each picture."""
+    """The row with two captions of each image."""
     return replace(row, captions_per_image=2, make_batch=lambda: make_batch(2))
 
 

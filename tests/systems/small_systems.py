@@ -2,8 +2,8 @@
 
 import torch
 
-from tpr.data.batch import Batch
-from tpr.data.tokens import tokenize
+from tpr.data.samples.batch import Batch
+from tpr.data.text.tokens import tokenize
 from tpr.models import ClipArchitecture, ClipOptions, ImageArchitecture, TextArchitecture
 from tpr.models.two_stream import TwoStreamOptions
 from tpr.systems.base import Progress, Setting
@@ -39,7 +39,7 @@ def make_irra(options=None, *, setting=SETTING, architecture=SMALL, seed=0, **mo
 
 
 def make_batch(captions_per_image=1, images=6, seed=3, size=(64, 32)):
-    """Random pictures with real captions; two of each three pictures share an identity."""
+    """Random images with real captions; two of each three images share an identity."""
     generator = torch.Generator().manual_seed(seed)
     texts = [CAPTIONS[i % len(CAPTIONS)] for i in range(images * captions_per_image)]
     identity = torch.tensor([[0, 1, 0, 2, 3, 1, 4][i % 7] for i in range(images)])
@@ -64,7 +64,7 @@ def make_tvi_lfm(options=None, *, setting=SETTING, model=SMALL_STREAMS, seed=0):
 
 
 def make_slots(people=(0, 0, 1, 1, 2, 2), seed=3, size=(64, 32)):
-    """Random pictures of both kinds with real captions; an infrared picture's is another one."""
+    """Random images of both kinds with real captions; an infrared image's is another one."""
     generator = torch.Generator().manual_seed(seed)
     slots = len(people)
     first, second, infrared = torch.randn((3, slots, 3, *size), generator=generator)

@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.systems.every_system import ROWS, Row, find_missing, hold_norms
 from tests.systems.small_systems import CAPTIONS, EVERY_LOSS, FIRST, make_batch, make_irra
 from tpr import distributed
-from tpr.data.batch import Batch
+from tpr.data.samples.batch import Batch
 from tpr.systems import System
 from tpr.systems.base import Progress
 from tpr.systems.irra import IrraOptions, Losses
@@ -162,17 +162,17 @@ def test_float64_weights_give_float64_losses():
     assert {value.dtype for value in output.losses.values()} == {torch.float64}
 
 
-def test_pictures_and_texts_are_encoded_as_the_loader_would(tmp_path):
+def test_images_and_texts_are_encoded_as_the_loader_would(tmp_path):
     from PIL import Image
 
-    from tpr.data.tokens import tokenize
-    from tpr.data.transforms import normalise_pixels
+    from tpr.data.images.transforms import normalise_pixels
+    from tpr.data.text.tokens import tokenize
 
     system = make_irra(SDM_ONLY).eval()
     pixels = torch.randint(0, 256, (2, 64, 32, 3), dtype=torch.uint8)
-    pictures = [Image.fromarray(values.numpy()) for values in pixels]
-    pictures[1].save(tmp_path / "one.png")
-    found = system.encode_images([pictures[0], tmp_path / "one.png"], batch=1)
+    images = [Image.fromarray(values.numpy()) for values in pixels]
+    images[1].save(tmp_path / "one.png")
+    found = system.encode_images([images[0], tmp_path / "one.png"], batch=1)
     with torch.no_grad():
         wanted = system.encode({"images": normalise_pixels(pixels.permute(0, 3, 1, 2))}, "image")
         texts = system.encode({"tokens": tokenize(CAPTIONS, 24)}, "text")

@@ -116,7 +116,7 @@ def test_words_at_labelled_positions_only_have_the_loss_and_gradients_of_all_pos
     torch.testing.assert_close(few[0], system(batch, FIRST).losses["mlm"].detach())
 
 
-def test_two_captions_of_one_picture_meet_one_image_forward():
+def test_two_captions_of_one_image_meet_one_image_forward():
     setting = replace(SETTING, captions_per_image=2)
     system = make_irra(IrraOptions(losses=EVERY_LOSS, sdm_text="full"), setting=setting)
     seen = []

@@ -13,7 +13,7 @@ import tpr
 from tests.systems.small_systems import CAPTIONS, EVERY_LOSS, FIRST, SETTING, SMALL, make_batch, make_irra
 from tpr.config.schema import Choice, DataOptions, Experiment, InitOptions
 from tpr.config.typed import to_tree
-from tpr.data.tokens import tokenize
+from tpr.data.text.tokens import tokenize
 from tpr.errors import CheckpointError
 from tpr.models import ClipArchitecture, ClipOptions, ImageArchitecture, TextArchitecture, read_checkpoint
 from tpr.systems import build_system, load_system, load_weights, read_experiment_of
@@ -36,7 +36,7 @@ def make_official(options=None, setting=TALL, seed=5):
 
 
 def bare_clip(seed=5):
-    """A system on square pictures and its towers in OpenAI's names."""
+    """A system on square images and its towers in OpenAI's names."""
     system = make_official(IrraOptions(losses=Losses(id=0, mlm=0)), SQUARE, seed)
     state = {name.removeprefix("base_model."): value for name, value in system.state_dict().items()}
     return system, state | {"logit_scale": torch.tensor(4.6)}
@@ -105,10 +105,10 @@ def test_bare_clip_files_of_every_kind_are_loaded_and_their_grid_resized(file, t
     assert ("does not tell its activation" in caplog.text) == (file != "archive")
     assert not system.training
     torch.testing.assert_close(system.encode_texts(CAPTIONS), clip.encode_texts(CAPTIONS))
-    assert system.encode_images([_picture()]).shape == (1, 64)
+    assert system.encode_images([_image()]).shape == (1, 64)
 
 
-def _picture():
+def _image():
     from PIL import Image
 
     return Image.new("RGB", (50, 120), (200, 30, 40))
@@ -132,8 +132,8 @@ def test_irra_checkpoints_are_loaded_whole(prefix, tmp_path, caplog):
     assert f"weights: {len(state)} of {len(state)} tensors fit" in caplog.text
     for name, value in original.state_dict().items():
         assert torch.equal(system.state_dict()[name], value), name
-    picture = _picture()
-    torch.testing.assert_close(system.encode_images([picture]), original.encode_images([picture]))
+    image = _image()
+    torch.testing.assert_close(system.encode_images([image]), original.encode_images([image]))
 
 
 def test_an_irra_checkpoint_with_other_identities_keeps_only_its_classifier_back(tmp_path, caplog):

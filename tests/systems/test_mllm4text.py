@@ -13,8 +13,8 @@ from tpr import distributed
 from tpr.config.schema import OptimOptions
 from tpr.config.typed import build_options
 from tpr.data import tokenize
-from tpr.data.batch import Batch
-from tpr.data.tokens import CLIP_TOKENIZER, MASK
+from tpr.data.samples.batch import Batch
+from tpr.data.text.tokens import CLIP_TOKENIZER, MASK
 from tpr.engine.optim import group_parameters
 from tpr.errors import ConfigError
 from tpr.models import ClipArchitecture, ClipOptions, ImageArchitecture, TextArchitecture
@@ -184,8 +184,8 @@ def test_comparing_follows_the_owner_and_takes_no_notice_of_length():
     owner = torch.tensor([1, 0, 1])
     found = compare_words(words, patches, owner)
     assert found.shape == (3, 4)
-    for row, picture in enumerate(owner):
-        wanted = torch.cosine_similarity(words[row][:, None], patches[picture][None], dim=2).amax(dim=1)
+    for row, image in enumerate(owner):
+        wanted = torch.cosine_similarity(words[row][:, None], patches[image][None], dim=2).amax(dim=1)
         torch.testing.assert_close(found[row], wanted)
     torch.testing.assert_close(compare_words(3 * words, 0.1 * patches, owner), found)
     assert compare_words(words[:0], patches[:0], owner[:0]).shape == (0, 4)
@@ -251,7 +251,7 @@ def test_older_scores_keep_their_share():
     assert not torch.allclose(rows[0].nan_to_num(9), rows[1].nan_to_num(9))
 
 
-def test_scores_may_come_from_the_picture_without_augmentation():
+def test_scores_may_come_from_the_image_without_augmentation():
     batch = make_batch()
     plain = torch.randn(batch["images"].shape, generator=torch.Generator().manual_seed(9))
     wanted = make(nam={"storage": "float32"})
@@ -297,7 +297,7 @@ def test_scores_are_kept_as_the_options_say(storage, kind, step, map_above):
     assert torch.isfinite(system(batch, SECOND).losses["sdm"])
 
 
-def test_several_captions_of_a_picture_share_one_forward_and_have_rows_of_their_own():
+def test_several_captions_of_an_image_share_one_forward_and_have_rows_of_their_own():
     setting = replace(SETTING, captions_per_image=2, captions=20)
     system, batch = make(setting=setting, nam={"storage": "float32"}), make_batch(captions_per_image=2)
     batch["caption_index"] = torch.arange(12) + 5

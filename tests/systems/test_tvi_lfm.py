@@ -22,9 +22,9 @@ from tests.systems.small_systems import (
 )
 from tpr.config.schema import Choice, Experiment, InitOptions, OptimOptions
 from tpr.config.typed import build_options, to_tree
-from tpr.data.chains import name_chain
-from tpr.data.tokens import tokenize
-from tpr.data.transforms import normalise_pixels
+from tpr.data.images.chains import name_chain
+from tpr.data.images.transforms import normalise_pixels
+from tpr.data.text.tokens import tokenize
 from tpr.engine.optim import group_parameters
 from tpr.errors import ConfigError
 from tpr.models import ClipOptions
@@ -166,7 +166,7 @@ def test_each_tower_runs_once_for_all_sides(monkeypatch):
     assert sorted(calls) == ["text", "visual"]
 
 
-def test_own_text_is_halved_with_the_picture_and_oracle_text_loses_what_the_picture_shows():
+def test_own_text_is_halved_with_the_image_and_oracle_text_loses_what_the_image_shows():
     system = make_tvi_lfm().eval()
     batch = make_slots()
     own = {key: batch[key] for key in ("infrared_images", "tokens")}
@@ -187,7 +187,7 @@ def test_own_text_is_halved_with_the_picture_and_oracle_text_loses_what_the_pict
         torch.testing.assert_close(unfiltered.encode(own, "fused"), unfiltered.compare(pooled + text))
 
 
-def test_pictures_are_read_with_the_statistics_of_imagenet():
+def test_images_are_read_with_the_statistics_of_imagenet():
     system = make_tvi_lfm().eval()
     pixels = torch.randint(0, 256, (2, 64, 32, 3), dtype=torch.uint8)
     found = system.encode_images([Image.fromarray(values.numpy()) for values in pixels])

@@ -1,4 +1,4 @@
-"""Colour words out of captions of infrared pictures, where no colour is seen; the same list finds them.
+"""Colour words out of captions of infrared images, where no colour is seen; the same list finds them.
 
 The list holds the words of TVI-LFM's filter and the plain colours that it lacks.
 """

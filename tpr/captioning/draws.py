@@ -12,23 +12,23 @@ def hash_words(*words: str | int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
-def draw_seed(seed: int, picture: str, view: str, attempt: int) -> int:
+def draw_seed(seed: int, image: str, view: str, attempt: int) -> int:
     """The sampling seed of one attempt at one caption, below 2**31."""
-    return hash_words("seed", seed, picture, view, attempt) >> (64 - SEED_BITS)
+    return hash_words("seed", seed, image, view, attempt) >> (64 - SEED_BITS)
 
 
-def draw_template(seed: int, picture: str, view: str, attempt: int, count: int) -> int:
+def draw_template(seed: int, image: str, view: str, attempt: int, count: int) -> int:
     """The template of one attempt at one caption: drawn uniformly, later attempts take the next ones."""
-    return (hash_words("template", seed, picture, view) + attempt) % count
+    return (hash_words("template", seed, image, view) + attempt) % count
 
 
-def draw_style(seed: int, picture: str, view: int, attempt: int, views: int, count: int) -> int:
-    """The style of one attempt at one caption, uniform over pictures; views: captions of a picture.
+def draw_style(seed: int, image: str, view: int, attempt: int, views: int, count: int) -> int:
+    """The style of one attempt at one caption, uniform over images; views: captions of an image.
 
-    The captions of a picture and their attempts walk through the styles in a stride of the picture's own, so
+    The captions of an image and their attempts walk through the styles in a stride of the image's own, so
     that two have the same style only where there are fewer styles than views x attempts.
     """
-    number = hash_words("style", seed, picture)
+    number = hash_words("style", seed, image)
     stride = 1 + (number >> 32) % max(1, count - 1)
     while math.gcd(stride, count) > 1:
         stride = stride % count + 1

@@ -1,6 +1,6 @@
 """What a caption must be before it enters a corpus: harmless faults are mended, others are named.
 
-The bounds on length are HAM's. A reason is a few words that name no picture, so that reasons can be counted.
+The bounds on length are HAM's. A reason is a few words that name no image, so that reasons can be counted.
 """
 
 import re
@@ -54,9 +54,9 @@ class FilterOptions:
     english: bool = True
     """Refuse what does not look like English."""
     duplicates: bool = False
-    """Accept a caption that the same picture already has."""
+    """Accept a caption that the same image already has."""
     colours: Literal["keep", "remove", "refuse"] = "keep"
-    """What to do with names of colours, which infrared pictures do not show."""
+    """What to do with names of colours, which infrared images do not show."""
 
     def __post_init__(self) -> None:
         if self.min_words > self.max_words:
@@ -81,7 +81,7 @@ def find_fault(
 ) -> str | None:
     """Why a mended text is no caption; None if it is one.
 
-    others: accepted ones of the same picture. source: the caption that it rephrases.
+    others: accepted ones of the same image. source: the caption that it rephrases.
     """
     words = text.split()
     if not words:
@@ -107,7 +107,7 @@ def find_fault(
 def find_repetition(
     text: str, words: list[str], options: FilterOptions, others: Collection[str]
 ) -> str | None:
-    """Whether a caption repeats itself or another of its picture."""
+    """Whether a caption repeats itself or another of its image."""
     if len(words) >= REPEATED_WORDS + REPEATS - 1 and repeats_itself(words):
         return "repetition"
     if others and not options.duplicates:

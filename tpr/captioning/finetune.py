@@ -1,7 +1,7 @@
-"""A BLIP captioner trained on the captions of a data set, once per kind of camera.
+"""A BLIP captioner trained on the captions of a dataset, once per kind of camera.
 
-Source: TVI-LFM's captioners for visible and infrared pictures; it does not publish their training. This is
-the usual recipe for BLIP: AdamW, a rate that falls in a straight line, no loss at padding, whole pictures.
+Source: TVI-LFM's captioners for visible and infrared images; it does not publish their training. This is
+the usual recipe for BLIP: AdamW, a rate that falls in a straight line, no loss at padding, whole images.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ from tpr.captioning.engines.transformers_loading import load_captioner, quiet
 from tpr.captioning.finetune_pairs import (
     CaptionPairs,
     Collate,
-    choose_pictures,
+    choose_images,
     order_batches,
     steps_per_epoch,
 )
 from tpr.captioning.listing import Infrared
 from tpr.config.ranges import Count, NotNegative, Positive, Range, Seed
-from tpr.data.corpus import Corpus
-from tpr.data.randomness import Purpose, stream_key
+from tpr.data.samples.randomness import Purpose, stream_key
+from tpr.data.tables.corpus import Corpus
 from tpr.engine.checkpoint import write_checkpoint
 from tpr.engine.stopping import Stopping
 from tpr.errors import ConfigError, TrainingError, UserError
@@ -63,7 +63,7 @@ class FinetuneOptions:
     longest_caption: Annotated[int, Range(3, 4096)] = 64
     """Tokens after which a caption is cut."""
     infrared: Infrared = "any"
-    """Pictures of which cameras: any, only infrared ones, never infrared ones."""
+    """Images of which cameras: any, only infrared ones, never infrared ones."""
     colours: Literal["keep", "remove"] = "keep"
     """Whether names of colours are taken out of the captions, as for an infrared captioner."""
     seed: Seed = 0
@@ -73,7 +73,7 @@ class FinetuneOptions:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Arithmetic; weights are float32. Auto is bf16 on a GPU that has it."""
     workers: Annotated[int, Range(0, 1024)] = 2
-    """Processes that read pictures; 0: none beside the one that trains."""
+    """Processes that read images; 0: none beside the one that trains."""
     save_every_steps: Count = 500
     """How often a state is kept that a later start goes on from."""
 
@@ -90,7 +90,7 @@ class Finetuning:
             raise UserError(f"finetune: model={model} is no BLIP, the one family that is trained here")
         self.model, self.processor = captioner.model, captioner.processor
         self.out, self.options = out, options
-        self.corpus = choose_pictures(corpus, options.infrared)
+        self.corpus = choose_images(corpus, options.infrared)
         self.pairs = CaptionPairs(self.corpus, removes_colours=options.colours == "remove")
         self.total = options.epochs * steps_per_epoch(len(self.pairs), options.batch)
         self.work = out.with_name(f"{out.name}.training")
@@ -111,7 +111,7 @@ class Finetuning:
             )
             first, loss = self._restore(optimizer)
             logger.info(
-                "%s: %s pictures, %s captions, %s steps", self.corpus.name, f"{len(self.corpus):,}",
+                "%s: %s images, %s captions, %s steps", self.corpus.name, f"{len(self.corpus):,}",
                 f"{len(self.pairs):,}", f"{self.total:,}",
             )  # fmt: skip
             loss = self._fit(optimizer, first, loss, stopping)

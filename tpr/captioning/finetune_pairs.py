@@ -1,4 +1,4 @@
-"""Pictures with captions of any data set as what a BLIP captioner is trained on."""
+"""Images with captions of any dataset as what a BLIP captioner is trained on."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,30 +11,30 @@ from torch.utils.data import Dataset
 
 from tpr.captioning.colours import remove_colours
 from tpr.captioning.listing import Infrared
-from tpr.data.corpus import Corpus
-from tpr.data.pictures import decode, read_bytes
-from tpr.data.randomness import Purpose, hash_bits, stream_key
+from tpr.data.images.reader import decode, read_bytes
+from tpr.data.samples.randomness import Purpose, hash_bits, stream_key
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
 
 IGNORED = -100
 """Label of a token that no loss is taken at."""
 
 
-def choose_pictures(corpus: Corpus, infrared: Infrared) -> Corpus:
-    """The captioned pictures of the cameras that are asked for. Raises UserError if there are none."""
+def choose_images(corpus: Corpus, infrared: Infrared) -> Corpus:
+    """The captioned images of the cameras that are asked for. Raises UserError if there are none."""
     wanted = np.diff(corpus.caption_offsets) > 0
     if infrared != "any":
         is_infrared = corpus.table.column("infrared").to_numpy()
         wanted &= is_infrared if infrared == "only" else ~is_infrared
     if not wanted.any():
         raise ConfigError(
-            f"'{corpus.name}': no picture of split '{corpus.split}' has a caption where infrared={infrared}"
+            f"'{corpus.name}': no image of split '{corpus.split}' has a caption where infrared={infrared}"
         )
     return corpus if wanted.all() else corpus.select(np.flatnonzero(wanted))
 
 
 class CaptionPairs(Dataset[tuple[Image.Image, str]]):
-    """One sample per caption: its picture, whole, and its words."""
+    """One sample per caption: its image, whole, and its words."""
 
     def __init__(self, corpus: Corpus, *, removes_colours: bool) -> None:
         self.corpus = corpus
@@ -52,8 +52,8 @@ class CaptionPairs(Dataset[tuple[Image.Image, str]]):
         except DataError as error:
             place = self.corpus.root / self.corpus.image_path(row)
             raise DataError(f"'{self.corpus.name}': {place} {error}; `tpr data check` lists all") from None
-        picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-        return picture, remove_colours(caption) if self.removes_colours else caption
+        image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        return image, remove_colours(caption) if self.removes_colours else caption
 
 
 def order_batches(samples: int, batch: int, *, seed: int, epochs: int, first: int) -> Iterator[list[int]]:
@@ -76,7 +76,7 @@ def steps_per_epoch(samples: int, batch: int) -> int:
 
 
 class Collate:
-    """Pictures and words of a batch -> tensors of BLIP."""
+    """Images and words of a batch -> tensors of BLIP."""
 
     def __init__(self, processor: Any, start_token: int, longest: int) -> None:
         """start_token: begins every caption, as it does when the model writes. longest: in tokens."""
@@ -84,8 +84,8 @@ class Collate:
 
     def __call__(self, samples: list[tuple[Image.Image, str]]) -> dict[str, Tensor]:
         """pixel_values (B, 3, H, W), input_ids, attention_mask and labels (B, L)."""
-        pictures, captions = ([sample[side] for sample in samples] for side in (0, 1))
-        pixels = self.processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
+        images, captions = ([sample[side] for sample in samples] for side in (0, 1))
+        pixels = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
         words = self.processor.tokenizer(
             captions, padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
         )

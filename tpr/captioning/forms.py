@@ -1,6 +1,6 @@
 """The forms that a finished plan can be merged into, each exactly as published.
 
-A form writes its files below a folder and returns how many captions each holds. Nothing is kept per picture
+A form writes its files below a folder and returns how many captions each holds. Nothing is kept per image
 but a hash where names must be unique.
 """
 
@@ -29,14 +29,14 @@ from tpr.whole_files import open_whole, write_whole
 
 PUBLISHED_LABELS = ("qwen", "shikra")
 """Labels of LUPerson-MLLM's four files, which readers of that set expect."""
-PICTURES_PER_BUCKET = 50_000
-"""Pictures whose captions are in memory at a time while they are brought together by identity."""
+IMAGES_PER_BUCKET = 50_000
+"""Images whose captions are in memory at a time while they are brought together by identity."""
 FAILURES = "failures.jsonl"
 PROVENANCE = "provenance.yaml"
 
 
 def write_luperson_mllm(merge: Merge) -> dict[str, int]:
-    """Ts-LABEL.json (static) and Td-LABEL.json (with a template): {picture name: caption}.
+    """Ts-LABEL.json (static) and Td-LABEL.json (with a template): {image name: caption}.
 
     The k-th caption of either sort, counted over all plans, goes to the file of the k-th label.
     """
@@ -45,14 +45,14 @@ def write_luperson_mllm(merge: Merge) -> dict[str, int]:
     names = array("Q")
     with ExitStack() as stack:
         writers = {name: ObjectWriter(stack, path) for name, path in files.items()}
-        for entry, captions in merge.pictures():
-            name = entry.picture.rsplit("/", 1)[-1]
+        for entry, captions in merge.images():
+            name = entry.image.rsplit("/", 1)[-1]
             names.append(hash_words(name))
             for caption in captions:
                 writers[columns[caption.plan, caption.view]].add(name, caption.text)
         if len(np.unique(np.frombuffer(names, dtype=np.uint64))) < len(names):
             raise DataError(
-                "luperson_mllm: pictures in different folders have the same name, and this form keeps it "
+                "luperson_mllm: images in different folders have the same name, and this form keeps it "
                 "alone; merge into ham_pedes or parquet"
             )
     return {name: writer.count for name, writer in writers.items()}
@@ -68,7 +68,7 @@ def assign_files(merge: Merge) -> dict[tuple[int, str], str]:
             sort = "Td" if view.takes_template else "Ts"
             if taken[sort] == len(labels):
                 raise ConfigError(
-                    f"luperson_mllm: there are more {sort} captions per picture than labels "
+                    f"luperson_mllm: there are more {sort} captions per image than labels "
                     f"({', '.join(labels)}); --labels names one file of each sort per label"
                 )
             columns[number, view.name] = f"{sort}-{labels[taken[sort]]}.json"
@@ -77,28 +77,28 @@ def assign_files(merge: Merge) -> dict[tuple[int, str], str]:
 
 
 def write_ham_pedes(merge: Merge) -> dict[str, int]:
-    """ham_pedes.json: {picture path: [captions]}."""
+    """ham_pedes.json: {image path: [captions]}."""
     (path,) = claim(merge, ["ham_pedes.json"]).values()
     shorten = set_folder_remover(merge.plans[0])
     total = 0
     with ExitStack() as stack:
         writer = ObjectWriter(stack, path)
-        for entry, captions in merge.pictures():
+        for entry, captions in merge.images():
             if captions:
-                writer.add(merge.prefix + shorten(entry.picture), [caption.text for caption in captions])
+                writer.add(merge.prefix + shorten(entry.image), [caption.text for caption in captions])
                 total += len(captions)
     return {path.name: total}
 
 
 def set_folder_remover(plan: Plan) -> Callable[[str], str]:
-    """Takes the folder of a published set off its picture paths."""
+    """Takes the folder of a published set off its image paths."""
     source = plan.source.get("of", plan.source)
     adapter = ADAPTERS.get(str(source.get("set")))
     folders = getattr(adapter, "folders", ())
 
-    def shorten(picture: str) -> str:
-        first, _, rest = picture.partition("/")
-        return rest if rest and first in folders else picture
+    def shorten(image: str) -> str:
+        first, _, rest = image.partition("/")
+        return rest if rest and first in folders else image
 
     return shorten
 
@@ -120,13 +120,13 @@ def write_tvi_lfm(merge: Merge) -> dict[str, int]:
     files = claim(merge, names)
     with ExitStack() as stack:
         writer = ObjectWriter(stack, files[names[0]], indent=1)
-        for entry, captions in merge.pictures():
+        for entry, captions in merge.images():
             text = next((caption.text for caption in captions if caption.view == view), None)
             if text is not None:
                 value = {"description": text}
                 if entry.text is not None:
                     value = {"description": entry.text, "aug_description": text}
-                writer.add(merge.prefix + entry.picture, value)
+                writer.add(merge.prefix + entry.image, value)
     counts = {names[0]: writer.count}
     if has_map:
         counts[names[1]] = write_identity_map(merge, view, files[names[1]])
@@ -142,16 +142,16 @@ def choose_view(merge: Merge) -> str:
         return merge.view
     if len(merge.plans) > 1 or len(names) > 1:
         raise ConfigError(
-            f"there is room for one caption per picture; choose with --view of {', '.join(names)}"
+            f"there is room for one caption per image; choose with --view of {', '.join(names)}"
         )
     return names[0]
 
 
 def write_identity_map(merge: Merge, view: str, path: Path) -> int:
-    """{identity: [distinct captions of its pictures]}, by identity; a part of the identities at a time."""
+    """{identity: [distinct captions of its images]}, by identity; a part of the identities at a time."""
     identity = merge.plans[0].listing.column("identity").to_numpy()
     people, sizes = np.unique(identity, return_counts=True)
-    bucket_of = dict(zip(people.tolist(), (np.cumsum(sizes) // PICTURES_PER_BUCKET).tolist(), strict=True))
+    bucket_of = dict(zip(people.tolist(), (np.cumsum(sizes) // IMAGES_PER_BUCKET).tolist(), strict=True))
     total = 0
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=path.parent)))
@@ -159,7 +159,7 @@ def write_identity_map(merge: Merge, view: str, path: Path) -> int:
         with ExitStack() as spills:
             numbers = sorted(set(bucket_of.values()))
             files = {n: spills.enter_context((folder / str(n)).open("w", encoding="utf-8")) for n in numbers}
-            for entry, captions in merge.pictures():
+            for entry, captions in merge.images():
                 for caption in captions:
                     if caption.view == view and entry.identity is not None:
                         files[bucket_of[entry.identity]].write(
@@ -263,7 +263,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     return {
         "fingerprint": plan.fingerprint,
         "source": plan.source,
-        "pictures": plan.pictures,
+        "pictures": plan.images,
         "views": [view.name for view in plan.views],
         "seed": plan.settings.seed,
         "engine": plan.engine.name,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tpr.captioning.plan import PICTURES, PLAN, Plan, check_listing, read_plan
+from tpr.captioning.plan import IMAGES, PLAN, Plan, check_listing, read_plan
 from tpr.errors import DataError
 
 
@@ -11,7 +11,7 @@ class Guard:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.paths = [plan.folder / PLAN, plan.folder / PICTURES]
+        self.paths = [plan.folder / PLAN, plan.folder / IMAGES]
         check_listing(plan)
         self.seen = self.look()
 

@@ -1,7 +1,7 @@
-"""The pictures of a plan: a memory-mapped Arrow file with one row per picture, in a fixed order.
+"""The images of a plan: a memory-mapped Arrow file with one row per image, in a fixed order.
 
-Columns: picture (path below the root, with forward slashes, each once), identity (null where unknown), row
-of the picture in a packed corpus (null where it is a file), text to rephrase (null where the picture itself
+Columns: image (path below the root, with forward slashes, each once), identity (null where unknown), row
+of the image in a packed corpus (null where it is a file), text to rephrase (null where the image itself
 is asked about).
 """
 
@@ -21,9 +21,9 @@ from tpr.config.schema import Choice, DataOptions
 from tpr.config.typed import build_options
 from tpr.data.adapters import ADAPTERS
 from tpr.data.adapters.base import draw_rows
-from tpr.data.corpus import Corpus
-from tpr.data.sample import SPLITS, Split
-from tpr.data.walks import Leftovers, walk_files
+from tpr.data.samples.sample import SPLITS, Split
+from tpr.data.tables.corpus import Corpus
+from tpr.data.tables.walks import Leftovers, walk_files
 from tpr.errors import DataError
 from tpr.whole_files import open_whole
 
@@ -35,37 +35,38 @@ LARGEST_IDENTITY = 2**63 - 1
 COLUMNS = ["image", "identity", "captions", "infrared"]
 PACKED = "picture"
 """Column that a packed corpus has."""
+# The first column keeps the name that plans have had from the beginning.
 SCHEMA = pa.schema(
     [("picture", pa.string()), ("identity", pa.int64()), ("row", pa.int64()), ("text", pa.string())]
 )
 
 Infrared = Literal["any", "only", "never"]
-"""Pictures of which cameras."""
+"""Images of which cameras."""
 
 
 class Entry(NamedTuple):
-    """One picture."""
+    """One image."""
 
-    picture: str
+    image: str
     identity: int | None
     row: int | None = None
     text: str | None = None
 
 
 class Source(NamedTuple):
-    """Where pictures come from."""
+    """Where images come from."""
 
     root: Path
     words: Mapping[str, object]
     """How the plan tells it."""
     entries: Callable[[], Iterator[Entry]]
-    """Every picture in order; may be called again."""
+    """Every image in order; may be called again."""
 
 
 def folder_source(root: Path, identity: Literal["none", "folder"]) -> Source:
-    """Every picture below a folder, sorted by path."""
+    """Every image below a folder, sorted by path."""
     if not root.is_dir():
-        raise DataError(f"{root} is no folder; give a folder of pictures or the name of a data set")
+        raise DataError(f"{root} is no folder; give a folder of images or the name of a dataset")
     whole = str(root.resolve())
     if escape_name(whole) != whole:
         raise DataError(f"{escape_name(whole)}: the folder's path is no UTF-8, which a plan needs; rename it")
@@ -81,20 +82,20 @@ def folder_source(root: Path, identity: Literal["none", "folder"]) -> Source:
 
 
 def walk_folder(root: Path, identity: Literal["none", "folder"], leftovers: Leftovers) -> Iterator[Entry]:
-    """The pictures of a folder, without what other programs left there; links are followed once.
+    """The images of a folder, without what other programs left there; links are followed once.
 
-    A path that is no UTF-8 is changed so that a plan can hold it: it names no file then, so that this picture
+    A path that is no UTF-8 is changed so that a plan can hold it: it names no file then, so that this image
     becomes a failure and the others are captioned.
     """
     strange = []
     for file in walk_files(root, SUFFIXES, leftovers):
         path = file.relative_to(root).as_posix()
-        picture = escape_name(path)
-        strange += [picture] if picture != path else []
-        yield Entry(picture, read_identity(picture) if identity == "folder" else None)
+        image = escape_name(path)
+        strange += [image] if image != path else []
+        yield Entry(image, read_identity(image) if identity == "folder" else None)
     if strange:
         _say_once(
-            f"{root}: {len(strange):,} names are no UTF-8, the first is {strange[0]}; these pictures will be "
+            f"{root}: {len(strange):,} names are no UTF-8, the first is {strange[0]}; these images will be "
             "failures: rename them and make a new plan"
         )
 
@@ -106,19 +107,17 @@ def escape_name(path: str) -> str:
 
 @cache
 def _say_once(line: str) -> None:
-    """Pictures are walked twice where some are drawn."""
+    """Images are walked twice where some are drawn."""
     logger.warning(line)
 
 
-def read_identity(picture: str) -> int:
+def read_identity(image: str) -> int:
     """The number of the nearest folder that is named by a number, as in cam3/0006/0001.jpg."""
-    number = next((part for part in reversed(picture.split("/")[:-1]) if part.isdecimal()), None)
+    number = next((part for part in reversed(image.split("/")[:-1]) if part.isdecimal()), None)
     if number is None:
-        raise DataError(f"--identity folder: no folder of '{picture}' is a number, as in 0006/0001.jpg")
+        raise DataError(f"--identity folder: no folder of '{image}' is a number, as in 0006/0001.jpg")
     if int(number) > LARGEST_IDENTITY:
-        raise DataError(
-            f"--identity folder: the number of '{picture}' is above {LARGEST_IDENTITY}; rename it"
-        )
+        raise DataError(f"--identity folder: the number of '{image}' is above {LARGEST_IDENTITY}; rename it")
     return int(number)
 
 
@@ -130,9 +129,9 @@ def adapter_source(
     rephrases: bool = False,
     infrared: Infrared = "any",
 ) -> Source:
-    """The pictures of one split of a data set, or of all, each once; rephrases: with their first captions.
+    """The images of one split of a dataset, or of all, each once; rephrases: with their first captions.
 
-    Raises DataError where a packed set's pictures would lie in several tables.
+    Raises DataError where a packed set's images would lie in several tables.
     """
     data = DataOptions(root=root) if root else DataOptions()
     words: dict[str, Any] = {"set": choice.name, "split": split, "options": plain_value(choice.options)}
@@ -153,9 +152,9 @@ def adapter_source(
 
 
 def load_source(words: Mapping[str, Any], root: Path) -> Corpus:
-    """The corpus that a plan's pictures come from."""
+    """The corpus that a plan's images come from."""
     # Beside the loader this needs torch, which status and merge do without.
-    from tpr.data.corpora import load_split
+    from tpr.data.tables.corpora import load_split
 
     name = str(words["set"])
     options = build_options(ADAPTERS[name].Options, words["options"], {}, name)
@@ -163,19 +162,17 @@ def load_source(words: Mapping[str, Any], root: Path) -> Corpus:
 
 
 def walk_corpus(corpus: Corpus, seen: set[int], *, rephrases: bool, infrared: Infrared) -> Iterator[Entry]:
-    """The pictures of a corpus that were not seen yet, in its order, with published identities.
+    """The images of a corpus that were not seen yet, in its order, with published identities.
 
-    seen: hashes of pictures, grows. rephrases: only those with a caption.
+    seen: hashes of images, grows. rephrases: only those with a caption.
     """
     is_packed = PACKED in corpus.table.column_names
     row = -1
     for batch in corpus.table.select(COLUMNS).to_batches(max_chunksize=ROWS_PER_BATCH):
         columns = batch.to_pydict()
-        for picture, identity, captions, is_infrared in zip(
-            *(columns[name] for name in COLUMNS), strict=True
-        ):
+        for image, identity, captions, is_infrared in zip(*(columns[name] for name in COLUMNS), strict=True):
             row += 1
-            key = hash_words(picture)
+            key = hash_words(image)
             if (
                 key in seen
                 or (rephrases and not captions)
@@ -184,7 +181,7 @@ def walk_corpus(corpus: Corpus, seen: set[int], *, rephrases: bool, infrared: In
                 continue
             seen.add(key)
             yield Entry(
-                picture,
+                image,
                 identity if corpus.has_identities else None,
                 row if is_packed and not rephrases else None,
                 captions[0] if rephrases else None,
@@ -192,7 +189,7 @@ def walk_corpus(corpus: Corpus, seen: set[int], *, rephrases: bool, infrared: In
 
 
 def write_listing(path: Path, source: Source, images: int | None, seed: int) -> tuple[int, bool]:
-    """Write the listing whole; returns the number of pictures and whether all have identities.
+    """Write the listing whole; returns the number of images and whether all have identities.
 
     images: so many at random, by seed; absent: all.
     """
@@ -226,7 +223,8 @@ def draw_entries(source: Source, count: int, seed: int) -> Iterator[Entry]:
 
 
 def _to_batch(entries: list[Entry]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([entry._asdict() for entry in entries], schema=SCHEMA)
+    rows = [dict(zip(SCHEMA.names, entry, strict=True)) for entry in entries]
+    return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 
 
 def open_listing(path: Path) -> pa.Table:

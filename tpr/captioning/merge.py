@@ -1,6 +1,6 @@
-"""Finished shards as one stream of pictures with their captions, in the order of the plan.
+"""Finished shards as one stream of images with their captions, in the order of the plan.
 
-Several plans of the same pictures (one per model) are walked side by side. Only one shard of each is in
+Several plans of the same images (one per model) are walked side by side. Only one shard of each is in
 memory at a time.
 """
 
@@ -21,7 +21,7 @@ COLUMNS = ("file_path", "view", "caption")
 
 
 class Written(NamedTuple):
-    """One caption of a picture."""
+    """One caption of an image."""
 
     plan: int
     """Number of the plan that it comes from."""
@@ -30,7 +30,7 @@ class Written(NamedTuple):
 
 
 class Described(NamedTuple):
-    """One picture with its captions, in the order of plans and views."""
+    """One image with its captions, in the order of plans and views."""
 
     entry: Entry
     captions: list[Written]
@@ -45,7 +45,7 @@ class Merge:
     labels: tuple[str, ...] = ()
     """Names of models, for file names."""
     prefix: str = ""
-    """Written before every picture path."""
+    """Written before every image path."""
     view: str | None = None
     """The one view to take, where a format has room for one."""
     is_partial: bool = False
@@ -57,8 +57,8 @@ class Merge:
         """Read the markers. Raises UserError where a plan is not done or the plans do not fit together."""
         for plan in self.plans:
             check_listing(plan)
-            if plan.pictures_sha256 != self.plans[0].pictures_sha256:
-                raise DataError(f"{plan.folder}: has other pictures than {self.plans[0].folder}")
+            if plan.images_sha256 != self.plans[0].images_sha256:
+                raise DataError(f"{plan.folder}: has other images than {self.plans[0].folder}")
             markers = {marker.shard: marker for marker in read_markers(plan)}
             missing = plan.shards - len(markers)
             if missing and not self.is_partial:
@@ -83,8 +83,8 @@ class Merge:
             )
         return True
 
-    def pictures(self) -> Iterator[Described]:
-        """Every picture once, also those without captions."""
+    def images(self) -> Iterator[Described]:
+        """Every image once, also those without captions."""
         for rows in zip(*(self._walk(number) for number in range(len(self.plans))), strict=True):
             yield Described(rows[0].entry, [caption for row in rows for caption in row.captions])
 
@@ -95,7 +95,7 @@ class Merge:
             place = 0
             for entry in plan.entries(shard):
                 captions = []
-                while place < len(rows) and rows[place]["file_path"] == entry.picture:
+                while place < len(rows) and rows[place]["file_path"] == entry.image:
                     captions.append(Written(number, rows[place]["view"], rows[place]["caption"]))
                     place += 1
                 yield Described(entry, captions)

@@ -1,4 +1,4 @@
-"""Pictures of a plan that lie in a packed corpus instead of in files."""
+"""Images of a plan that lie in a packed corpus instead of in files."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from tpr.captioning.plan import Plan
 from tpr.errors import DataError
 
 
-class PackedPictures:
-    """The pictures of a plan in a packed data set."""
+class PackedImages:
+    """The images of a plan in a packed dataset."""
 
     def __init__(self, plan: Plan, root: Path) -> None:
         """Raises DataError unless the set below `root` is packed as it was when the plan was made."""
@@ -21,8 +21,8 @@ class PackedPictures:
             )
 
     def read(self, entry: Entry) -> bytes:
-        """The file of one picture."""
-        from tpr.data.pictures import read_bytes
+        """The file of one image."""
+        from tpr.data.images.reader import read_bytes
 
         assert entry.row is not None
         return read_bytes(self.corpus, entry.row)

@@ -1,6 +1,6 @@
-"""A plan: which captions of which pictures, by which engine. Written once; everything else follows from it.
+"""A plan: which captions of which images, by which engine. Written once; everything else follows from it.
 
-A plan is a folder with `plan.json` (settings, texts, a fingerprint over all of it), `pictures.arrow` (the
+A plan is a folder with `plan.json` (settings, texts, a fingerprint over all of it), `images.arrow` (the
 listing), and what a run adds: `parts/`, `failures/`, `done/`, `work/`.
 """
 
@@ -27,10 +27,10 @@ from tpr.locks import hold_folder
 from tpr.whole_files import write_whole
 
 PLAN = "plan.json"
-PICTURES = "pictures.arrow"
+IMAGES = "pictures.arrow"
 FORMAT = 1
-MOST_PICTURES = 100_000
-"""Most pictures of a shard, which is held in memory."""
+MOST_IMAGES = 100_000
+"""Most images of a shard, which is held in memory."""
 MOST_VIEWS = 100
 
 
@@ -39,7 +39,7 @@ class Settings:
     """What a user chooses, beside texts and engine."""
 
     captions: dict[str, Annotated[int, Range(1, MOST_VIEWS)]]
-    """How many captions of each kind every picture gets."""
+    """How many captions of each kind every image gets."""
     filters: FilterOptions = FilterOptions()
     """Which captions are accepted."""
     attempts: Annotated[int, Range(1, 100)] = 5
@@ -48,18 +48,18 @@ class Settings:
     """Seed of every draw."""
     styles: Whole = 0
     """Annotators' styles of the model, from which kinds with {style} draw."""
-    shard_pictures: Annotated[int, Range(1, MOST_PICTURES)] = 2048
-    """Pictures of one shard, which is finished as a whole."""
+    shard_images: Annotated[int, Range(1, MOST_IMAGES)] = 2048
+    """Images of one shard, which is finished as a whole."""
 
     def __post_init__(self) -> None:
         if not self.captions:
             raise ConfigError("captions: expected kind=COUNT, as in static=1 dynamic=1")
         if sum(self.captions.values()) > MOST_VIEWS:
-            raise ConfigError(f"captions: a picture can have at most {MOST_VIEWS}")
+            raise ConfigError(f"captions: an image can have at most {MOST_VIEWS}")
 
 
 class View(NamedTuple):
-    """One caption that every picture gets."""
+    """One caption that every image gets."""
 
     name: str
     kind: str
@@ -74,8 +74,8 @@ class Plan:
     folder: Path
     root: Path
     source: dict[str, Any]
-    pictures: int
-    pictures_sha256: str
+    images: int
+    images_sha256: str
     has_identities: bool
     texts: Texts
     engine: Choice
@@ -84,7 +84,7 @@ class Plan:
 
     @cached_property
     def views(self) -> tuple[View, ...]:
-        """Captions of each picture, in order."""
+        """Captions of each image, in order."""
         return tuple(
             View(f"{kind}-{number}", kind, self.texts.takes_template(kind), self.texts.takes_style(kind))
             for kind, count in self.settings.captions.items()
@@ -94,60 +94,60 @@ class Plan:
     @property
     def shards(self) -> int:
         """Number of shards."""
-        return -(-self.pictures // self.settings.shard_pictures)
+        return -(-self.images // self.settings.shard_images)
 
     @property
     def requests(self) -> int:
         """Number of captions."""
-        return self.pictures * len(self.views)
+        return self.images * len(self.views)
 
     @cached_property
     def listing(self) -> pa.Table:
         """The mapped listing."""
-        return open_listing(self.folder / PICTURES)
+        return open_listing(self.folder / IMAGES)
 
     def entries(self, shard: int) -> list[Entry]:
-        """The pictures of one shard."""
-        size = self.settings.shard_pictures
-        return [Entry(**row) for row in self.listing.slice(shard * size, size).to_pylist()]
+        """The images of one shard."""
+        size = self.settings.shard_images
+        return [Entry(*row.values()) for row in self.listing.slice(shard * size, size).to_pylist()]
 
     def shard_requests(self, shard: int) -> int:
         """Number of captions of one shard."""
-        size = self.settings.shard_pictures
-        return max(0, min(size, self.pictures - shard * size)) * len(self.views)
+        size = self.settings.shard_images
+        return max(0, min(size, self.images - shard * size)) * len(self.views)
 
     @property
     def is_packed(self) -> bool:
-        """Whether the pictures lie in a packed corpus."""
+        """Whether the images lie in a packed corpus."""
         return bool(self.source.get("packed"))
 
     @property
     def rephrases(self) -> bool:
-        """Whether captions are rephrased, and no picture is looked at."""
+        """Whether captions are rephrased, and no image is looked at."""
         return bool(self.source.get("rephrases"))
 
-    def choose_style(self, picture: str, view: View, attempt: int) -> int | None:
+    def choose_style(self, image: str, view: View, attempt: int) -> int | None:
         """The style of one attempt at one caption; None where its kind has none."""
         if not view.takes_style:
             return None
         settings, views = self.settings, self.views
         place = views.index(view)
-        return draw_style(settings.seed, picture, place, attempt, len(views), settings.styles)
+        return draw_style(settings.seed, image, place, attempt, len(views), settings.styles)
 
     def make_request(self, entry: Entry, view: View, attempt: int, root: Path) -> CaptionRequest:
         """One attempt at one caption: depends on nothing but the plan and these."""
-        seed, picture = self.settings.seed, entry.picture
+        seed, image = self.settings.seed, entry.image
         template = None
         if view.takes_template:
-            template = draw_template(seed, picture, view.name, attempt, len(self.texts.templates))
+            template = draw_template(seed, image, view.name, attempt, len(self.texts.templates))
         return CaptionRequest(
-            picture=picture,
-            path=None if self.rephrases or self.is_packed else root / picture,
+            image=image,
+            path=None if self.rephrases or self.is_packed else root / image,
             view=view.name,
             instruction=self.texts.instruct(view.kind, template, entry.text),
             template=template,
-            style=self.choose_style(picture, view, attempt),
-            seed=draw_seed(seed, picture, view.name, attempt),
+            style=self.choose_style(image, view, attempt),
+            seed=draw_seed(seed, image, view.name, attempt),
             attempt=attempt,
         )
 
@@ -176,16 +176,16 @@ def write_plan(
 def describe_plan(
     folder: Path, source: Source, texts: Texts, engine: Choice, settings: Settings, images: int | None
 ) -> dict[str, Any]:
-    """Write the listing; what the plan's file will hold. Raises DataError where there is no picture."""
-    pictures, has_identities = write_listing(folder / PICTURES, source, images, settings.seed)
-    if not pictures:
-        raise DataError(f"{source.root}: holds no picture")
+    """Write the listing; what the plan's file will hold. Raises DataError where there is no image."""
+    listed, has_identities = write_listing(folder / IMAGES, source, images, settings.seed)
+    if not listed:
+        raise DataError(f"{source.root}: holds no image")
     content: dict[str, Any] = {
         "format": FORMAT,
         "root": str(source.root),
         "source": dict(source.words),
-        "pictures": pictures,
-        "pictures_sha256": hash_file(folder / PICTURES),
+        "pictures": listed,
+        "pictures_sha256": hash_file(folder / IMAGES),
         "has_identities": has_identities,
         "instructions": {kind: texts.instructions[kind] for kind in settings.captions},
         "templates": list(texts.templates),
@@ -203,7 +203,7 @@ def check_kinds(settings: Settings, texts: Texts, *, rephrases: bool) -> None:
             raise ConfigError(f"captions: '{kind}' is no kind; known: {', '.join(texts.instructions)}")
         if texts.takes_caption(kind) != rephrases:
             fitting = [name for name in texts.instructions if texts.takes_caption(name) == rephrases]
-            about = "a caption, as --rephrase has" if texts.takes_caption(kind) else "a picture"
+            about = "a caption, as --rephrase has" if texts.takes_caption(kind) else "an image"
             raise ConfigError(f"captions: '{kind}' asks about {about}; kinds that fit: {', '.join(fitting)}")
 
 
@@ -251,8 +251,8 @@ def _build_plan(folder: Path, content: dict[str, Any]) -> Plan:
         folder=folder,
         root=Path(content["root"]),
         source=content["source"],
-        pictures=content["pictures"],
-        pictures_sha256=content["pictures_sha256"],
+        images=content["pictures"],
+        images_sha256=content["pictures_sha256"],
         has_identities=content["has_identities"],
         texts=Texts(content["instructions"], tuple(content["templates"])),
         engine=engine,
@@ -270,6 +270,6 @@ def choose_engine(name: str, options: dict[str, Any]) -> Choice:
 
 def check_listing(plan: Plan) -> None:
     """Raise DataError if the listing is not the one that the plan was made with."""
-    path = plan.folder / PICTURES
-    if not path.is_file() or hash_file(path) != plan.pictures_sha256:
+    path = plan.folder / IMAGES
+    if not path.is_file() or hash_file(path) != plan.images_sha256:
         raise DataError(f"{path}: is not the listing that the plan was made with; make a new plan")

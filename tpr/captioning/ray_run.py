@@ -23,7 +23,7 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Nothing is sent to Ray's makers, and its processes do not speak between our lines; set them to differ."""
 SECONDS_TO_CONNECT = 10.0
 OBJECT_STORE_BYTES = 100_000_000
-"""Of a cluster that is started here: shards travel as numbers, never pictures or captions."""
+"""Of a cluster that is started here: shards travel as numbers, never images or captions."""
 
 
 @contextmanager

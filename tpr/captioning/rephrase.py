@@ -10,19 +10,19 @@ from tpr.captioning.plan import read_plan
 
 
 def plan_source(folder: Path, view: str | None) -> Source:
-    """The captions of one view of a finished plan, a picture without one left out.
+    """The captions of one view of a finished plan, an image without one left out.
 
-    view: needed where pictures have several captions. Raises UserError where the plan is not finished.
+    view: needed where images have several captions. Raises UserError where the plan is not finished.
     """
     plan = read_plan(folder)
     merge = Merge(plans=[plan], out=folder, view=view).check()
     name = choose_view(merge)
 
     def walk() -> Iterator[Entry]:
-        for entry, captions in merge.pictures():
+        for entry, captions in merge.images():
             for caption in captions:
                 if caption.view == name:
-                    yield Entry(entry.picture, entry.identity, text=caption.text)
+                    yield Entry(entry.image, entry.identity, text=caption.text)
 
     words = {"plan": plan.fingerprint, "view": name, "of": plan.source, "rephrases": True}
     return Source(plan.root, words, walk)

@@ -17,7 +17,7 @@ from tpr.captioning.filters import find_fault, mend
 from tpr.captioning.guard import Guard
 from tpr.captioning.journal import Journal
 from tpr.captioning.listing import Entry
-from tpr.captioning.packed import PackedPictures
+from tpr.captioning.packed import PackedImages
 from tpr.captioning.plan import Plan, View
 from tpr.captioning.shards import (
     Caption,
@@ -79,7 +79,7 @@ class ShardWorker:
     def __init__(
         self, plan: Plan, engine: Engine, root: Path, listen: Callable[[int, int], None] = say_nothing
     ) -> None:
-        """root: where the pictures lie on this machine.
+        """root: where the images lie on this machine.
 
         listen: told after every call how many captions of the shard are answered, and how many replies
         were made for it just now.
@@ -87,7 +87,7 @@ class ShardWorker:
         self.plan, self.engine, self.root, self.listen = plan, engine, root, listen
         self.about = engine.describe()
         self.guard = Guard(plan)
-        self.packed = PackedPictures(plan, root) if plan.is_packed else None
+        self.packed = PackedImages(plan, root) if plan.is_packed else None
 
     def work(self, shard: int) -> Marker:
         """Every caption of a shard."""
@@ -99,7 +99,7 @@ class ShardWorker:
         Files are written aside and take their places together: a killed process leaves the shard as it was.
         """
         shard = marker.shard
-        tasks = {(task.entry.picture, task.view.name): task for task in self._list_tasks(shard)}
+        tasks = {(task.entry.image, task.view.name): task for task in self._list_tasks(shard)}
         answers = Answers(retries=marker.retries, seconds=marker.seconds)
         for row in read_parts(self.plan, shard, KEPT_COLUMNS):
             task = tasks[row["file_path"], row["view"]]
@@ -152,7 +152,7 @@ class ShardWorker:
         return marker
 
     def _list_tasks(self, shard: int) -> list[Task]:
-        """Captions of a shard: all of a picture in a row."""
+        """Captions of a shard: all of an image in a row."""
         pairs = ((entry, view) for entry in self.plan.entries(shard) for view in self.plan.views)
         return [Task(number, entry, view) for number, (entry, view) in enumerate(pairs)]
 
@@ -185,14 +185,14 @@ class ShardWorker:
         keys = [(task.number, request.attempt) for task, request in zip(tasks, requests, strict=True)]
         missing = [place for place, key in enumerate(keys) if key not in journal.replies]
         if missing:
-            asked = [self._with_picture(requests[place], tasks[place].entry) for place in missing]
+            asked = [self._with_image(requests[place], tasks[place].entry) for place in missing]
             replies = self.engine.generate(asked)
             if len(replies) != len(missing):
                 raise RuntimeError(f"engine gave {len(replies)} replies to {len(missing)} requests")
             journal.add({keys[place]: reply for place, reply in zip(missing, replies, strict=True)})
         return [journal.replies[key] for key in keys], len(missing)
 
-    def _with_picture(self, request: CaptionRequest, entry: Entry) -> CaptionRequest:
+    def _with_image(self, request: CaptionRequest, entry: Entry) -> CaptionRequest:
         return request if self.packed is None else replace(request, data=self.packed.read(entry))
 
     def _judge(self, task: Task, reply: CaptionReply, accepted: dict[int, Caption]) -> Outcome:
@@ -213,7 +213,7 @@ class ShardWorker:
 def make_failure(request: CaptionRequest, reply: CaptionReply, reason: str) -> Failure:
     """The line of the failures file."""
     return Failure(
-        file_path=request.picture,
+        file_path=request.image,
         view=request.view,
         reason=reason,
         attempts=request.attempt + 1,

@@ -168,7 +168,7 @@ def write_parts(plan: Plan, shard: int, captions: Sequence[Caption], engine: dic
     requests = [caption.request for caption in captions]
     total = len(captions)
     columns: dict[str, list[Any]] = {
-        "file_path": [request.picture for request in requests],
+        "file_path": [request.image for request in requests],
         "identity": [caption.entry.identity for caption in captions],
         "view": [request.view for request in requests],
         "caption": [caption.text for caption in captions],

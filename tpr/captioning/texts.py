@@ -41,7 +41,7 @@ class Texts:
         return STYLE in self.instructions[kind]
 
     def takes_caption(self, kind: str) -> bool:
-        """Whether this kind rephrases a caption, instead of asking about a picture."""
+        """Whether this kind rephrases a caption, instead of asking about an image."""
         return CAPTION_PLACE in self.instructions[kind]
 
     def instruct(self, kind: str, template: int | None, caption: str | None = None) -> str:

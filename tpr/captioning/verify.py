@@ -54,24 +54,24 @@ def find_problems(plan: Plan, marker: Marker) -> Iterator[str]:
     counts = Counter((row["file_path"], row["view"]) for row in (*rows, *failures))
     for entry in plan.entries(marker.shard):
         for view in plan.views:
-            count = counts.pop((entry.picture, view.name), 0)
+            count = counts.pop((entry.image, view.name), 0)
             if count != 1:
-                yield f"{name}: {entry.picture} {view.name} is answered {count} times"
-    for picture, view_name in counts:
-        yield f"{name}: {picture} {view_name} was not asked for"
+                yield f"{name}: {entry.image} {view.name} is answered {count} times"
+    for image, view_name in counts:
+        yield f"{name}: {image} {view_name} was not asked for"
     yield from (problem for row in rows for problem in check_draws(plan, name, row))
 
 
 def check_draws(plan: Plan, name: str, row: dict[str, Any]) -> Iterator[str]:
     """Whether a caption has the seed, template and style that the plan draws for it."""
-    seed, picture, view_name, attempt = plan.settings.seed, row["file_path"], row["view"], row["attempt"]
+    seed, image, view_name, attempt = plan.settings.seed, row["file_path"], row["view"], row["attempt"]
     view = next((view for view in plan.views if view.name == view_name), None)
     template = None
     if view is not None and view.takes_template:
-        template = draw_template(seed, picture, view_name, attempt, len(plan.texts.templates))
-    style = None if view is None else plan.choose_style(picture, view, attempt)
-    drawn = (draw_seed(seed, picture, view_name, attempt), template, style)
+        template = draw_template(seed, image, view_name, attempt, len(plan.texts.templates))
+    style = None if view is None else plan.choose_style(image, view, attempt)
+    drawn = (draw_seed(seed, image, view_name, attempt), template, style)
     if (row["seed"], row["template"], row["style"]) != drawn:
-        yield f"{name}: {picture} {view_name} has a seed, template or style that the plan does not draw"
+        yield f"{name}: {image} {view_name} has a seed, template or style that the plan does not draw"
     if not row["caption"]:
-        yield f"{name}: {picture} {view_name} is empty"
+        yield f"{name}: {image} {view_name} is empty"

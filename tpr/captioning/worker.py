@@ -72,7 +72,7 @@ class Worker:
     """Works through a plan; the caller holds the lock."""
 
     def __init__(self, plan: Plan, engine: Engine, root: Path) -> None:
-        """root: where the pictures lie on this machine."""
+        """root: where the images lie on this machine."""
         self.plan, self.engine, self.root = plan, engine, root
 
     def run(self, *, retry_failures: bool = False) -> None:

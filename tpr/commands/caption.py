@@ -1,4 +1,4 @@
-"""`tpr caption`: captions for a folder or a data set by a model: plan, run, status, merge, verify, finetune.
+"""`tpr caption`: captions for a folder or a dataset by a model: plan, run, status, merge, verify, finetune.
 
 What a command does lies in a file of its own, imported when it is chosen.
 """
@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "caption",
         help="let a model write captions",
-        description="Captions for pictures by a model, in shards that can be stopped and gone on with.",
+        description="Captions for images by a model, in shards that can be stopped and gone on with.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
     _add_run(commands)
     status = _add_command(commands, "status", "caption_results", "how far a plan is", plans=1)
     status.add_argument("--statistics", action="store_true", help="also lengths, openings, slots, n-grams")
-    status.add_argument("--picture", metavar="FILE.png", type=typed(Path), help="draw the statistics")
+    status.add_argument("--plot", metavar="FILE.png", type=typed(Path), help="draw the statistics")
     _add_merge(commands)
     _add_command(commands, "verify", "caption_results", "is every caption there exactly once", plans=1)
     _add_finetune(commands)
@@ -80,12 +80,12 @@ def _run(module: str, name: str, namespace: argparse.Namespace) -> int:
 
 
 def _add_plan(commands: Any) -> None:
-    plan = _add_command(commands, "plan", "caption_plan", "choose pictures, captions and engine", plans=0)
+    plan = _add_command(commands, "plan", "caption_plan", "choose images, captions and engine", plans=0)
     plan.epilog = PLAN_EXAMPLES
     plan.add_argument(
         "source",
         metavar="SOURCE",
-        help=f"folder of pictures, or of a plan to rephrase, or one of {', '.join(ADAPTERS)}",
+        help=f"folder of images, or of a plan to rephrase, or one of {', '.join(ADAPTERS)}",
     )
     plan.add_argument("folder", metavar="PLAN", type=typed(Path), help="folder to write the plan into")
     plan.add_argument(
@@ -93,7 +93,7 @@ def _add_plan(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="kind=COUNT",
-        help="captions of each picture, by kind; default: static=1 dynamic=1, with --rephrase rephrase=1",
+        help="captions of each image, by kind; default: static=1 dynamic=1, with --rephrase rephrase=1",
     )
     plan.add_argument(
         "--engine", default="echo", metavar="NAME", help=f"of {', '.join(ENGINES)}; default: echo"
@@ -110,10 +110,10 @@ def _add_plan(commands: Any) -> None:
         "--styles", type=typed(int), default=0, metavar="N", help="the model's styles; default: none"
     )
     plan.add_argument(
-        "--images", type=typed(Count), metavar="N", help="so many pictures at random; default: all"
+        "--images", type=typed(Count), metavar="N", help="so many images at random; default: all"
     )
     plan.add_argument(
-        "--shard-pictures", type=typed(int), default=2048, metavar="N", help="default: %(default)s"
+        "--shard-images", type=typed(int), default=2048, metavar="N", help="default: %(default)s"
     )
     plan.add_argument(
         "--texts", type=typed(Path), metavar="FOLDER", help="instructions.yaml and templates.txt"
@@ -125,13 +125,13 @@ def _add_plan(commands: Any) -> None:
         "--infrared",
         choices=["any", "only", "never"],
         default="any",
-        help="pictures of which cameras of a set",
+        help="images of which cameras of a set",
     )
     plan.add_argument(
         "--identity",
         choices=["none", "folder"],
         default="none",
-        help="of a folder's pictures: not known, or the nearest folder that is a number",
+        help="of a folder's images: not known, or the nearest folder that is a number",
     )
     plan.add_argument(
         "--rephrase",
@@ -150,7 +150,7 @@ def _add_run(commands: Any) -> None:
         commands, "run", "caption_run", "work through a plan; stop and start it at will", plans=1
     )
     run.epilog = RUN_EXAMPLES
-    run.add_argument("--root", type=typed(Path), help="where the pictures lie on this machine")
+    run.add_argument("--root", type=typed(Path), help="where the images lie on this machine")
     _add_words(run, "--engine-options", "options for this machine, such as batch=64")
     run.add_argument(
         "--retry-failures", action="store_true", help="ask once more for what failed in finished shards"
@@ -179,7 +179,7 @@ def _add_merge(commands: Any) -> None:
     merge.add_argument(
         "--labels", nargs="+", default=[], metavar="NAME", help="names of models, for file names"
     )
-    merge.add_argument("--prefix", default="", metavar="PATH", help="written before every picture path")
+    merge.add_argument("--prefix", default="", metavar="PATH", help="written before every image path")
     merge.add_argument("--view", metavar="NAME", help="the caption to take where a form has room for one")
     merge.add_argument("--partial", action="store_true", help="also merge a plan that is not done")
 

@@ -28,7 +28,7 @@ def run_plan(namespace: argparse.Namespace) -> int:
         "attempts": namespace.attempts,
         "seed": namespace.seed,
         "styles": namespace.styles,
-        "shard_pictures": namespace.shard_pictures,
+        "shard_images": namespace.shard_images,
     }
     settings = build_options(Settings, options, {})
     engine = choose_engine(namespace.engine, parse_values(namespace.engine_options))
@@ -36,14 +36,14 @@ def run_plan(namespace: argparse.Namespace) -> int:
     source = choose_source(namespace)
     plan = write_plan(namespace.folder, source, texts, engine, settings, images=namespace.images)
     say(
-        f"{plan.folder}: {plan.pictures:,} pictures, {plan.requests:,} captions in {plan.shards:,} shards, "
+        f"{plan.folder}: {plan.images:,} images, {plan.requests:,} captions in {plan.shards:,} shards, "
         f"engine {plan.engine.name}, fingerprint {plan.fingerprint}"
     )
     return 0
 
 
 def choose_source(namespace: argparse.Namespace) -> Source:
-    """A data set by its name, a plan to rephrase by its folder, anything else is a folder of pictures."""
+    """A dataset by its name, a plan to rephrase by its folder, anything else is a folder of images."""
     if namespace.source in ADAPTERS:
         adapter = ADAPTERS[namespace.source]
         options = build_options(adapter.Options, parse_values(namespace.options), {}, namespace.source)

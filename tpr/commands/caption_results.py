@@ -18,7 +18,7 @@ def run_status(namespace: argparse.Namespace) -> int:
     say(str(make_table(progress)))
     for reason, count in progress.reasons.items():
         say(f"failed: {reason}: {count:,}")
-    if namespace.statistics or namespace.picture:
+    if namespace.statistics or namespace.plot:
         from tpr.captioning.statistics import HEADER, list_rows, measure_statistics
 
         found = measure_statistics(plan)
@@ -26,11 +26,11 @@ def run_status(namespace: argparse.Namespace) -> int:
         table.align = "r"
         table.add_rows(list_rows(found))
         say(str(table))
-        if namespace.picture:
-            from tpr.captioning.statistics_picture import draw_statistics
+        if namespace.plot:
+            from tpr.captioning.statistics_plot import draw_statistics
 
-            draw_statistics(namespace.picture, found)
-            say(f"{namespace.picture}: lengths, mentions and openings")
+            draw_statistics(namespace.plot, found)
+            say(f"{namespace.plot}: lengths, mentions and openings")
     return 0
 
 

@@ -32,9 +32,7 @@ def run_run(namespace: argparse.Namespace) -> int:
     plan = override_engine(plan, parse_values(namespace.engine_options))
     root = (namespace.root or plan.root).absolute()
     if not plan.rephrases and not root.is_dir():
-        raise DataError(
-            f"{root}: the plan's pictures are not there; --root names their folder on this machine"
-        )
+        raise DataError(f"{root}: the plan's images are not there; --root names their folder on this machine")
     try:
         with stopped_by_signals(), hold_folder(plan.folder):
             if namespace.ray is not None:

@@ -16,8 +16,8 @@ from tpr.config.schema import Choice, DataOptions
 from tpr.config.typed import build_options
 from tpr.config.yaml_entries import parse_values
 from tpr.data.adapters import ADAPTERS, Counts
-from tpr.data.check import CheckReport, SplitReport, check_sets, choose_sets
-from tpr.data.pack import SHARD_BYTES, pack_set
+from tpr.data.tables.check import CheckReport, SplitReport, check_sets, choose_sets
+from tpr.data.tables.pack import SHARD_BYTES, pack_set
 from tpr.errors import ConfigError
 from tpr.report.console import say
 from tpr.systems import TABLES
@@ -35,12 +35,12 @@ GIGABYTE = 2**30
 
 def add_parser(subparsers: Any) -> None:
     """Register `tpr data check` and `tpr data pack`."""
-    parser = subparsers.add_parser("data", help="check data sets, pack them", allow_abbrev=False)
+    parser = subparsers.add_parser("data", help="check datasets, pack them", allow_abbrev=False)
     commands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
     check = commands.add_parser(
         "check",
-        help="compare data sets with what was published",
-        description="Counts, missing and unreadable pictures, overlap of training and test. Without CONFIG: "
+        help="compare datasets with what was published",
+        description="Counts, missing and unreadable images, overlap of training and test. Without CONFIG: "
         "every set whose folder exists. Exit code 2 if something must be mended.",
         epilog=CHECK_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -48,11 +48,11 @@ def add_parser(subparsers: Any) -> None:
     )
     check.add_argument("arguments", nargs="*", metavar="[CONFIG] [key=value ...]")
     check.add_argument("--sets", nargs="+", default=[], metavar="SET", help=f"of {', '.join(ADAPTERS)}")
-    check.add_argument("--no-decode", action="store_true", help="look for pictures without opening them")
+    check.add_argument("--no-decode", action="store_true", help="look for images without opening them")
     check.set_defaults(run=run_check)
     pack = commands.add_parser(
         "pack",
-        help="write a set with its pictures into a few Arrow files",
+        help="write a set with its images into a few Arrow files",
         description="Write OUT/<set folder>/packed/, which data.root=OUT reads in place of loose files.",
         epilog=PACK_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -80,7 +80,7 @@ def run_check(namespace: argparse.Namespace) -> int:
     data = read_data_options([*namespace.arguments, *(word for word in namespace.sets if "=" in word)])
     named = list({repr(choice): choice for choice in (*data.train, *data.test)}.values())
     choices = choose_sets(data.root, names) if names or not named else named
-    report = check_sets(choices, data, read_pictures=not namespace.no_decode)
+    report = check_sets(choices, data, read_images=not namespace.no_decode)
     for line in [*report.notes, *list_findings(report)]:
         say(line)
     say(str(make_table(report)))
@@ -98,7 +98,7 @@ def run_pack(namespace: argparse.Namespace) -> int:
     shard_bytes = int(namespace.shard_gigabytes * GIGABYTE)
     packed = pack_set(Choice(namespace.set, options), data, namespace.out or data.root, shard_bytes)
     say(
-        f"{packed.folder}: {packed.pictures:,} pictures in {packed.files} Arrow files, "
+        f"{packed.folder}: {packed.images:,} images in {packed.files} Arrow files, "
         f"{packed.size / GIGABYTE:.2f} GiB; `data.root={namespace.out or data.root}` reads them"
     )
     return 0
@@ -128,9 +128,9 @@ def list_findings(report: CheckReport) -> list[str]:
             f"{where}: unreadable", [f"{image} {reason}" for image, reason in split.unreadable]
         )
         lines += _list_some(f"{where}: identity also in train", list(map(str, split.shared_identities)))
-        for training, pairs in split.shared_pictures.items():
+        for training, pairs in split.shared_images.items():
             twins = [f"{image} equals {other}" for other, image in pairs]
-            lines += _list_some(f"{where}: picture also in {training} train", twins)
+            lines += _list_some(f"{where}: image also in {training} train", twins)
     return lines
 
 
@@ -152,7 +152,7 @@ def make_table(report: CheckReport) -> PrettyTable:
             "captions",
             "missing",
             "unreadable",
-            "shared ids / pictures",
+            "shared ids / images",
             "verdict",
         ]
     )
@@ -172,8 +172,8 @@ def _make_row(split: SplitReport) -> list[str]:
         _show_size(split.found.images, published.images),
         _show_size(split.found.captions, published.captions),
     ]
-    pictures = sum(len(pairs) for pairs in split.shared_pictures.values())
-    shared = f"{len(split.shared_identities)} / {pictures}" if split.split != "train" else ""
+    images = sum(len(pairs) for pairs in split.shared_images.values())
+    shared = f"{len(split.shared_identities)} / {images}" if split.split != "train" else ""
     broken = [f"{len(split.missing):,}", f"{len(split.unreadable):,}"]
     return [split.name, split.split, *sizes, *broken, shared, split.verdict]
 

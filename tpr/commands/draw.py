@@ -7,9 +7,9 @@ from typing import Annotated
 
 from tpr.commands.arguments import typed
 from tpr.config.ranges import Range
-from tpr.data.drawn import draw_world
-from tpr.data.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, PLANNERS
-from tpr.data.drawn.sheet import write_sheet
+from tpr.drawn import draw_world
+from tpr.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, PLANNERS
+from tpr.drawn.sheet import write_sheet
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register `draw`."""
     parser = subparsers.add_parser(
         "draw",
-        help="draw the embedded data sets in their published layouts",
-        description="Draw data sets of people and captions, from a seed, in exactly the published layouts.",
+        help="draw the embedded datasets in their published layouts",
+        description="Draw datasets of people and captions, from a seed, in exactly the published layouts.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -71,7 +71,7 @@ def run(namespace: argparse.Namespace) -> int:
     )
     for entry in world.sets.values():
         people = "no identities" if entry.people is None else f"{entry.people} identities"
-        logger.info("%s: %d pictures, %d captions, %s", entry.folder, entry.pictures, entry.captions, people)
+        logger.info("%s: %d images, %d captions, %s", entry.folder, entry.images, entry.captions, people)
     if namespace.sheet is not None:
         write_sheet(namespace.sheet, tuple(world.sets), seed=namespace.seed)
         logger.info("sheet written to %s", namespace.sheet)

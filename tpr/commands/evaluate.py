@@ -9,7 +9,7 @@ from pathlib import Path
 from tpr import distributed
 from tpr.commands.arguments import typed
 from tpr.commands.resolve import resolve_checkpoint
-from tpr.data.corpora import load_corpora
+from tpr.data.tables.corpora import load_corpora
 from tpr.engine.precision import choose_device, choose_precision
 from tpr.errors import ConfigError
 from tpr.evaluation.evaluator import Evaluator

@@ -1,4 +1,4 @@
-"""`tpr report`: one table over several runs, and their learning curves as one picture."""
+"""`tpr report`: one table over several runs, and their learning curves as one image."""
 
 import argparse
 from pathlib import Path
@@ -37,13 +37,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(namespace: argparse.Namespace) -> int:
     """Read the runs, draw their curves where asked, print their table."""
     groups = group_seeds(read_runs([type_word(word, Path) for word in namespace.arguments]))
-    picture: Path | None = namespace.curves
-    if picture is not None:
+    image: Path | None = namespace.curves
+    if image is not None:
         # Imported here: matplotlib takes half a second, and all other commands need not wait for it.
         from tpr.report.curves import draw_curves
 
-        draw_curves(picture, groups)
+        draw_curves(image, groups)
     say(tabulate_runs(groups, each=namespace.each, markdown=namespace.markdown))
-    if picture is not None:
-        say(f"\n![learning curves]({picture})" if namespace.markdown else f"curves:      {picture}")
+    if image is not None:
+        say(f"\n![learning curves]({image})" if namespace.markdown else f"curves:      {image}")
     return 0

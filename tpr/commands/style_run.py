@@ -108,7 +108,7 @@ def run_train(namespace: argparse.Namespace) -> int:
     path = namespace.data / INSTRUCTIONS if namespace.data.is_dir() else namespace.data
     data = read_data(path, options)
     if not options.root.is_dir():
-        raise DataError(f"root={options.root}: no such folder; it holds what the pictures' paths are below")
+        raise DataError(f"root={options.root}: no such folder; it holds what the images' paths are below")
     namespace.out.mkdir(parents=True, exist_ok=True)
     try:
         with hold_folder(namespace.out) if distributed.is_speaker() else nullcontext():

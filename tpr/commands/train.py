@@ -16,8 +16,8 @@ from tpr import distributed
 from tpr.commands.arguments import typed
 from tpr.commands.resolve import resolve_experiment, resolve_first, spread_over_seeds
 from tpr.config.schema import Experiment
-from tpr.data.corpora import Corpora, load_corpora
-from tpr.data.loader import TrainLoader
+from tpr.data.samples.loader import TrainLoader
+from tpr.data.tables.corpora import Corpora, load_corpora
 from tpr.engine.checkpoint import describe_kept, read_checkpoint_file
 from tpr.engine.claim import enter_folder
 from tpr.engine.precision import choose_device, choose_precision
@@ -28,7 +28,7 @@ from tpr.engine.trainer import Trainer
 from tpr.errors import ConfigError, TrainingError, UserError
 from tpr.evaluation.evaluator import Evaluator
 from tpr.evaluation.results import Results
-from tpr.report.closing import draw_pictures, say_closing, say_comparison, write_results
+from tpr.report.closing import draw_images, say_closing, say_comparison, write_results
 from tpr.report.console import configure_logging
 from tpr.report.recorder import RunRecorder
 from tpr.systems import SYSTEMS, build_system, load_weights
@@ -198,7 +198,7 @@ def read_before(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def describe_setting(experiment: Experiment, corpora: Corpora) -> Setting:
     """Sizes that shape the system, taken from options and training set."""
     if corpora.train is None:
-        raise ConfigError("data.train: nothing to train on; name a data set, such as [luperson_mllm]")
+        raise ConfigError("data.train: nothing to train on; name a dataset, such as [luperson_mllm]")
     system, options = SYSTEMS[experiment.system.name], experiment.system.options
     advice = system.needs_identities(options)
     if advice is not None and not corpora.train.has_identities:
@@ -234,7 +234,7 @@ def build_loader(
     assert corpora.train is not None
     train = corpora.train
     logger.info(
-        "training on %s: %s pictures, %s captions", train.name, f"{len(train):,}", f"{train.caption_count:,}"
+        "training on %s: %s images, %s captions", train.name, f"{len(train):,}", f"{train.caption_count:,}"
     )
     wanted, views = experiment.data.sampler, system.views()
     return TrainLoader(
@@ -264,12 +264,12 @@ def close_run(trainer: Trainer, evaluator: Evaluator, recorder: RunRecorder, bef
     if experiment.data.test:
         results = evaluator.evaluate(trainer.system, "test")
         recorder.journal.evaluation(step, best["best_epoch"], "best", results)
-        draw_pictures(folder, evaluator, trainer.system, recorder, step)
+        draw_images(folder, evaluator, trainer.system, recorder, step)
         if distributed.is_main_rank():
             finished = trainer.epoch > experiment.schedule.epochs
             write_results(folder, results, before, best["best_epoch"], finished=finished)
     if trainer.loader.skipped:
-        logger.warning("%d unreadable pictures were replaced by neighbours", trainer.loader.skipped)
+        logger.warning("%d unreadable images were replaced by neighbours", trainer.loader.skipped)
     recorder.close()
     if distributed.is_main_rank():
         say_closing(folder, experiment)

@@ -16,7 +16,7 @@ class EvaluationOptions:
     every_epochs: Count = 1
     """Epochs between two evaluations during training; the last epoch is always evaluated."""
     batch: Count = changeable(512)
-    """Pictures or captions embedded at once; results do not depend on it beyond rounding."""
+    """Images or captions embedded at once; results do not depend on it beyond rounding."""
     directions: tuple[Literal["text_to_image", "image_to_text"], ...] = ("text_to_image",)
     """Directions that get a table row, on sets of captions."""
     select_on: Literal["val", "test", "last"] = "val"
@@ -28,7 +28,7 @@ class EvaluationOptions:
     intervals: bool = False
     """Add 95 % bootstrap intervals over query identities, on sets of captions."""
     visible_infrared: VisibleInfraredOptions = field(default_factory=VisibleInfraredOptions)
-    """Protocol of sets of visible and infrared pictures."""
+    """Protocol of sets of visible and infrared images."""
 
     def __post_init__(self) -> None:
         if not self.directions or len(set(self.directions)) != len(self.directions):

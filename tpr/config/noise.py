@@ -1,4 +1,4 @@
-"""Options of captions that are moved to other pictures on purpose."""
+"""Options of captions that are moved to other images on purpose."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from tpr.config.ranges import PartialShare, ShortSeed
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseOptions:
-    """Training captions exchanged between pictures, to measure what wrong pairs do."""
+    """Training captions exchanged between images, to measure what wrong pairs do."""
 
     rate: PartialShare = 0.0
     """Share of captions that change places; 0 leaves all where they are."""

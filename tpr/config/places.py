@@ -14,7 +14,7 @@ T = TypeVar("T")
 def forget_places(options: T, kept: Collection[str] = (), where: str = "") -> T:
     """The same options with every path at its default, in groups of options as well.
 
-    kept: dotted names that stay. Options of a named choice are not entered: a data set's own paths lie below
+    kept: dotted names that stay. Options of a named choice are not entered: a dataset's own paths lie below
     the data folder and are only read.
     """
     changed: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """The options every run has, one frozen dataclass per group; `tpr options` prints these sentences.
 
-Options of a system, a model or a data set live beside their class and arrive through tables (see
+Options of a system, a model or a dataset live beside their class and arrive through tables (see
 `typed.py`); here such a field is a `Choice`. Relations between groups are checked in `Experiment.check`.
 """
 
@@ -58,11 +58,11 @@ class DataOptions:
     """What is read, and how a sample becomes tensors."""
 
     root: Path = field(default_factory=default_root)
-    """Folder that holds the published data set folders; the environment variable TPR_DATA is its default."""
+    """Folder that holds the published dataset folders; the environment variable TPR_DATA is its default."""
     train: tuple[AdapterChoice, ...] = ()
-    """Data sets to train on, joined; identities of later sets follow those of earlier ones."""
+    """Datasets to train on, joined; identities of later sets follow those of earlier ones."""
     test: tuple[AdapterChoice, ...] = ()
-    """Data sets to evaluate, one table row each."""
+    """Datasets to evaluate, one table row each."""
     cache: Path | None = changeable(None)
     """Folder for parsed annotations and tokens; absent: `tpr` in the user's cache folder."""
     batch: Count = 64
@@ -72,23 +72,23 @@ class DataOptions:
     captions_per_image: Annotated[int, Range(1, 1024)] = 1
     """Captions drawn per image when `unit` is image; images with fewer repeat theirs."""
     sampler: Literal["system", "shuffled", "identity"] = "system"
-    """Order of samples: what the system asks for, a plain shuffle, or P identities x K pictures."""
-    pictures_per_identity: Annotated[int, Range(1, 1024)] = 4
-    """K of the identity sampler and, for each kind of picture, of the cross-modality sampler."""
+    """Order of samples: what the system asks for, a plain shuffle, or P identities x K images."""
+    images_per_identity: Annotated[int, Range(1, 1024)] = 4
+    """K of the identity sampler and, for each kind of image, of the cross-modality sampler."""
     rephrased: Share = 0.0
-    """Share of captions that a rephrasing replaces, where samples are a visible and an infrared picture."""
+    """Share of captions that a rephrasing replaces, where samples are a visible and an infrared image."""
     image_size: tuple[Side, Side] = (384, 128)
     """Height and width of the network's input in pixels, up to 4096 each."""
     text_length: Annotated[int, Range(3, 1024)] = 77
     """Token positions of a caption, start and end included, at most 1024; longer captions keep their end."""
     augment: AugmentOptions = field(default_factory=AugmentOptions)
-    """Augmentation of training pictures."""
+    """Augmentation of training images."""
     noise: NoiseOptions = field(default_factory=NoiseOptions)
-    """Training captions exchanged between pictures, for experiments."""
+    """Training captions exchanged between images, for experiments."""
     on_bad_image: Literal["stop", "skip"] = "stop"
-    """A picture that cannot be decoded stops the run, or is replaced by a neighbour and counted."""
-    max_picture_pixels: Annotated[int, Range(1, 2**40)] = 50_000_000
-    """Pictures with more pixels are refused, a guard against decompression bombs."""
+    """An image that cannot be decoded stops the run, or is replaced by a neighbour and counted."""
+    max_image_pixels: Annotated[int, Range(1, 2**40)] = 50_000_000
+    """Images with more pixels are refused, a guard against decompression bombs."""
 
     def __post_init__(self) -> None:
         if self.unit == "pair" and self.captions_per_image != 1:
@@ -100,7 +100,7 @@ class DataOptions:
 def _refuse_repeats(name: str, chosen: tuple[Choice, ...]) -> None:
     for index, choice in enumerate(chosen):
         if choice in chosen[:index]:
-            raise ConfigError(f"{name}[{index}] repeats '{choice.name}'; name each data set once")
+            raise ConfigError(f"{name}[{index}] repeats '{choice.name}'; name each dataset once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +246,7 @@ class ReportOptions:
     tensorboard: bool = changeable(True)
     """Write TensorBoard events."""
     ranking_queries: Annotated[int, Range(0, 1000)] = changeable(8)
-    """Queries drawn into ranking.png per test set; 0 writes no picture."""
+    """Queries drawn into ranking.png per test set; 0 writes no image."""
     published: tuple[PublishedOptions, ...] = changeable(())
     """Numbers that a paper prints for this recipe, shown with the difference below the closing table."""
 
@@ -295,9 +295,9 @@ class Experiment:
                 f"schedule.warmup_epochs={schedule.warmup_epochs} leaves no epoch of "
                 f"schedule.epochs={schedule.epochs}; lower the first or raise the second"
             )
-        if self.data.sampler == "identity" and self.data.batch % self.data.pictures_per_identity:
+        if self.data.sampler == "identity" and self.data.batch % self.data.images_per_identity:
             raise ConfigError(
                 f"data.batch={self.data.batch} is no multiple of "
-                f"data.pictures_per_identity={self.data.pictures_per_identity}, as the identity sampler needs"
+                f"data.images_per_identity={self.data.images_per_identity}, as the identity sampler needs"
             )
         check_splits(self.data.train, self.data.test)

@@ -1,6 +1,6 @@
 """A raw tree -> frozen dataclasses, with messages that say where, what was found and what was expected.
 
-Which options a name has comes from tables, so this file knows no system, model or data set. The way back
+Which options a name has comes from tables, so this file knows no system, model or dataset. The way back
 to plain values is `resolved.py`.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from tpr.config.hints import Tables, is_union, named_kind, type_hints, type_words, union_members, walk_options
 from tpr.config.messages import class_title, guess, nearest, show_name, show_value
 from tpr.config.reader import COMMAND_LINE, Tree, read_tree
+from tpr.config.renamed import rename_options
 from tpr.config.resolved import dump_yaml, fingerprint, to_tree
 from tpr.config.scalars import convert_scalar
 from tpr.config.schema import Choice, Experiment
@@ -69,6 +70,7 @@ class _Builder:
         if not isinstance(values, Mapping):
             raise self.error(where, f"expected options of {class_title(cls)}, got {show_value(values)}")
         declared, hints = {field.name: field for field in fields(cls) if field.init}, type_hints(cls)
+        values = rename_options(values, declared, where, self.origins)
         for key in values:
             if key not in declared:
                 raise self.unknown(cls, show_name(key), list(declared), where)

@@ -13,22 +13,22 @@ CrossDirection = Literal["infrared_to_visible", "visible_to_infrared", "sampled_
 
 @dataclass(frozen=True, kw_only=True)
 class VisibleInfraredOptions:
-    """How sets of visible and infrared pictures are measured; sets of captions do not read this."""
+    """How sets of visible and infrared images are measured; sets of captions do not read this."""
 
     queries: tuple[Query, ...] = ()
-    """What stands for an infrared picture: itself, its text, both fused, their sum; empty: all of them."""
+    """What stands for an infrared image: itself, its text, both fused, their sum; empty: all of them."""
     text: Literal["own", "oracle"] = "own"
-    """An infrared picture's own caption, or one of the true person's visible pictures (as published)."""
+    """An infrared image's own caption, or one of the true person's visible images (as published)."""
     text_seed: ShortSeed = 1
     """Seed of the draw of oracle texts."""
     sysu: tuple[Literal["all", "indoor"], ...] = ("all", "indoor")
-    """Searches of SYSU-MM01: visible pictures of all cameras, or of the indoor ones, 1 and 2."""
+    """Searches of SYSU-MM01: visible images of all cameras, or of the indoor ones, 1 and 2."""
     shots: Literal["single", "multi"] = "single"
-    """Gallery pictures of each person and camera in SYSU-MM01: one, or up to ten."""
+    """Gallery images of each person and camera in SYSU-MM01: one, or up to ten."""
     trials: Annotated[int, Range(1, 1000)] = 10
-    """Galleries that are drawn, by the seeds 0, 1, ...; a set that takes every picture has one."""
+    """Galleries that are drawn, by the seeds 0, 1, ...; a set that takes every image has one."""
     directions: tuple[CrossDirection, ...] = ("infrared_to_visible",)
-    """Who searches whom; sampled: the drawn infrared pictures search all visible ones, an LLCM variant."""
+    """Who searches whom; sampled: the drawn infrared images search all visible ones, an LLCM variant."""
 
     def __post_init__(self) -> None:
         for name in ("queries", "sysu", "directions"):
@@ -48,7 +48,7 @@ class NumberedSplit:
 def check_splits(train: Sequence[Any], test: Sequence[Any]) -> None:
     """Refuse to test on another numbered split of a set than it is trained on, which shares people.
 
-    train, test: the choices of data sets. Raises ConfigError.
+    train, test: the choices of datasets. Raises ConfigError.
     """
     for number, tested in enumerate(test):
         if not isinstance(tested.options, NumberedSplit):

@@ -2,7 +2,7 @@
 
 A checkpoint is a dictionary of tensors and plain values, and nothing else is read from one. It holds model,
 optimiser, position in the run, best score, the resolved config and versions. No random state is kept:
-every random number is a function of (seed, epoch, step, sample), see `tpr.data.randomness`.
+every random number is a function of (seed, epoch, step, sample), see `tpr.data.samples.randomness`.
 """
 
 import platform

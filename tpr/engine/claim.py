@@ -91,7 +91,7 @@ def is_run_of(folder: Path, experiment: Experiment) -> bool:
         return False
     path, advice = folder / CONFIG_FILE, "put the file back, or move the folder away to start anew"
     try:
-        found = build_experiment(read_tree(path), TABLES)
+        found = build_experiment(read_tree(path).values, TABLES)
     except ConfigError as error:
         if stored == wanted:
             raise ConfigError(f"{error}; this is the run's own record of its options: {advice}") from None

@@ -20,9 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from tpr import distributed
 from tpr.config.schema import Experiment
 from tpr.config.typed import to_tree
-from tpr.data.batch import Batch
-from tpr.data.loader import TrainLoader
-from tpr.data.randomness import Purpose, stream_key
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.loader import TrainLoader
+from tpr.data.samples.randomness import Purpose, stream_key
 from tpr.engine.checkpoint import read_checkpoint_file
 from tpr.engine.guard import BadStepGuard
 from tpr.engine.keeper import BEST, LAST, Keeper

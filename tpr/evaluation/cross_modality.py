@@ -1,6 +1,6 @@
 """Visible-infrared sets measured: every kind of query in every search that the options ask for.
 
-Each picture is embedded once, whatever the number of drawn galleries, and an infrared picture once for all
+Each image is embedded once, whatever the number of drawn galleries, and an infrared image once for all
 kinds of query.
 """
 
@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from tpr.config.visible_infrared import Query, VisibleInfraredOptions
-from tpr.data.corpus import Corpus, IndexArray
+from tpr.data.tables.corpus import Corpus, IndexArray
 from tpr.errors import ConfigError
 from tpr.evaluation.embed import Embedder
 from tpr.evaluation.metrics import QueryResults, concatenate
 from tpr.evaluation.protocols import (
-    Pictures,
+    Images,
     Search,
     Texts,
     Trial,
     choose_texts,
     find_excluded,
-    list_pictures,
+    list_images,
     list_searches,
 )
 from tpr.evaluation.rankings import Ranking, spread_queries
@@ -46,17 +46,17 @@ class Features:
     place: IndexArray
     """(corpus rows,) place of each row's features on its side."""
     images: Tensor
-    """(V, D) visible pictures."""
+    """(V, D) visible images."""
     infrared: Mapping[Query, Tensor]
-    """(N, D) infrared pictures, as each kind of query."""
+    """(N, D) infrared images, as each kind of query."""
     texts: Texts | None = None
-    """The infrared pictures' captions, where they brought some."""
+    """The infrared images' captions, where they brought some."""
 
 
 def measure_modalities(embedder: Embedder, options: VisibleInfraredOptions) -> list[Row]:
     """A row per search and kind of query. Every rank must call it and gets the same.
 
-    Raises ConfigError for queries that the system cannot encode, DataError for pictures or texts that are
+    Raises ConfigError for queries that the system cannot encode, DataError for images or texts that are
     missing.
     """
     corpus = embedder.corpus
@@ -77,17 +77,17 @@ def measure_modalities(embedder: Embedder, options: VisibleInfraredOptions) -> l
 
 
 def check_modalities(system: System, corpus: Corpus, options: VisibleInfraredOptions) -> None:
-    """Raise what `measure_modalities` would, without a picture being read."""
+    """Raise what `measure_modalities` would, without an image being read."""
     list_searches(corpus, options)
     find_texts(corpus, options, choose_queries(system, options))
 
 
 def find_texts(corpus: Corpus, options: VisibleInfraredOptions, kinds: tuple[Query, ...]) -> Texts | None:
-    """The texts of all infrared pictures, None where these kinds of query need none."""
+    """The texts of all infrared images, None where these kinds of query need none."""
     if kinds == ("infrared",):
         return None
     needs_own = bool({"fused", "ensemble"} & set(kinds))
-    return choose_texts(corpus, list_pictures(corpus, infrared=True), options, needs_own=needs_own)
+    return choose_texts(corpus, list_images(corpus, infrared=True), options, needs_own=needs_own)
 
 
 def choose_queries(system: System, options: VisibleInfraredOptions) -> tuple[Query, ...]:
@@ -108,13 +108,13 @@ def embed_modalities(
     kinds: tuple[Query, ...],
     searches: list[Search],
 ) -> Features:
-    """Features of every picture that a search needs."""
+    """Features of every image that a search needs."""
     corpus = embedder.corpus
     needed = np.zeros(len(corpus), dtype=bool)
     for trial in (trial for search in searches for trial in search.trials):
         needed[trial.queries] = needed[trial.gallery] = True
-    infrared = list_pictures(corpus, infrared=True)
-    # Found for every picture, so that a drawn text does not depend on the searches.
+    infrared = list_images(corpus, infrared=True)
+    # Found for every image, so that a drawn text does not depend on the searches.
     texts = find_texts(corpus, options, kinds)
     texts = None if texts is None else texts.take(needed[infrared])
     infrared = infrared[needed[infrared]]
@@ -128,7 +128,7 @@ def embed_modalities(
 def embed_queries(
     embedder: Embedder, infrared: IndexArray, texts: Texts | None, kinds: tuple[Query, ...]
 ) -> dict[Query, Tensor]:
-    """(N, D) of each kind; texts alone need no picture, and each caption only once."""
+    """(N, D) of each kind; texts alone need no image, and each caption only once."""
     if kinds == ("text",):
         assert texts is not None
         captions, place = np.unique(texts.given, return_inverse=True)
@@ -145,13 +145,13 @@ def rank_trials(corpus: Corpus, search: Search, features: Features, kind: Query)
         for number, trial in enumerate(search.trials)
         for shard in cut_queries(len(trial.queries))
     ]
-    pictures = Pictures(corpus.identity, corpus.cameras())
+    images = Images(corpus.identity, corpus.cameras())
 
     def measure(part: int) -> QueryResults:
         number, shard = parts[part]
         queries, gallery = search.trials[number].queries[shard], search.trials[number].gallery
         distance = measure_distances(corpus, features, kind, Trial(queries, gallery))
-        return rank_by_protocol(distance, pictures.take(queries), pictures.take(gallery), corpus.protocol)
+        return rank_by_protocol(distance, images.take(queries), images.take(gallery), corpus.protocol)
 
     results = zip(parts, share_parts(len(parts), measure), strict=True)
     return [
@@ -175,7 +175,7 @@ def measure_distances(
 def rank_examples(
     embedder: Embedder, options: VisibleInfraredOptions, queries: int, top: int
 ) -> list[Ranking]:
-    """The best pictures of the first gallery for queries spread evenly, of the last kind and first search."""
+    """The best images of the first gallery for queries spread evenly, of the last kind and first search."""
     corpus = embedder.corpus
     kind, search = choose_queries(embedder.system, options)[-1], list_searches(corpus, options)[0]
     gallery = search.trials[0].gallery
@@ -183,8 +183,8 @@ def rank_examples(
     trial = Trial(chosen, gallery)
     features = embed_modalities(embedder, options, (kind,), [replace(search, trials=(trial,))])
     distance = measure_distances(corpus, features, kind, trial)
-    pictures = Pictures(corpus.identity, corpus.cameras())
-    for excluded in find_excluded(corpus.protocol, pictures.take(chosen), pictures.take(gallery)):
+    images = Images(corpus.identity, corpus.cameras())
+    for excluded in find_excluded(corpus.protocol, images.take(chosen), images.take(gallery)):
         distance[excluded] = np.inf
     rankings = []
     for row, own in zip(chosen.tolist(), distance, strict=True):
@@ -197,7 +197,7 @@ def rank_examples(
 
 
 def read_text(corpus: Corpus, features: Features, row: int) -> str:
-    """The text that an infrared picture searches with, with a word on where it is from; empty for none."""
+    """The text that an infrared image searches with, with a word on where it is from; empty for none."""
     if features.texts is None:
         return ""
     number = int(features.texts.given[features.place[row]])

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from tpr import distributed
 from tpr.config.schema import DataOptions
-from tpr.data.batch import Batch
-from tpr.data.corpus import Corpus, IndexArray
-from tpr.data.loader import iterate_captions, iterate_images
-from tpr.data.sender import Sender
-from tpr.data.token_cache import corpus_tokens
-from tpr.data.views import Arrays
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.loader import iterate_captions, iterate_images
+from tpr.data.samples.sender import Sender
+from tpr.data.samples.views import Arrays
+from tpr.data.tables.corpus import Corpus, IndexArray
+from tpr.data.text.token_cache import corpus_tokens
 from tpr.evaluation.protocols import Texts
 from tpr.systems.base import Side, System
 
@@ -44,16 +44,16 @@ class Embedder:
     start: str = "auto"
 
     def embed(self, side: Side, indices: IndexArray | None = None) -> Tensor:
-        """(N, D) float32 on the device: each picture, or each caption, of the corpus.
+        """(N, D) float32 on the device: each image, or each caption, of the corpus.
 
-        indices: only these pictures (rows) or captions (running numbers), in this order.
+        indices: only these images (rows) or captions (running numbers), in this order.
         """
         total = len(self.corpus) if side == "image" else self.corpus.caption_count
         wanted = np.arange(total, dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
 
         def read(places: IndexArray) -> Iterator[Batch]:
             if side == "image":
-                return self._read_pictures(wanted[places])
+                return self._read_images(wanted[places])
             return iterate_captions(
                 self.corpus,
                 self.data,
@@ -68,16 +68,16 @@ class Embedder:
     def embed_infrared(
         self, rows: IndexArray, texts: Texts | None, sides: Sequence[Side]
     ) -> dict[Side, Tensor]:
-        """(N, D) float32 for each side of these infrared pictures; one pass serves all sides.
+        """(N, D) float32 for each side of these infrared images; one pass serves all sides.
 
-        texts: the pictures' captions, None where no side reads any.
+        texts: the images' captions, None where no side reads any.
         """
         tokenizer = self.system.views().tokenizer
         tokens = None if texts is None else corpus_tokens(self.corpus, self.data, tokenizer)
         sender, length = Sender(self.device), self.data.text_length
 
         def read(places: IndexArray) -> Iterator[Batch]:
-            for number, picture in enumerate(self._read_pictures(rows[places])):
+            for number, image in enumerate(self._read_images(rows[places])):
                 entries: Arrays = {}
                 if texts is not None and tokens is not None:
                     here = places[number * self.batch : (number + 1) * self.batch]
@@ -87,13 +87,13 @@ class Embedder:
                         entries["infrared_tokens"] = tokens.rows(texts.own[here], length)
                         entries["longest_infrared_caption"] = tokens.find_longest(texts.own[here], length)
                 found = sender.send(entries)
-                found["infrared_images"], found["identity"] = picture["images"], picture["identity"]
-                found["infrared_index"] = picture["image_index"]
+                found["infrared_images"], found["identity"] = image["images"], image["identity"]
+                found["infrared_index"] = image["image_index"]
                 yield found
 
         return self._encode(len(rows), sides, read)
 
-    def _read_pictures(self, rows: IndexArray) -> Iterator[Batch]:
+    def _read_images(self, rows: IndexArray) -> Iterator[Batch]:
         return iterate_images(
             self.corpus,
             self.data,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tpr.config.schema import Experiment
-from tpr.data.corpora import Corpora
-from tpr.data.corpus import Corpus, IndexArray
+from tpr.data.tables.corpora import Corpora
+from tpr.data.tables.corpus import Corpus, IndexArray
 from tpr.engine.precision import Precision
 from tpr.errors import DataError
 from tpr.evaluation.cross_modality import check_modalities, measure_modalities, rank_examples
@@ -55,7 +55,7 @@ class Evaluator:
                 rows += measure_modalities(self.make_embedder(system, corpus), options)
                 continue
             if not corpus.caption_count:
-                raise DataError(f"{name}: no picture of the {which} split has a caption to search with")
+                raise DataError(f"{name}: no image of the {which} split has a caption to search with")
             features = {side: self.embed(system, corpus, side) for side in ("image", "text")}
             for direction in self.experiment.evaluation.directions:
                 rows.append(self.measure(name, corpus, direction, features))
@@ -83,7 +83,7 @@ class Evaluator:
         return sum(row.metrics.r1 for row in chosen) / len(chosen)
 
     def rankings(self, system: System, name: str, queries: int, top: int = 10) -> list[Ranking]:
-        """The best pictures of a test set for captions spread evenly over it, the first of each picture.
+        """The best images of a test set for captions spread evenly over it, the first of each image.
 
         Not the best or worst queries: what a reader sees is a fair sample. Every rank must call it.
         Visible-infrared sets are searched as by their last kind of query.

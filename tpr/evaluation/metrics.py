@@ -2,7 +2,7 @@
 
 `rank_queries` gives one row per query; rows of several processes are joined by `concatenate` and averaged by
 `summarise`, so that a distributed evaluation returns the very numbers of one process. This file knows
-features and identities, nothing of models or data sets.
+features and identities, nothing of models or datasets.
 """
 
 import logging

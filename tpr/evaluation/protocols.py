@@ -1,4 +1,4 @@
-"""Who searches whom on sets of visible and infrared pictures, and which texts infrared pictures bring along.
+"""Who searches whom on sets of visible and infrared images, and which texts infrared images bring along.
 
 Numbers of rows are those of the corpus. Drawn galleries follow Python's `random` under the published seeds,
 one draw per person and camera in ascending order, so that they are the published ones on any machine.
@@ -12,9 +12,9 @@ from itertools import groupby
 import numpy as np
 
 from tpr.config.visible_infrared import CrossDirection, VisibleInfraredOptions
-from tpr.data.corpus import Corpus, Flags, IndexArray
-from tpr.data.sample import Protocol
-from tpr.data.visible_infrared import list_identity_captions
+from tpr.data.samples.sample import Protocol
+from tpr.data.samples.visible_infrared import list_identity_captions
+from tpr.data.tables.corpus import Corpus, Flags, IndexArray
 from tpr.errors import ConfigError, DataError
 
 SAME_ROOM = (2, 3)
@@ -22,21 +22,21 @@ SAME_ROOM = (2, 3)
 INDOOR = (1, 2)
 """SYSU-MM01's visible cameras inside."""
 MULTI_SHOT = 10
-"""Most gallery pictures of a person and camera in a multi-shot gallery."""
+"""Most gallery images of a person and camera in a multi-shot gallery."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """Who is on the pictures of one side, and which cameras took them."""
+class Images:
+    """Who is on the images of one side, and which cameras took them."""
 
     identity: IndexArray
     """(N,) persons."""
     camera: IndexArray
     """(N,) cameras."""
 
-    def take(self, rows: slice | IndexArray) -> "Pictures":
-        """Only these pictures."""
-        return Pictures(self.identity[rows], self.camera[rows])
+    def take(self, rows: slice | IndexArray) -> "Images":
+        """Only these images."""
+        return Images(self.identity[rows], self.camera[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,24 +61,24 @@ class Search:
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """The captions of infrared pictures, by running caption numbers."""
+    """The captions of infrared images, by running caption numbers."""
 
     given: IndexArray
-    """(N,) the text that each picture searches with."""
+    """(N,) the text that each image searches with."""
     own: IndexArray | None = None
-    """(N,) the picture's own caption, where the given text is another."""
+    """(N,) the image's own caption, where the given text is another."""
 
     def take(self, rows: IndexArray | Flags) -> "Texts":
-        """Only those of these pictures."""
+        """Only those of these images."""
         return Texts(self.given[rows], None if self.own is None else self.own[rows])
 
 
 def list_searches(corpus: Corpus, options: VisibleInfraredOptions) -> list[Search]:
     """The searches of a corpus' protocol that the options ask for, in their order.
 
-    Raises DataError where there are no pictures of one kind, ConfigError where no direction is left.
+    Raises DataError where there are no images of one kind, ConfigError where no direction is left.
     """
-    infrared = list_pictures(corpus, infrared=True)
+    infrared = list_images(corpus, infrared=True)
     names = options.sysu if corpus.protocol == "sysu" else ("",)
     directions = [
         direction
@@ -94,15 +94,15 @@ def list_searches(corpus: Corpus, options: VisibleInfraredOptions) -> list[Searc
     searches = []
     for name in names:
         cameras = INDOOR if name == "indoor" else None
-        visible = list_pictures(corpus, infrared=False, cameras=cameras)
+        visible = list_images(corpus, infrared=False, cameras=cameras)
         for direction in directions:
             trials = make_trials(corpus, (visible, infrared), direction, options)
             searches.append(Search(name, direction, trials))
     return searches
 
 
-def list_pictures(corpus: Corpus, *, infrared: bool, cameras: Sequence[int] | None = None) -> IndexArray:
-    """Rows of one kind of picture in the order of the protocol. Raises DataError where there are none.
+def list_images(corpus: Corpus, *, infrared: bool, cameras: Sequence[int] | None = None) -> IndexArray:
+    """Rows of one kind of image in the order of the protocol. Raises DataError where there are none.
 
     By person, camera and path, as published, whatever the order of the corpus; RegDB's order is its index
     file's.
@@ -115,7 +115,7 @@ def list_pictures(corpus: Corpus, *, infrared: bool, cameras: Sequence[int] | No
         kind = "infrared" if infrared else "visible"
         where = "" if cameras is None else f" of cameras {', '.join(map(str, cameras))}"
         raise DataError(
-            f"{corpus.name}: the {corpus.split} split has no {kind} picture{where}; its protocol needs them: "
+            f"{corpus.name}: the {corpus.split} split has no {kind} image{where}; its protocol needs them: "
             "run `tpr data check` to see what is missing"
         )
     if corpus.protocol == "regdb":
@@ -127,12 +127,12 @@ def list_pictures(corpus: Corpus, *, infrared: bool, cameras: Sequence[int] | No
 
 def make_trials(
     corpus: Corpus,
-    pictures: tuple[IndexArray, IndexArray],
+    images: tuple[IndexArray, IndexArray],
     direction: CrossDirection,
     options: VisibleInfraredOptions,
 ) -> tuple[Trial, ...]:
-    """Queries and galleries. pictures: visible and infrared rows in order."""
-    visible, infrared = pictures
+    """Queries and galleries. images: visible and infrared rows in order."""
+    visible, infrared = images
     if corpus.protocol == "regdb":
         found = Trial(infrared, visible)
         return (found if direction == "infrared_to_visible" else Trial(visible, infrared),)
@@ -140,17 +140,17 @@ def make_trials(
     is_multi = corpus.protocol == "sysu" and options.shots == "multi"
     trials = []
     for seed in range(options.trials):
-        sample = draw_pictures(corpus, drawn, seed, MULTI_SHOT if is_multi else 1)
+        sample = draw_images(corpus, drawn, seed, MULTI_SHOT if is_multi else 1)
         is_reversed = direction == "sampled_infrared_to_visible"
         trials.append(Trial(sample, whole) if is_reversed else Trial(whole, sample))
     return tuple(trials)
 
 
-def draw_pictures(corpus: Corpus, rows: IndexArray, seed: int, shots: int) -> IndexArray:
-    """One row, or up to `shots`, of each person and camera. rows: in the order of `list_pictures`.
+def draw_images(corpus: Corpus, rows: IndexArray, seed: int, shots: int) -> IndexArray:
+    """One row, or up to `shots`, of each person and camera. rows: in the order of `list_images`.
 
     Source: the TVI-LFM test of SYSU-MM01 and LLCM. Differs: several shots are drawn by the same generator,
-    not by numpy's global one, which no seed of a trial reaches, and are fewer where there are fewer pictures.
+    not by numpy's global one, which no seed of a trial reaches, and are fewer where there are fewer images.
     """
     generator = random.Random(seed)
     chosen: list[int] = []
@@ -169,9 +169,9 @@ def _pair_cameras(corpus: Corpus, rows: IndexArray) -> Iterator[tuple[int, int]]
 
 
 def find_excluded(
-    protocol: Protocol, queries: Pictures, gallery: Pictures
+    protocol: Protocol, queries: Images, gallery: Images
 ) -> Iterator[tuple[IndexArray, IndexArray]]:
-    """Places of queries and of gallery pictures that do not count for one another, to index a matrix with.
+    """Places of queries and of gallery images that do not count for one another, to index a matrix with.
 
     Source: TVI-LFM, official `tools/eval_metrics.py`. Differs: SYSU-MM01's cameras of the same room are kept
     apart whichever of them searches.
@@ -192,9 +192,9 @@ def find_excluded(
 def choose_texts(
     corpus: Corpus, infrared: IndexArray, options: VisibleInfraredOptions, *, needs_own: bool
 ) -> Texts:
-    """The texts of infrared pictures, by `options.text`. infrared: (N,) rows in the order of the protocol.
+    """The texts of infrared images, by `options.text`. infrared: (N,) rows in the order of the protocol.
 
-    needs_own: whether pictures must have captions of their own beside oracle texts.
+    needs_own: whether images must have captions of their own beside oracle texts.
     Raises DataError where a text is missing.
     """
     if options.text == "own":
@@ -203,7 +203,7 @@ def choose_texts(
     missing = [person for person in people if not len(pools.get(person, ()))]
     if missing:
         raise DataError(
-            f"{corpus.name}: no visible picture of person {missing[0]} has a caption to draw an oracle text "
+            f"{corpus.name}: no visible image of person {missing[0]} has a caption to draw an oracle text "
             f"from ({len(set(missing)):,} such people); add the set's texts, or set "
             "evaluation.visible_infrared.queries=[infrared]"
         )
@@ -213,12 +213,12 @@ def choose_texts(
 
 
 def find_own_captions(corpus: Corpus, infrared: IndexArray) -> IndexArray:
-    """(N,) running number of each picture's description. Raises DataError where a picture has none."""
+    """(N,) running number of each image's description. Raises DataError where an image has none."""
     first = corpus.caption_offsets[infrared]
     missing = infrared[corpus.caption_offsets[infrared + 1] == first]
     if len(missing):
         raise DataError(
-            f"{corpus.name}: {len(missing):,} of {len(infrared):,} infrared pictures have no caption to "
+            f"{corpus.name}: {len(missing):,} of {len(infrared):,} infrared images have no caption to "
             f"search with, the first is {corpus.image_path(int(missing[0]))}; add the set's texts, or set "
             "evaluation.visible_infrared.queries=[infrared]"
         )

@@ -1,19 +1,19 @@
-"""The best pictures of single queries, for looking at."""
+"""The best images of single queries, for looking at."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from tpr.data.corpus import Flags, IndexArray
+from tpr.data.tables.corpus import Flags, IndexArray
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """One query's best pictures."""
+    """One query's best images."""
 
     caption: str
-    """The text that searched; empty where a picture did alone."""
+    """The text that searched; empty where an image did alone."""
     identity: int
     """Identity of the person who is looked for."""
     rows: IndexArray
@@ -21,9 +21,9 @@ class Ranking:
     scores: npt.NDArray[np.float32]
     """(K,) first-stage scores."""
     hits: Flags
-    """(K,) True where the picture shows the person."""
+    """(K,) True where the image shows the person."""
     query: int | None = None
-    """Row of the picture that searched; None where a text did alone."""
+    """Row of the image that searched; None where a text did alone."""
 
 
 def spread_queries(count: int, queries: int) -> IndexArray:

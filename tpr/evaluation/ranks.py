@@ -30,7 +30,7 @@ CROWDED = 16
 """Where more than one in so many of all scores lies within a window (a collapsed model, coarse features), a
 float64 product of everything settles them faster than one by one."""
 TIE = 1e-12
-"""Scores in float64 that differ by less are equal; equal pictures need not come out equal to the last bit."""
+"""Scores in float64 that differ by less are equal; equal images need not come out equal to the last bit."""
 SLICE_ROWS = 512
 """Gallery rows turned into float64 at once."""
 COMPARED_SLOTS = 32

@@ -31,9 +31,9 @@ SPREAD = " ± "
 SELECTED_ON_TEST = "the best epoch was selected on the test sets, as published"
 """Mark of a table whose numbers are optimistic."""
 TEXT_NOTES = {
-    "own": "own text: every infrared picture has its own caption, made from that picture alone",
-    "oracle": "ORACLE text: every infrared picture has a caption of the true person's visible pictures, of "
-    "galleries too, as published; not to be compared with numbers of pictures alone",
+    "own": "own text: every infrared image has its own caption, made from that image alone",
+    "oracle": "ORACLE text: every infrared image has a caption of the true person's visible images, of "
+    "galleries too, as published; not to be compared with numbers of images alone",
 }
 """Where the texts of visible-infrared sets came from; stands under every table with such a row."""
 
@@ -43,11 +43,11 @@ class Probe:
     """Who searched in a row of a visible-infrared set."""
 
     query: Query
-    """What stands for an infrared picture."""
+    """What stands for an infrared image."""
     search: str = ""
     """Which of the set's searches; empty where it has one."""
     text: Literal["own", "oracle"] | None = None
-    """Where its texts came from; None where pictures search alone."""
+    """Where its texts came from; None where images search alone."""
     trials: int = 1
     """Galleries that the metrics are the mean over."""
     deviations: Mapping[str, float] | None = None
@@ -68,7 +68,7 @@ class Row:
     """One set in one direction."""
 
     name: str
-    """Data set."""
+    """Dataset."""
     direction: Direction
     metrics: Metrics
     intervals: Mapping[str, Interval] | None = None

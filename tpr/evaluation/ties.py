@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tpr.data.corpus import Flags, IndexArray
+from tpr.data.tables.corpus import Flags, IndexArray
 
 CUTS = (1, 5, 10, 20)
 """The k of every R@k."""
 MOST_NODES = 200
-"""Points of the integral over the time of a first match; with so many, 4,000 tied pictures err by 1e-12."""
+"""Points of the integral over the time of a first match; with so many, 4,000 tied images err by 1e-12."""
 
 Numbers = npt.NDArray[np.float64]
 
@@ -93,7 +93,7 @@ def group_matches(above: IndexArray, size: IndexArray, valid: Flags) -> TieGroup
 
 
 def expect_ties(groups: TieGroups, gallery: IndexArray) -> Expected:
-    """Expected measures of pictures in groups of equal scores. gallery: (R,) items that count."""
+    """Expected measures of images in groups of equal scores. gallery: (R,) items that count."""
     queries = len(groups.first)
     others = np.bincount(groups.row, (groups.size - groups.matches).astype(np.float64), queries)
     matches = np.bincount(groups.row, groups.matches.astype(np.float64), queries)
@@ -148,7 +148,7 @@ def expect_last(above: IndexArray, size: IndexArray, matches: IndexArray) -> Num
 def expect_person_hits(above: IndexArray, tied: IndexArray, matches: IndexArray) -> Numbers:
     """(R, cuts) chance that a person is among the first k, where a person counts once before the first match.
 
-    above: (R,) persons with a better score than the best match. tied: (R, I) pictures of each other person
+    above: (R,) persons with a better score than the best match. tied: (R, I) images of each other person
     with the score of the best match, zero for persons above. matches: (R,) matches with that score.
     """
     known: dict[bytes, Numbers] = {}
@@ -165,12 +165,12 @@ def expect_person_hits(above: IndexArray, tied: IndexArray, matches: IndexArray)
 def _count_persons(sizes: IndexArray, own: int) -> Numbers:
     """(highest cut,) chance of so many other persons before the first of `own` matches.
 
-    sizes: how many persons have 0, 1, 2... tied pictures. In a random order every picture comes at a time of
+    sizes: how many persons have 0, 1, 2... tied images. In a random order every image comes at a time of
     its own, even over [0, 1]. With u left when the first match comes (density own x u^(own - 1)), a person of
-    c pictures has not come yet with the chance u^c, each person for itself.
+    c images has not come yet with the chance u^c, each person for itself.
     """
-    pictures = int((sizes * np.arange(len(sizes))).sum())
-    left, weight = _place_nodes(min((pictures + own) // 2 + 1, MOST_NODES))
+    images = int((sizes * np.arange(len(sizes))).sum())
+    left, weight = _place_nodes(min((images + own) // 2 + 1, MOST_NODES))
     chance = np.zeros((max(CUTS), len(left)))
     chance[0] = own * weight * left ** (own - 1)
     for count in np.repeat(np.arange(1, len(sizes)), sizes[1:]).tolist():

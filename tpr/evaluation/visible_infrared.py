@@ -1,9 +1,9 @@
 """R@k, mAP and mINP of visible-infrared protocols from distances, identities and cameras, exactly.
 
 Whole blocks of queries are ranked at once, without a gallery order: a match's rank is one more than the
-number of pictures that are nearer. SYSU-MM01 and LLCM count persons for R@k (the pictures of a person before
-the first match are one) and pictures for mAP and mINP; RegDB counts pictures throughout. This file knows
-nothing of models or data sets.
+number of images that are nearer. SYSU-MM01 and LLCM count persons for R@k (the images of a person before
+the first match are one) and images for mAP and mINP; RegDB counts images throughout. This file knows
+nothing of models or datasets.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tpr.data.corpus import Flags, IndexArray
-from tpr.data.sample import Protocol
+from tpr.data.samples.sample import Protocol
+from tpr.data.tables.corpus import Flags, IndexArray
 from tpr.errors import TrainingError
 from tpr.evaluation.metrics import Array, Metrics, QueryResults, average_queries
-from tpr.evaluation.protocols import Pictures, find_excluded
+from tpr.evaluation.protocols import Images, find_excluded
 from tpr.evaluation.ranks import TIE, count_by_comparing
 from tpr.evaluation.ties import Expected, TieGroups, expect_person_hits, expect_ties, group_matches
 
@@ -51,20 +51,18 @@ def visible_infrared_metrics(
     """
     matrix = distance.detach().cpu().numpy() if isinstance(distance, Tensor) else np.asarray(distance)
     matrix = matrix if matrix.dtype == np.float32 else matrix.astype(np.float64, copy=False)
-    queries = Pictures(_to_numbers(query_identity), _to_numbers(query_camera))
-    gallery = Pictures(_to_numbers(gallery_identity), _to_numbers(gallery_camera))
+    queries = Images(_to_numbers(query_identity), _to_numbers(query_camera))
+    gallery = Images(_to_numbers(gallery_identity), _to_numbers(gallery_camera))
     sizes = (len(queries.identity), len(gallery.identity))
     if matrix.shape != sizes or sizes != (len(queries.camera), len(gallery.camera)):
         raise ValueError(f"distances {matrix.shape} do not fit identities {sizes} or their cameras")
     return summarise_trials([rank_by_protocol(matrix, queries, gallery, protocol)])[0]
 
 
-def rank_by_protocol(
-    distance: Scores, queries: Pictures, gallery: Pictures, protocol: Protocol
-) -> QueryResults:
+def rank_by_protocol(distance: Scores, queries: Images, gallery: Images, protocol: Protocol) -> QueryResults:
     """One row per query. distance: (Q, G), float32 or float64.
 
-    `first` is the place of the first match among persons (SYSU-MM01, LLCM) or pictures (RegDB).
+    `first` is the place of the first match among persons (SYSU-MM01, LLCM) or images (RegDB).
     """
     if not np.isfinite(distance.sum()):
         raise TrainingError(
@@ -114,7 +112,7 @@ class RankedBlock(NamedTuple):
 def rank_block(scores: Scores, own: IndexArray, matches: IndexArray | None) -> RankedBlock:
     """Ranks and places of the own columns.
 
-    scores: (R, G), higher is nearer, minus infinity where a picture does not count. own: (R, P). matches:
+    scores: (R, G), higher is nearer, minus infinity where an image does not count. own: (R, P). matches:
     (I, P) columns of every person, where places are among persons.
     """
     values = np.take_along_axis(scores, own, axis=1)
@@ -163,7 +161,7 @@ def expect_persons(
 
 
 def find_nearest(scores: Scores, matches: IndexArray) -> Scores:
-    """(R, I) score of the nearest picture of every person; matches: (I, P) columns."""
+    """(R, I) score of the nearest image of every person; matches: (I, P) columns."""
     nearest = scores.take(matches[:, 0], axis=1)
     following = np.empty_like(nearest)
     for column in matches.T[1:]:
@@ -184,7 +182,7 @@ def settle_ties(
 
 
 def find_before(scores: Scores, column: IndexArray) -> Flags:
-    """(R, G) True for pictures that come before the one in `column` ((R,)) of their row."""
+    """(R, G) True for images that come before the one in `column` ((R,)) of their row."""
     value = np.take_along_axis(scores, column[:, None], axis=1)
     is_tied = (scores >= value - TIE) & (np.arange(scores.shape[1]) < column[:, None])
     before: Flags = (scores > value + TIE) | is_tied

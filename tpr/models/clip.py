@@ -10,9 +10,9 @@ import open_clip.model
 import torch
 from torch import Tensor, nn
 
-from tpr.data.chains import ImageChain, Interpolation, Statistics, name_chain
-from tpr.data.tokenizer import Tokenizer
-from tpr.data.tokens import CLIP_TOKENIZER
+from tpr.data.images.chains import ImageChain, Interpolation, Statistics, name_chain
+from tpr.data.text.tokenizer import Tokenizer
+from tpr.data.text.tokens import CLIP_TOKENIZER
 from tpr.errors import ConfigError
 from tpr.models.architecture import ClipArchitecture, Patch, find_architecture
 from tpr.models.attention import run_blocks

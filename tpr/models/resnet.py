@@ -13,7 +13,7 @@ EXPANSION = 4
 
 
 class Stem(nn.Module):
-    """(B, 3, H, W) pictures -> (B, width, H / 4, W / 4): convolution, norm and max-pool."""
+    """(B, 3, H, W) images -> (B, width, H / 4, W / 4): convolution, norm and max-pool."""
 
     def __init__(self, width: int, *, relu: bool) -> None:
         super().__init__()

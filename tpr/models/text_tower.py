@@ -12,7 +12,7 @@ from open_clip.model import CLIP
 from open_clip.transformer import QuickGELU, TextTransformer
 from torch import Tensor, nn
 
-from tpr.data.tokenizer import find_first
+from tpr.data.text.tokenizer import find_first
 from tpr.models.architecture import TextArchitecture
 from tpr.models.attention import run_blocks
 from tpr.models.positions import resize_sequence
@@ -123,7 +123,7 @@ def stretch_columns(value: Tensor, columns: int) -> Tensor:
     """(R, C) -> (R, columns) in float32, each row interpolated linearly and rounded to half precision.
 
     Source: TVI-LFM, NeurIPS 2024, official `network/clip_model/clip_model.py`: the joint space of CLIP RN50
-    has half the columns of its picture features. The new columns mean nothing until they are trained.
+    has half the columns of its image features. The new columns mean nothing until they are trained.
     """
     planes = value.float()[None, None]
     size = (len(value), columns)

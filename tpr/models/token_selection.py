@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tpr.data.tokenizer import Tokenizer
-from tpr.data.tokens import CLIP_TOKENIZER
+from tpr.data.text.tokenizer import Tokenizer
+from tpr.data.text.tokens import CLIP_TOKENIZER
 
 SMALLEST_NORM = 1e-8
 

@@ -1,4 +1,4 @@
-"""A ResNet with two entrances: a stem for visible and one for infrared pictures, and a trunk they share."""
+"""A ResNet with two entrances: a stem for visible and one for infrared images, and a trunk they share."""
 
 import logging
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tpr.data.chains import ImageChain, Interpolation, Statistics, name_chain
-from tpr.data.tokenizer import Tokenizer
-from tpr.data.tokens import CLIP_TOKENIZER
+from tpr.data.images.chains import ImageChain, Interpolation, Statistics, name_chain
+from tpr.data.text.tokenizer import Tokenizer
+from tpr.data.text.tokens import CLIP_TOKENIZER
 from tpr.models.architecture import Layers, TextArchitecture, Width, read_text_architecture
 from tpr.models.clip import ClipOptions
 from tpr.models.clip_names import rename_hugging_face
@@ -33,13 +33,13 @@ class TwoStreamOptions:
     layers: tuple[Layers, Layers, Layers, Layers] = (3, 4, 6, 3)
     """Bottleneck blocks of the four stages."""
     width: Width = 64
-    """Columns behind the stems; pictures have 32 times as many features."""
+    """Columns behind the stems; images have 32 times as many features."""
     stem_relu: bool = False
     """ReLU behind the stems' norms, as in AGW and CAJ; TVI-LFM has none."""
     weights: str | None = None
     """The tag imagenet (torchvision's V1), or a file in torchvision's names; absent: random weights."""
     text: TextArchitecture = field(default_factory=TextArchitecture)
-    """Sizes of the text tower; its output is as wide as a picture's features."""
+    """Sizes of the text tower; its output is as wide as an image's features."""
     quick_gelu: bool = True
     """The text tower has OpenAI's x * sigmoid(1.702 x) in place of the exact GELU."""
     text_weights: str | None = None
@@ -79,7 +79,7 @@ class TwoStream(nn.Module):
             self.to(memory_format=torch.channels_last)
 
     def forward(self, visible: Tensor | None, infrared: Tensor | None) -> Tensor:
-        """(V + I, D, h, w) maps of (V, 3, H, W) visible and (I, 3, H, W) infrared pictures, in this order.
+        """(V + I, D, h, w) maps of (V, 3, H, W) visible and (I, 3, H, W) infrared images, in this order.
 
         In training the shared norms take their statistics over both modalities.
         """

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from tpr import distributed
 from tpr.config.ranges import Count, NotNegative, Positive, Whole
-from tpr.data.randomness import Purpose, hash_uniform
-from tpr.data.sample_table import SampleTable
+from tpr.data.samples.randomness import Purpose, hash_uniform
+from tpr.data.samples.sample_table import SampleTable
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class DivisionOptions:
     warmup_epochs: Whole = 0
     """Epochs at the beginning that take every pair for clean; as many as all epochs: no division."""
     augment: bool = True
-    """Measure pictures and captions as they are augmented for training, as published, or as they are."""
+    """Measure images and captions as they are augmented for training, as published, or as they are."""
     reuse_losses: bool = False
     """Divide by the losses that the epoch before met in its steps, instead of a pass of its own."""
     mixture: MixtureOptions = field(default_factory=MixtureOptions)

@@ -39,9 +39,9 @@ class Gathered:
     text_start: int = 0
     """Position of this rank's first caption."""
     image_id: Tensor | None = None
-    """(I,) picture numbers, for SDM's soft labels."""
+    """(I,) image numbers, for SDM's soft labels."""
     text_image_id: Tensor | None = None
-    """(J,) number of the picture that each caption describes."""
+    """(J,) number of the image that each caption describes."""
 
 
 def compute_in_float32(function: Callable[Parameters, Tensor]) -> Callable[Parameters, Tensor]:
@@ -111,8 +111,8 @@ def sdm(
     """Similarity distribution matching: both retrieval directions follow the identity matches.
 
     image_features (B, D), text_features (T, D), any length; identity (B,), text_identity (T,), default:
-    `identity`. scale: 1 / temperature. image_id, text_image_id: picture numbers; given, a pair of one
-    person but two pictures counts `factor` instead of 1. Returns a scalar, the sum of both directions.
+    `identity`. scale: 1 / temperature. image_id, text_image_id: image numbers; given, a pair of one
+    person but two images counts `factor` instead of 1. Returns a scalar, the sum of both directions.
     Source: IRRA, CVPR 2023, equation 6; `model/objectives.py`: the reverse divergence, epsilon inside the
     logarithm. Soft labels are divided by the sum of their column's row, as published.
     """
@@ -208,7 +208,7 @@ class Matches:
 
 @dataclass(frozen=True, eq=False)
 class SoftMatches:
-    """The same for labels (Y - s) x factor + s, with Y same identity and s same picture.
+    """The same for labels (Y - s) x factor + s, with Y same identity and s same image.
 
     The published division is by the label sum of the row that has the column's number; `others` are all
     items of the rows' side, and those sums are counted without building their rows.
@@ -222,15 +222,15 @@ class SoftMatches:
 
     def find_logarithm(self, dtype: torch.dtype) -> Tensor:
         """(rows, columns) logarithm of the targets."""
-        identity, picture = (
+        identity, image = (
             (row[:, None] == column).to(dtype) for row, column in zip(self.rows, self.columns, strict=True)
         )
-        same_identity, same_picture = (
+        same_identity, same_image = (
             _count_equal(column, other).to(dtype)
             for column, other in zip(self.columns, self.others, strict=True)
         )
-        label = (identity - picture) * self.factor + picture
-        total = (same_identity - same_picture) * self.factor + same_picture
+        label = (identity - image) * self.factor + image
+        total = (same_identity - same_image) * self.factor + same_image
         return (label / total + self.epsilon).log()
 
 

@@ -1,4 +1,4 @@
-"""Losses between infrared pictures, texts and what they are fused to; none is part of a published recipe.
+"""Losses between infrared images, texts and what they are fused to; none is part of a published recipe.
 
 With several processes a rank compares its own rows with the columns of all ranks, as everywhere.
 """

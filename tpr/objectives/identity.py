@@ -1,4 +1,4 @@
-"""Identity classification: each picture and each caption names its person."""
+"""Identity classification: each image and each caption names its person."""
 
 import torch
 import torch.nn.functional as F

@@ -1,9 +1,9 @@
-"""One loss value per pair of a caption and its picture: TAL, TRL, InfoNCE or SDM, by choice.
+"""One loss value per pair of a caption and its image: TAL, TRL, InfoNCE or SDM, by choice.
 
 Pairs can then be weighed, left out, or told apart by how badly they fit. A rank has the pairs of its own
-captions; they are compared with the pictures and captions of all ranks.
+captions; they are compared with the images and captions of all ranks.
 
-Letters: B pictures and T captions on this rank, I and J of them over all ranks, D width.
+Letters: B images and T captions on this rank, I and J of them over all ranks, D width.
 """
 
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ class PairLabels(NamedTuple):
     """Who is who on this rank."""
 
     identity: Tensor
-    """(B,) of each picture."""
+    """(B,) of each image."""
     text_identity: Tensor
     """(T,) of each caption."""
     owner: Tensor
-    """(T,) row of the picture that each caption describes."""
+    """(T,) row of the image that each caption describes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def loss_per_pair(
     objective: PairObjective,
     gathered: Gathered | None = None,
 ) -> Tensor:
-    """(T,) loss of every caption with its picture; (B, D) and (T, D) features of any length.
+    """(T,) loss of every caption with its image; (B, D) and (T, D) features of any length.
 
     TAL, TRL and SDM add the two directions, InfoNCE is their mean and knows no identity, as published.
     Source: RDE, CVPR 2024; official code, folder `model`.

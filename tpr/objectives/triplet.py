@@ -1,6 +1,6 @@
 """Triplet losses over whole rows: TAL and TRL of scores, and the weighted triplet of distances.
 
-A row of scores is one caption against all pictures, or one picture against all captions, and has a value of
+A row of scores is one caption against all images, or one image against all captions, and has a value of
 its own; a row of distances is one feature against all. With several processes a rank compares its own rows
 with the columns of all ranks.
 """
@@ -21,7 +21,7 @@ TripletForm = Literal["exact", "published"]
 def tal(scores: Tensor, identity: Tensor, tau: float, margin: float) -> Tensor:
     """Triplet alignment loss of every pair: a log-sum-exp over all its negatives instead of the hardest.
 
-    scores: (B, B) cosines, captions x pictures, pair i on the diagonal. identity: (B,). Returns (B,), the
+    scores: (B, B) cosines, captions x images, pair i on the diagonal. identity: (B,). Returns (B,), the
     sum of both directions, float32.
     Source: RDE, CVPR 2024; official code, folder `model`.
     Differs: the sum of exponentials is not cut off at 1e36, and a row without a negative (one identity

@@ -1,1 +1,1 @@
-"""What a run tells people: console, journal, tables and pictures of results."""
+"""What a run tells people: console, journal, tables and images of results."""

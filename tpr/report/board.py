@@ -23,7 +23,7 @@ class Board:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
 
-    def add_picture(self, name: str, pixels: npt.NDArray[np.uint8], step: int) -> None:
+    def add_image(self, name: str, pixels: npt.NDArray[np.uint8], step: int) -> None:
         """pixels: (H, W, 3) uint8."""
         self.writer.add_image(name, pixels, step, dataformats="HWC")  # type: ignore[no-untyped-call]
 

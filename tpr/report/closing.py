@@ -1,4 +1,4 @@
-"""The end of a run: its results file, its pictures, and the lines a person reads last."""
+"""The end of a run: its results file, its images, and the lines a person reads last."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from tpr.report.runs import Closing, group_seeds, read_closing, read_runs, tabul
 from tpr.systems.base import System
 from tpr.whole_files import write_whole
 
-PICTURE = "ranking.png"
+IMAGE = "ranking.png"
 
 
 def write_results(
@@ -47,9 +47,7 @@ def write_results(
         ) from error
 
 
-def draw_pictures(
-    folder: Path, evaluator: Evaluator, system: System, recorder: RunRecorder, step: int
-) -> None:
+def draw_images(folder: Path, evaluator: Evaluator, system: System, recorder: RunRecorder, step: int) -> None:
     """ranking.png over all test sets, also for TensorBoard. Every rank must call it, the main one draws."""
     queries, tests = evaluator.experiment.report.ranking_queries, evaluator.corpora.test
     if not queries or not tests:
@@ -57,9 +55,9 @@ def draw_pictures(
     each = max(1, queries // len(tests))
     sections = {name: (corpus, evaluator.rankings(system, name, each)) for name, corpus in tests.items()}
     if recorder.journal.is_writing:
-        max_pixels = evaluator.experiment.data.max_picture_pixels
-        draw_rankings(folder / PICTURE, sections, max_pixels=max_pixels)
-        recorder.journal.picture("ranking", np.asarray(Image.open(folder / PICTURE).convert("RGB")), step)
+        max_pixels = evaluator.experiment.data.max_image_pixels
+        draw_rankings(folder / IMAGE, sections, max_pixels=max_pixels)
+        recorder.journal.image("ranking", np.asarray(Image.open(folder / IMAGE).convert("RGB")), step)
 
 
 def say_closing(folder: Path, experiment: Experiment) -> None:
@@ -71,8 +69,8 @@ def say_closing(folder: Path, experiment: Experiment) -> None:
         say(tabulate_published(experiment.report.published, [closing.results]))
     say(f"run folder:  {folder}")
     say(f"checkpoint:  {folder / 'best.pt'}")
-    if (folder / PICTURE).exists():
-        say(f"pictures:    {folder / PICTURE}")
+    if (folder / IMAGE).exists():
+        say(f"rankings:  {folder / IMAGE}")
     say(f"next:        {suggest_command(folder, experiment, closing)}")
 
 

@@ -1,4 +1,4 @@
-"""Learning curves of several runs as one picture: the loss over steps, R@1 over epochs.
+"""Learning curves of several runs as one image: the loss over steps, R@1 over epochs.
 
 Runs that are seeds of one another are one line, their mean, in a band of one standard deviation.
 """
@@ -42,7 +42,7 @@ STAR: Style = {
 
 
 class Curve(NamedTuple):
-    """One line of the picture."""
+    """One line of the image."""
 
     places: Array
     """(N,) steps or epochs."""
@@ -53,16 +53,16 @@ class Curve(NamedTuple):
 
 
 def draw_curves(path: Path, groups: Sequence[Group]) -> None:
-    """Write the picture whole or not at all. Raises ConfigError if it cannot be."""
+    """Write the image whole or not at all. Raises ConfigError if it cannot be."""
     if path.suffix.lower() != ".png":
-        raise ConfigError(f"--curves {path}: the picture is a PNG file; expected a name that ends in .png")
+        raise ConfigError(f"--curves {path}: the image is a PNG file; expected a name that ends in .png")
     encoded = io.BytesIO()
     build_figure(groups).savefig(encoded, format="png", dpi=DOTS_PER_INCH)
     try:
         write_whole(path, encoded.getvalue())
     except OSError as error:
         raise ConfigError(
-            f"--curves {path}: the picture cannot be written ({error.strerror}); free or unlock the folder, "
+            f"--curves {path}: the image cannot be written ({error.strerror}); free or unlock the folder, "
             "or name another file"
         ) from error
 

@@ -1,4 +1,4 @@
-"""ranking.png: queries with their best pictures in rank order, hits framed green and misses red."""
+"""ranking.png: queries with their best images in rank order, hits framed green and misses red."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from tpr.data.corpus import Corpus
-from tpr.data.pictures import decode, read_bytes
+from tpr.data.images.reader import decode, read_bytes
+from tpr.data.tables.corpus import Corpus
 from tpr.errors import DataError, TrainingError
 from tpr.evaluation.rankings import Ranking
 from tpr.whole_files import write_whole
@@ -24,7 +24,7 @@ PAPER = (255, 255, 255)
 EMPTY = (238, 238, 240)
 
 TILE = (84, 200)
-"""Width and height of the box that a picture is fitted into."""
+"""Width and height of the box that an image is fitted into."""
 FRAME = 4
 GAP = 12
 CAPTION_WIDTH = 330
@@ -36,24 +36,24 @@ Section = tuple[Corpus, Sequence[Ranking]]
 
 
 def draw_rankings(path: Path, sections: Mapping[str, Section], *, max_pixels: int | None = None) -> None:
-    """Write the picture of `render_rankings` whole or not at all. Raises TrainingError if it cannot be."""
-    picture = Image.fromarray(render_rankings(sections, max_pixels=max_pixels))
+    """Write the image of `render_rankings` whole or not at all. Raises TrainingError if it cannot be."""
+    image = Image.fromarray(render_rankings(sections, max_pixels=max_pixels))
     encoded = io.BytesIO()
-    picture.save(encoded, format="PNG", optimize=True)
+    image.save(encoded, format="PNG", optimize=True)
     try:
         write_whole(path, encoded.getvalue())
     except OSError as error:
         raise TrainingError(
-            f"{path}: the picture cannot be written ({error.strerror}); free or unlock the folder"
+            f"{path}: the image cannot be written ({error.strerror}); free or unlock the folder"
         ) from error
 
 
 def render_rankings(
     sections: Mapping[str, Section], *, max_pixels: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8: under each set's title a row per query, its picture or caption or both on the left.
+    """(H, W, 3) uint8: under each set's title a row per query, its image or caption or both on the left.
 
-    max_pixels: pictures with more are shown as an empty box, as those that cannot be read.
+    max_pixels: images with more are shown as an empty box, as those that cannot be read.
     """
     columns = max((len(ranking.rows) for _, rankings in sections.values() for ranking in rankings), default=1)
     height = MARGIN + sum(TITLE_HEIGHT + len(rankings) * row_height() for _, rankings in sections.values())
@@ -76,7 +76,7 @@ def row_height() -> int:
 
 
 def column_width() -> int:
-    """Pixels from one rank's picture to the next."""
+    """Pixels from one rank's image to the next."""
     return TILE[0] + 2 * FRAME + GAP
 
 
@@ -112,18 +112,18 @@ def _draw_row(sheet: Image.Image, top: int, corpus: Corpus, ranking: Ranking, ma
 
 
 def load_tile(corpus: Corpus, row: int, max_pixels: int | None) -> Image.Image:
-    """One picture fitted whole into a tile; an empty tile where it cannot be read."""
+    """One image fitted whole into a tile; an empty tile where it cannot be read."""
     tile = Image.new("RGB", TILE, EMPTY)
     try:
         data = read_bytes(corpus, row)
         pixels = decode(data) if max_pixels is None else decode(data, max_pixels=max_pixels)
     except DataError:
         return tile
-    picture = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
-    scale = min(TILE[0] / picture.width, TILE[1] / picture.height)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    picture = picture.resize(size, Image.Resampling.LANCZOS)
-    tile.paste(picture, ((TILE[0] - size[0]) // 2, (TILE[1] - size[1]) // 2))
+    image = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
+    scale = min(TILE[0] / image.width, TILE[1] / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    image = image.resize(size, Image.Resampling.LANCZOS)
+    tile.paste(image, ((TILE[0] - size[0]) // 2, (TILE[1] - size[1]) // 2))
     return tile
 
 

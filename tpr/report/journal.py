@@ -89,10 +89,10 @@ class Journal:
         """Anything else worth keeping, at the current step: a checkpoint, a note."""
         self._write(kind, json.dumps(replace_odd_numbers(fields), sort_keys=True, default=str), fields, {})
 
-    def picture(self, name: str, pixels: npt.NDArray[np.uint8], step: int) -> None:
-        """Show a picture, (H, W, 3) uint8, in TensorBoard."""
+    def image(self, name: str, pixels: npt.NDArray[np.uint8], step: int) -> None:
+        """Show an image, (H, W, 3) uint8, in TensorBoard."""
         if self.is_writing and self.with_board:
-            self._guard(lambda: self._get_board().add_picture(name, pixels, step))
+            self._guard(lambda: self._get_board().add_image(name, pixels, step))
 
     def flush(self) -> None:
         """Put the curves on disk; lines are there as soon as they are written."""

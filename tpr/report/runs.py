@@ -1,4 +1,4 @@
-"""Run folders read back for tables and pictures over several runs, and which runs are seeds of one another.
+"""Run folders read back for tables and images over several runs, and which runs are seeds of one another.
 
 Read as plain trees, not as typed options: a run of an older version must still be readable.
 """
@@ -81,7 +81,7 @@ class Run:
     closing: Closing | None
     """None where the run is not finished."""
     split: int | None = None
-    """Number of the split of its data sets, where they are published in several."""
+    """Number of the split of its datasets, where they are published in several."""
     published: tuple[PublishedOptions, ...] = ()
     """What a paper prints for its recipe."""
 
@@ -173,7 +173,7 @@ def read_published(values: Mapping[str, Any]) -> tuple[PublishedOptions, ...]:
 
 
 def take_split(data: dict[str, Any]) -> int | None:
-    """Remove the number of the split from every data set, and return it; None where no set is numbered."""
+    """Remove the number of the split from every dataset, and return it; None where no set is numbered."""
     choices = [choice for choice in (*data["train"], *data["test"]) if isinstance(choice, dict)]
     splits = [choice.pop("split") for choice in choices if isinstance(choice.get("split"), int)]
     return min(splits, default=None)

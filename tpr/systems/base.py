@@ -19,16 +19,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tpr.config.schema import InitOptions, OptimOptions
-from tpr.data.batch import Batch
-from tpr.data.pictures import load_picture
-from tpr.data.sample_table import SampleTable
-from tpr.data.transforms import normalise_pixels
-from tpr.data.views import Views
+from tpr.data.images.reader import load_image
+from tpr.data.images.transforms import normalise_pixels
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.sample_table import SampleTable
+from tpr.data.samples.views import Views
 from tpr.errors import DataError
 from tpr.systems.official import Official
 
 Side = Literal["image", "text", "infrared", "fused", "ensemble"]
-"""What an item is encoded from. fused: an infrared picture and its text; ensemble: all three together."""
+"""What an item is encoded from. fused: an infrared image and its text; ensemble: all three together."""
 Item = TypeVar("Item")
 
 
@@ -63,7 +63,7 @@ class Survey(Protocol):
     """Starts a pass over this process's share of the training set, in an order and with draws of its own."""
 
     def __call__(self, *, augment: bool = True) -> Iterator[Batch]:
-        """augment: pictures as in training; otherwise resized only."""
+        """augment: images as in training; otherwise resized only."""
         ...
 
 
@@ -169,14 +169,14 @@ class System(nn.Module):
 
     @final
     def encode_images(self, images: Sequence[Image.Image | Path | str], *, batch: int = 64) -> Tensor:
-        """(N, D) unit vectors of opened pictures or of picture files, on the CPU.
+        """(N, D) unit vectors of opened images or of image files, on the CPU.
 
         Raises DataError naming a file that cannot be read.
         """
         chain = self.views().chain
 
         def prepare(part: Sequence[Image.Image | Path | str]) -> Batch:
-            pixels = [chain.resize(load_picture(image), self.setting.image_size) for image in part]
+            pixels = [chain.resize(load_image(image), self.setting.image_size) for image in part]
             whole = torch.stack(pixels).to(self.device)
             return Batch(images=normalise_pixels(whole, chain))
 

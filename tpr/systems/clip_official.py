@@ -65,9 +65,9 @@ def take_towers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def find_input(patches: int, patch: int) -> tuple[tuple[int, int], int | None]:
-    """Picture size and stride behind a number of stored patch positions.
+    """Image size and stride behind a number of stored patch positions.
 
-    A square number comes from CLIP's own pictures and is resized for the published 384x128; another one is
+    A square number comes from CLIP's own images and is resized for the published 384x128; another one is
     that size at some stride, or else the grid nearest to its shape.
     """
     if math.isqrt(patches) ** 2 == patches:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tpr import distributed
 from tpr.config.schema import InitOptions
-from tpr.data.batch import Batch
-from tpr.data.patches import draw_patches
-from tpr.data.tokenizer import Tokenizer
-from tpr.data.views import Views
+from tpr.data.images.patches import draw_patches
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.views import Views
+from tpr.data.text.tokenizer import Tokenizer
 from tpr.models.clip import ClipOptions, ClipTowers
 from tpr.models.download import find_weights
 from tpr.models.fitting import LoadReport, fit_state
@@ -68,7 +68,7 @@ class DualEncoder(System):
         return normalise(widen(self.base_model.encode_text(batch["tokens"], length=length).pooled))
 
     def choose_patches(self, batch: Batch, progress: Progress, share: float) -> Tensor | None:
-        """(B, K) patches that a training step reads of each picture; None: all of them."""
+        """(B, K) patches that a training step reads of each image; None: all of them."""
         if share == 1:
             return None
         rows, columns = self.base_model.grid

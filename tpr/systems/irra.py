@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tpr.config.ranges import InnerShare, NotNegative, Positive, PositiveShare, Range
 from tpr.config.schema import OptimOptions
-from tpr.data.batch import Batch
-from tpr.data.masking import mask_words
+from tpr.data.samples.batch import Batch
+from tpr.data.text.masking import mask_words
 from tpr.errors import ConfigError
 from tpr.models.clip import ClipOptions
 from tpr.models.heads import (
@@ -42,7 +42,7 @@ class Losses:
     id: NotNegative = 1.0
     """Identity classification of both sides."""
     mlm: NotNegative = 1.0
-    """Masked words, guessed with the picture's help."""
+    """Masked words, guessed with the image's help."""
     itc: NotNegative = 0.0
     """Contrast of pairs, whatever their identity."""
     cmpm: NotNegative = 0.0
@@ -112,7 +112,7 @@ class IrraOfficial(ClipOfficial):
 
 
 class Irra(DualEncoder):
-    """CLIP fine-tuned with global matching and words guessed from the picture."""
+    """CLIP fine-tuned with global matching and words guessed from the image."""
 
     Options: ClassVar[type[Any]] = IrraOptions
     official: ClassVar[Official] = IrraOfficial()
@@ -134,7 +134,7 @@ class Irra(DualEncoder):
 
     @classmethod
     def needs_identities(cls, options: IrraOptions) -> str | None:
-        """Identities are classified; SDM and CMPM take each picture as a person of its own."""
+        """Identities are classified; SDM and CMPM take each image as a person of its own."""
         return "give that loss weight 0 (system.losses.id=0)" if options.losses.id > 0 else None
 
     def features(self, batch: Batch, progress: Progress) -> Features:
@@ -190,7 +190,7 @@ class Irra(DualEncoder):
         return StepOutput({name: weights[name] * value for name, value in losses.items()}, metrics)
 
     def match(self, features: Features, batch: Batch, gathered: Gathered) -> dict[str, Tensor]:
-        """The losses between all pictures and all captions."""
+        """The losses between all images and all captions."""
         weights, scale = self.options.losses, 1 / self.options.temperature
         images, texts, identity = features.images, features.texts, batch["identity"]
         text_identity = batch["text_identity"]
@@ -231,10 +231,10 @@ class Irra(DualEncoder):
         return masked_word_loss(logits, positions), masked_word_accuracy(logits, positions)
 
     def relate(self, image_tokens: Tensor, words: Tensor, present: Tensor | None = None) -> Tensor:
-        """(T, L, D) words after they looked at their own picture and at one another, before the last norm."""
-        pictures, words = self.ln_pre_i(image_tokens), self.ln_pre_t(words)
+        """(T, L, D) words after they looked at their own image and at one another, before the last norm."""
+        images, words = self.ln_pre_i(image_tokens), self.ln_pre_t(words)
         blocks = self.cross_modal_transformer.resblocks
-        return relate_words(self.cross_attn, blocks, words, pictures, present=present)
+        return relate_words(self.cross_attn, blocks, words, images, present=present)
 
     def parameter_groups(self, optim: OptimOptions) -> list[GroupRule]:
         """IRRA's groups: in the official code later rules win, here the first does.

@@ -47,7 +47,7 @@ def load_weights(system: System, path: Path, minimum_share: float = 0.9) -> Load
 def load_system(
     checkpoint: Path | str, device: str | torch.device = "cpu", *, experiment: Experiment | None = None
 ) -> System:
-    """A checkpoint as a system in evaluation mode, ready to encode pictures and texts.
+    """A checkpoint as a system in evaluation mode, ready to encode images and texts.
 
     checkpoint: a file of ours, of IRRA's layout (IRRA, MLLM4Text-ReID, HAM), or a bare CLIP file of OpenAI
     or open_clip. experiment: what to build; absent: what the file says (`read_experiment_of`).

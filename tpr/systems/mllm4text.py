@@ -1,7 +1,7 @@
 """MLLM4Text-ReID (CVPR 2024): pre-training on generated captions whose doubtful words are masked most.
 
-Similarity distribution matching between the picture and the masked caption. How well each word of the full
-caption fits the picture is looked up in passing, below the last two blocks, and decides in the next epoch
+Similarity distribution matching between the image and the masked caption. How well each word of the full
+caption fits the image is looked up in passing, below the last two blocks, and decides in the next epoch
 how likely that word is to be masked.
 """
 
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from tpr.config.ranges import Bytes, Count, InnerShare, NotNegative, PartialShare, Positive, PositiveShare
 from tpr.config.schema import OptimOptions
-from tpr.data.batch import Batch
-from tpr.data.masking import mask_words
-from tpr.data.noise_aware import average_over_words, find_probability
-from tpr.data.sample_table import LARGEST_ON_DEVICE, SampleTable, Storage
-from tpr.data.views import Views
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.sample_table import LARGEST_ON_DEVICE, SampleTable, Storage
+from tpr.data.samples.views import Views
+from tpr.data.text.masking import mask_words
+from tpr.data.text.noise_aware import average_over_words, find_probability
 from tpr.errors import ConfigError
 from tpr.models.architecture import Layers
 from tpr.models.clip import ClipOptions
@@ -35,7 +35,7 @@ class Losses:
     """Weights of the losses; a loss of weight 0 is not computed."""
 
     sdm: NotNegative = 1.0
-    """Similarity distribution matching; pictures and captions of one identity belong together."""
+    """Similarity distribution matching; images and captions of one identity belong together."""
     itc: NotNegative = 0.0
     """Contrast of pairs; from random weights it leads SDM off its plateau."""
 
@@ -55,7 +55,7 @@ class NoiseOptions:
     momentum: PartialShare = 0.0
     """Share that a caption's older score keeps; 0 overwrites it, as published."""
     plain_view: bool = False
-    """Score on the picture without augmentation, at the cost of another pass of the image tower."""
+    """Score on the image without augmentation, at the cost of another pass of the image tower."""
     whole_words: bool = False
     """The pieces of a word share the mean of their scores."""
     storage: Storage = "float16"
@@ -75,7 +75,7 @@ class Mllm4TextOptions:
     itc_scale: Positive | None = None
     """Factor of the cosine in ITC; absent: 1 / temperature."""
     masking: Literal["noise_aware", "equal", "none"] = "noise_aware"
-    """Words that fit the picture least are masked most (equally in the first epoch), all equally, or none."""
+    """Words that fit the image least are masked most (equally in the first epoch), all equally, or none."""
     mask_rate: InnerShare = 0.15
     """Mean share of a caption's words that are masked."""
     keep_patches: PositiveShare = 1.0
@@ -106,7 +106,7 @@ class Features(NamedTuple):
 
 
 class Mllm4Text(DualEncoder):
-    """CLIP pre-trained on pictures and captions that may name what is not there.
+    """CLIP pre-trained on images and captions that may name what is not there.
 
     Source: MLLM4Text-ReID, CVPR 2024; official `processor/processor.py` and `datasets/bases.py`. Differs: the
     full caption passes the lower blocks alone, without gradient; scores survive a resumed run; a caption that
@@ -135,11 +135,11 @@ class Mllm4Text(DualEncoder):
         return self.options.masking == "noise_aware"
 
     def views(self) -> Views:
-        """The picture and its captions; the picture once more where it is scored without augmentation."""
+        """The image and its captions; the image once more where it is scored without augmentation."""
         return replace(super().views(), plain=self.is_noise_aware and self.options.nam.plain_view)
 
     def features(self, batch: Batch, progress: Progress) -> Features:
-        """Both towers over pictures and masked captions; full captions pass the lower blocks alone."""
+        """Both towers over images and masked captions; full captions pass the lower blocks alone."""
         stored = self.scores.read(batch["caption_index"]) if self.is_noise_aware else None
         masked, labels = self.mask(batch, progress, stored)
         is_scoring = self.is_noise_aware and (progress.epoch - 1) % self.options.nam.every == 0
@@ -186,7 +186,7 @@ class Mllm4Text(DualEncoder):
     def compare(self, batch: Batch, patches: Tensor | None) -> Tensor:
         """(T, K) fit of the full captions' first K positions.
 
-        patches: (B, 1 + P, D) tokens of the pictures that are trained on; absent: of the plain ones.
+        patches: (B, 1 + P, D) tokens of the images that are trained on; absent: of the plain ones.
         """
         if patches is None:
             patches = self.base_model.encode_image(batch["plain_images"], early=self.image_blocks).early
@@ -199,7 +199,7 @@ class Mllm4Text(DualEncoder):
     def update_scores(self, stored: Tensor, found: Tensor, tokens: Tensor) -> Tensor:
         """(T, L) rows to remember: `found` (T, K), smoothed as the options say, NaN after a caption's end.
 
-        A row is a function of its caption and picture alone, however far the batch's captions were computed.
+        A row is a function of its caption and image alone, however far the batch's captions were computed.
         """
         found, nam = found.float(), self.options.nam
         own = tokens[:, : found.shape[1]]

@@ -1,6 +1,6 @@
 """RDE (CVPR 2024): learning from noisy pairs with two embeddings that judge which pairs are clean.
 
-Every picture and every caption has a global embedding and one of its most attended tokens. Before each
+Every image and every caption has a global embedding and one of its most attended tokens. Before each
 epoch the losses of both divide the training pairs (confident consensus division), and the epoch trains on
 the clean ones. Retrieval is by the mean of both cosines.
 """
@@ -17,8 +17,8 @@ from torch import Tensor
 from tpr import distributed
 from tpr.config.ranges import NotNegative, Positive, PositiveShare, Range, Share
 from tpr.config.schema import OptimOptions
-from tpr.data.batch import Batch
-from tpr.data.text_augment import augment_captions
+from tpr.data.samples.batch import Batch
+from tpr.data.text.text_augment import augment_captions
 from tpr.models.clip import ClipOptions
 from tpr.models.token_selection import TokenSelection, select_patches, select_words
 from tpr.objectives.consensus import Division, DivisionOptions
@@ -118,7 +118,7 @@ class Rde(DualEncoder):
         self.tables = {"pair_losses": self.division.losses, "clean_marks": self.division.marks}
 
     def features(self, batch: Batch, progress: Progress) -> Features:
-        """Both embeddings of pictures and augmented captions."""
+        """Both embeddings of images and augmented captions."""
         return self.embed(batch, progress, augment=True)
 
     def embed(self, batch: Batch, progress: Progress, *, augment: bool) -> Features:
@@ -195,7 +195,7 @@ class Rde(DualEncoder):
         """One forward pass over this rank's share: a pair's loss depends on its batch there, as published."""
         was_training = self.training
         self.eval()
-        # The survey's own number of the epoch, so that captions are augmented as its pictures are.
+        # The survey's own number of the epoch, so that captions are augmented as its images are.
         progress = replace(context.progress, epoch=-context.progress.epoch)
         augment = self.options.division.augment
         for batch in context.survey(augment=augment):

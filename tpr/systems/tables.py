@@ -1,4 +1,4 @@
-"""The tables that configs choose systems, models and data sets from; nothing depends on their order."""
+"""The tables that configs choose systems, models and datasets from; nothing depends on their order."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""TVI-LFM (NeurIPS 2024): infrared pictures, helped by a description, find visible pictures of the person.
+"""TVI-LFM (NeurIPS 2024): infrared images, helped by a description, find visible images of the person.
 
-A two-stream ResNet learns visible and infrared pictures (rows visible and infrared). Then it stands still,
-and CLIP's text tower learns to add to an infrared picture what its text says and the infrared one cannot
+A two-stream ResNet learns visible and infrared images (rows visible and infrared). Then it stands still,
+and CLIP's text tower learns to add to an infrared image what its text says and the infrared one cannot
 show. All features share one neck, whose output is compared.
 """
 
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tpr import distributed
 from tpr.config.schema import InitOptions, OptimOptions
-from tpr.data.batch import Batch
-from tpr.data.views import Views
+from tpr.data.samples.batch import Batch
+from tpr.data.samples.views import Views
 from tpr.models.heads import NeckHead
 from tpr.models.resnet import GeneralisedMean
 from tpr.models.text_tower import TextTower, round_length
@@ -88,9 +88,9 @@ class TviLfm(System):
             load_text(self.text, model.text_weights, init.minimum_share)
 
     def views(self) -> Views:
-        """Slots of a visible and an infrared picture, with both captions where there is a text tower.
+        """Slots of a visible and an infrared image, with both captions where there is a text tower.
 
-        Batches have equal identities and pictures of both modalities.
+        Batches have equal identities and images of both modalities.
         """
         model = self.model_options
         return Views(
@@ -102,7 +102,7 @@ class TviLfm(System):
         )
 
     def sides(self) -> tuple[Side, ...]:
-        """Pictures of both modalities, and all that comes with text."""
+        """Images of both modalities, and all that comes with text."""
         if not self.options.reads_text:
             return ("image", "infrared")
         return ("image", "infrared", "text", "fused", "ensemble")
@@ -124,7 +124,7 @@ class TviLfm(System):
             self.base_is_kept.fill_(True)
 
     def features(self, batch: Batch, progress: Progress) -> Features:
-        """Both views of the visible pictures and whatever else the rows need."""
+        """Both views of the visible images and whatever else the rows need."""
         options = self.options
         visible = torch.cat([batch["images"], batch["second_images"]])
         maps = self.visual(visible, batch["infrared_images"] if options.reads_infrared else None)
@@ -194,7 +194,7 @@ class TviLfm(System):
         """(N, D) unit vectors; the ensemble is the sum of three, so that its score is the sum of cosines.
 
         Where the base training's head is kept, infrared queries go through it as published: a visible
-        picture is then two unit vectors side by side, (N, 2 D), and every other side has zeros in the half
+        image is then two unit vectors side by side, (N, 2 D), and every other side has zeros in the half
         that it is not compared with.
         """
         return self.encode_queries(batch, (side,))[side]
@@ -203,7 +203,7 @@ class TviLfm(System):
         """As `encode` for each side, with each tower run once.
 
         batch: `images` for image, `infrared_images` for infrared, `tokens` for text, both of these for fused
-        and ensemble, and `infrared_tokens` where the text says more than the infrared picture's own.
+        and ensemble, and `infrared_tokens` where the text says more than the infrared image's own.
         """
         wanted, found, pooled = set(sides), dict[Side, Tensor](), torch.empty(0)
         if "image" in wanted:

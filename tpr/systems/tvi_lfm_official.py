@@ -15,7 +15,7 @@ OFFICIAL_SIZE = (288, 144)
 
 
 class TviLfmOfficial(Official):
-    """Files with a stem for infrared pictures."""
+    """Files with a stem for infrared images."""
 
     mark: ClassVar[str | None] = "visual.infrared.conv.weight"
     classifier: ClassVar[str] = "head.classifier.weight"

@@ -35,7 +35,7 @@ class TviLfmOptions:
     feature_filter: bool = True
     """A fused feature is infrared + text - infrared text; otherwise infrared + text."""
     visual: Literal["trained", "frozen", "drifting"] = "frozen"
-    """Towers and pooling of pictures; drifting, as published: frozen but for their norms' statistics."""
+    """Towers and pooling of images; drifting, as published: frozen but for their norms' statistics."""
     losses: Losses = field(default_factory=Losses)
     """Weights of the losses."""
     triplet: TripletForm = "exact"
@@ -69,7 +69,7 @@ class TviLfmOptions:
 
     @property
     def reads_infrared(self) -> bool:
-        """True where training encodes infrared pictures: for a row, or for the norms' statistics."""
+        """True where training encodes infrared images: for a row, or for the norms' statistics."""
         return "infrared" in self.rows or "fused" in self.rows or self.visual != "frozen"
 
     @property
@@ -79,7 +79,7 @@ class TviLfmOptions:
 
     @property
     def subtracts_text(self) -> bool:
-        """True where captions of infrared pictures are read in training."""
+        """True where captions of infrared images are read in training."""
         return self.feature_filter and "fused" in self.rows
 
     @property

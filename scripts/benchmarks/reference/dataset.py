@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.reference.captions import build_tokenizer, mask_in_place, tokenize_caption
-from benchmarks.reference.pictures import read_picture, training_chain
+from benchmarks.reference.images import read_image, training_chain
 
 Row = tuple[int, int, str, str]
 
@@ -26,13 +26,13 @@ class MaskedCaptionDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         identity, image_number, path, caption = self.rows[index]
-        picture = self.chain(read_picture(path))
+        image = self.chain(read_image(path))
         caption_ids = tokenize_caption(caption, self.tokenizer)
         masked, labels = mask_in_place(caption_ids.numpy())
         return {
             "pids": identity,
             "image_ids": image_number,
-            "images": picture,
+            "images": image,
             "caption_ids": caption_ids,
             "mlm_ids": masked,
             "mlm_labels": labels,

@@ -50,7 +50,7 @@ class Irra(nn.Module):
             )
 
     def fuse(self, text: Tensor, image: Tensor) -> Tensor:
-        """(B, L, D): masked caption attends to the picture, then to itself; padding is not masked."""
+        """(B, L, D): masked caption attends to the image, then to itself; padding is not masked."""
         keys = self.ln_pre_i(image)
         x = self.cross_attn(self.ln_pre_t(text), keys, self.ln_pre_i(image), need_weights=False)[0]
         return self.ln_post(self.cross_modal_transformer(x.permute(1, 0, 2)).permute(1, 0, 2))

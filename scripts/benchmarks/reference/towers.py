@@ -27,7 +27,7 @@ class Architecture:
 
     @property
     def patches(self) -> int:
-        """Patches of one picture."""
+        """Patches of one image."""
         return (self.image_size[0] // self.patch) * (self.image_size[1] // self.patch)
 
 
@@ -83,7 +83,7 @@ class Transformer(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """Pictures -> every token, normalised and projected, (B, 1 + P, D)."""
+    """Images -> every token, normalised and projected, (B, 1 + P, D)."""
 
     def __init__(self, sizes: Architecture) -> None:
         super().__init__()

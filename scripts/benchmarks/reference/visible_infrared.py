@@ -10,12 +10,12 @@ RANKS = 20
 
 
 def drop_in_sysu(query: tuple[int, int], people: Labels, cameras: Labels) -> npt.NDArray[np.bool_]:
-    """Pictures of camera 2 for a query of camera 3."""
+    """Images of camera 2 for a query of camera 3."""
     return (cameras == 2) & (query[1] == 3)
 
 
 def drop_in_llcm(query: tuple[int, int], people: Labels, cameras: Labels) -> npt.NDArray[np.bool_]:
-    """The person's own pictures by the query's camera."""
+    """The person's own images by the query's camera."""
     return (people == query[0]) & (cameras == query[1])
 
 

@@ -10,7 +10,7 @@ import torch
 from tests.captioning.styles.worlds import make_features, write_clip, write_world
 from tpr.captioning.styles.features import ABOUT, encode_texts, load_encoder, read_features
 from tpr.captioning.styles.options import EncoderOptions
-from tpr.data.tokens import tokenize
+from tpr.data.text.tokens import tokenize
 from tpr.errors import CheckpointError, ConfigError, DataError
 from tpr.models.clip import ClipOptions, ClipTowers
 from tpr.systems import load_system

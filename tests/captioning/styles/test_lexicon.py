@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tpr.captioning.styles.lexicon import read_lexicon
-from tpr.data.drawn.layouts import PLANNERS
+from tpr.drawn.layouts import PLANNERS
 from tpr.errors import ConfigError
 
 LEXICON = read_lexicon(None)

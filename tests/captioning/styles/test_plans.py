@@ -45,7 +45,7 @@ def styles_of(plan):
     }
 
 
-def test_the_captions_of_a_picture_and_their_attempts_have_styles_of_their_own() -> None:
+def test_the_captions_of_an_image_and_their_attempts_have_styles_of_their_own() -> None:
     for count in (1, 2, 7, 12, 3000):
         for number in range(50):
             drawn = [
@@ -72,14 +72,14 @@ def test_a_draw_is_the_same_on_every_machine() -> None:
 
 def test_styles_are_recorded_and_depend_on_the_plan_alone(tmp_path: Path, crops: Path) -> None:
     one = make_plan(tmp_path / "one", crops, **STYLED)
-    two = make_plan(tmp_path / "two", crops, **STYLED | {"shard_pictures": 20})
+    two = make_plan(tmp_path / "two", crops, **STYLED | {"shard_images": 20})
     for plan in (one, two):
         run_plan(plan)
         assert verify_plan(plan).requests == 40
     assert styles_of(one) == styles_of(two)
     places = {view.name: number for number, view in enumerate(one.views)}
-    for (picture, view), (style, attempt) in styles_of(one).items():
-        assert style == draw_style(0, picture, places[view], attempt, 2, 50)
+    for (image, view), (style, attempt) in styles_of(one).items():
+        assert style == draw_style(0, image, places[view], attempt, 2, 50)
     assert any(attempt for _, attempt in styles_of(one).values()), "a retry draws another style"
     other = make_plan(tmp_path / "other", crops, **STYLED | {"seed": 1})
     run_plan(other)

@@ -20,16 +20,16 @@ def styled(folder, styles=4, tokens=3, seed=0, strength=1.0):
     return captioner, rows
 
 
-def picture(index=0):
+def image(index=0):
     height, width = SIZES[index]
     pixels = torch.randint(0, 255, (height, width, 3), generator=torch.Generator().manual_seed(index))
     return Image.fromarray(pixels.to(torch.uint8).numpy())
 
 
-def write(captioner, pictures, instructions, styles, length=24):
+def write(captioner, images, instructions, styles, length=24):
     """Greedy texts."""
     return captioner.answer(
-        pictures, instructions, None, styles=styles, max_new_tokens=length, repetition_penalty=1.0
+        images, instructions, None, styles=styles, max_new_tokens=length, repetition_penalty=1.0
     )
 
 
@@ -43,10 +43,10 @@ def test_rows_of_a_style():
 
 
 @pytest.mark.parametrize("family", CHAT)
-def test_a_style_stands_right_behind_the_picture(folders, family):
+def test_a_style_stands_right_behind_the_image(folders, family):
     captioner, rows = styled(folders(family))
     plain, told = (
-        captioner.prepare([picture()], ["describe the person"], [style])["input_ids"][0].tolist()
+        captioner.prepare([image()], ["describe the person"], [style])["input_ids"][0].tolist()
         for style in (None, 2)
     )
     place = next(index for index, number in enumerate(told) if number >= rows.first)
@@ -58,37 +58,37 @@ def test_a_style_stands_right_behind_the_picture(folders, family):
 
 @pytest.mark.parametrize("family", CHAT)
 def test_without_a_style_everything_is_as_it_was(folders, family):
-    pictures, instructions = [picture(0), picture(1)], ["describe", "describe the person"]
-    plain = write(make_engine(folders(family)).captioner, pictures, instructions, None)
+    images, instructions = [image(0), image(1)], ["describe", "describe the person"]
+    plain = write(make_engine(folders(family)).captioner, images, instructions, None)
     captioner, _ = styled(folders(family))
-    assert write(captioner, pictures, instructions, None) == plain
+    assert write(captioner, images, instructions, None) == plain
 
 
 @pytest.mark.parametrize("family", CHAT)
 def test_styled_texts_do_not_depend_on_their_batch_and_differ(folders, family):
-    pictures = [picture(index) for index in (0, 1, 2, 0, 0, 0)]
+    images = [image(index) for index in (0, 1, 2, 0, 0, 0)]
     instructions = ["describe", "describe the person coat", "describe the person", *["describe"] * 3]
     styles = [0, 1, None, 3, 2, 1]
     said = set()
     # Random weights may happen not to care for rows of one strength.
     for strength in (1.0, 5.0):
         captioner, _ = styled(folders(family), strength=strength)
-        together = write(captioner, pictures, instructions, styles)
+        together = write(captioner, images, instructions, styles)
         for row, answer in enumerate(together):
-            assert write(captioner, [pictures[row]], [instructions[row]], [styles[row]]) == [answer]
+            assert write(captioner, [images[row]], [instructions[row]], [styles[row]]) == [answer]
         said.add(len({together[row] for row in (0, 3, 4, 5)}))
-    assert max(said) > 1, "all styles of one picture say the same: styles do nothing"
+    assert max(said) > 1, "all styles of one image say the same: styles do nothing"
 
 
-def write_with_vectors(captioner, picture, values):
+def write_with_vectors(captioner, image, values):
     """Greedy tokens where (M, D) vectors are put among the embedded words, as HAM does it."""
     model = captioner.model
-    inputs = captioner.prepare([picture], ["describe the person"], None)
-    is_picture = inputs["input_ids"][0] == token("<image>")
+    inputs = captioner.prepare([image], ["describe the person"], None)
+    is_image = inputs["input_ids"][0] == token("<image>")
     words = model.get_input_embeddings()(inputs["input_ids"])[0]
     seen = model.get_image_features(pixel_values=inputs["pixel_values"])
-    words[is_picture] = torch.cat(list(getattr(seen, "pooler_output", seen))).reshape(-1, words.shape[1])
-    place = int(is_picture.nonzero()[-1]) + 1
+    words[is_image] = torch.cat(list(getattr(seen, "pooler_output", seen))).reshape(-1, words.shape[1])
+    place = int(is_image.nonzero()[-1]) + 1
     spliced = torch.cat([words[:place], values, words[place:]])[None]
     mask = torch.ones(spliced.shape[:2], dtype=torch.long)
     return model.generate(inputs_embeds=spliced, attention_mask=mask)[0].tolist()
@@ -102,10 +102,10 @@ def test_tokens_do_what_vectors_in_their_place_would(folders):
     values = draw_rows(captioner.model, rows, "normal", 0)
     texts = []
     for style in range(4):
-        inputs = captioner.prepare([picture()], ["describe the person"], [style])
+        inputs = captioner.prepare([image()], ["describe the person"], [style])
         texts.append(captioner.model.generate(**inputs)[0, inputs["input_ids"].shape[1] :].tolist())
         vectors = values[3 * style : 3 * style + 3]
-        assert texts[-1] == write_with_vectors(captioner, picture(), vectors)
+        assert texts[-1] == write_with_vectors(captioner, image(), vectors)
     assert len({tuple(text) for text in texts}) > 1 and len(set(sum(texts, []))) > 3
 
 
@@ -120,10 +120,10 @@ def test_styles_are_never_written_and_are_no_scores(folders, family):
     assert (head == 0).all() and (words != 0).all()
     size = len(model.get_input_embeddings().weight)
     assert size == 128 and model.generation_config.suppress_tokens == list(range(rows.first, size))
-    told = write(captioner, [picture()], ["describe"], [0])
+    told = write(captioner, [image()], ["describe"], [0])
     with torch.no_grad():
         head += 100 * model.get_output_embeddings().weight[: len(head)]
-    assert write(captioner, [picture()], ["describe"], [0]) == told
+    assert write(captioner, [image()], ["describe"], [0]) == told
 
 
 def test_words_and_scores_that_were_one_are_two_afterwards(folders, tmp_path):
@@ -135,15 +135,15 @@ def test_words_and_scores_that_were_one_are_two_afterwards(folders, tmp_path):
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     model.save_pretrained(tmp_path / "tied")
     engine.captioner.processor.save_pretrained(tmp_path / "tied")
-    plain = write(make_engine(tmp_path / "tied").captioner, [picture()], ["describe"], None)
+    plain = write(make_engine(tmp_path / "tied").captioner, [image()], ["describe"], None)
     captioner, rows = styled(tmp_path / "tied")
-    assert write(captioner, [picture()], ["describe"], None) == plain
-    told = write(captioner, [picture(), picture(1)], ["describe"] * 2, [0, 1])
+    assert write(captioner, [image()], ["describe"], None) == plain
+    told = write(captioner, [image(), image(1)], ["describe"] * 2, [0, 1])
     captioner.model.save_pretrained(tmp_path / "untied")
     captioner.processor.save_pretrained(tmp_path / "untied")
     loaded = make_engine(tmp_path / "untied").captioner
     assert (loaded.model.get_output_embeddings().weight[rows.first :] == 0).all()
-    assert write(loaded, [picture(), picture(1)], ["describe"] * 2, [0, 1]) == told
+    assert write(loaded, [image(), image(1)], ["describe"] * 2, [0, 1]) == told
 
 
 def test_rows_that_pad_a_vocabulary_are_taken(folders):

@@ -43,7 +43,7 @@ TOKENS = 3
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Pictures and instruction data: four captions in styles 2 and 0 of five."""
+    """Images and instruction data: four captions in styles 2 and 0 of five."""
     root = tmp_path_factory.mktemp("world")
     random = np.random.default_rng(0)
     for number in range(4):
@@ -128,15 +128,15 @@ def test_an_exported_folder_writes_what_the_trained_model_writes(folders, world,
     trainer.run()
     captioner = trainer.captioner
     trainer.model.eval()
-    pictures = [Image.open(world / f"{number}.png").convert("RGB") for number in (0, 1, 0, 2)]
+    images = [Image.open(world / f"{number}.png").convert("RGB") for number in (0, 1, 0, 2)]
     styles = [2, 0, 0, None]
     told = ["describe the person"] * 4
-    wanted = captioner.answer(pictures, told, None, styles=styles, max_new_tokens=24, repetition_penalty=1.0)
+    wanted = captioner.answer(images, told, None, styles=styles, max_new_tokens=24, repetition_penalty=1.0)
     rows = export_styles(tmp_path / "run" / LAST, tmp_path / "model", {})
     assert rows == trainer.rows
     engine = make_engine(tmp_path / "model", max_new_tokens=24)
     found = engine.captioner.answer(
-        pictures, told, None, styles=styles, max_new_tokens=24, repetition_penalty=1.0
+        images, told, None, styles=styles, max_new_tokens=24, repetition_penalty=1.0
     )
     assert found == wanted
     assert engine.describe()["styles"] == 5
@@ -154,14 +154,14 @@ def test_plain_transformers_load_an_exported_folder_and_take_a_style(folders, wo
     prompt = processor.apply_chat_template(
         local_messages("describe the person"), add_generation_prompt=True, style=2
     )
-    picture = Image.open(world / "0.png").convert("RGB")
+    image = Image.open(world / "0.png").convert("RGB")
     if family == "llava":
-        picture = pad_to_square(picture, (122, 116, 104))
-    inputs = processor(images=[picture], text=[prompt], return_tensors="pt")
+        image = pad_to_square(image, (122, 116, 104))
+    inputs = processor(images=[image], text=[prompt], return_tensors="pt")
     inputs.pop("token_type_ids", None)
     written = model.generate(**inputs, max_new_tokens=24, do_sample=False)[0, inputs["input_ids"].shape[1] :]
     (wanted,) = trainer.captioner.answer(
-        [picture], ["describe the person"], None, styles=[2], max_new_tokens=24, repetition_penalty=1.0
+        [image], ["describe the person"], None, styles=[2], max_new_tokens=24, repetition_penalty=1.0
     )
     assert processor.tokenizer.decode(written, skip_special_tokens=True).startswith(wanted.text)
     assert wanted.text
@@ -267,11 +267,11 @@ def test_two_processes_train_what_one_does(folders, world, tmp_path):
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
 
 
-def write_two_habits(root, pictures=12):
-    """Of the same pictures, style 0 always says one thing and style 1 another."""
+def write_two_habits(root, images=12):
+    """Of the same images, style 0 always says one thing and style 1 another."""
     random = np.random.default_rng(0)
     records = []
-    for number in range(pictures):
+    for number in range(images):
         pixels = random.integers(0, 255, (64, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(root / f"{number}.png")
         for style, caption in enumerate(("word1 word2 word3 word4", "word5 word6 word7 word8")):
@@ -328,7 +328,7 @@ def test_bad_input_is_one_line(folders, world, tmp_path):
         (folders("blip"), {}, UserError, "follows no instructions"),
         (tmp_path / "absent", {}, CheckpointError, "no such folder"),
         (folders("llava"), {"root": tmp_path}, DataError, "`root` names the folder"),
-        (folders("llava"), {"held_out": 1.0}, DataError, "all its pictures are held out"),
+        (folders("llava"), {"held_out": 1.0}, DataError, "all its images are held out"),
         (
             folders("llava"),
             {"lr": 1e30, "clip": 1e30, "projector_lr": 1e30},

@@ -22,7 +22,7 @@ SENTENCES = (
 
 
 def write_world(root: Path, people: int = 6) -> Path:
-    """CUHK-PEDES with two captions for each of two pictures per person; returns the data root."""
+    """CUHK-PEDES with two captions for each of two images per person; returns the data root."""
     records = [
         cuhk_record(
             "train",

@@ -26,7 +26,7 @@ def message_of(root: Path, content: bytes) -> str:
 def message_of_record(root: Path, **changes: object) -> str:
     """The same for a second record with changed values; None removes a key."""
     bad = {key: value for key, value in (GOOD | changes).items() if value is not None}
-    write_cuhk(root, [GOOD, GOOD], pictures=False)
+    write_cuhk(root, [GOOD, GOOD], images=False)
     path = write_json(root / "CUHK-PEDES" / "reid_raw.json", [GOOD, bad])
     with pytest.raises(DataError) as caught:
         load(root, "cuhk_pedes")
@@ -92,14 +92,14 @@ def test_a_value_of_the_wrong_type_is_named_with_its_record(
 
 
 def test_an_identity_that_is_null_is_named_as_missing(tmp_path: Path) -> None:
-    write_cuhk(tmp_path, [GOOD], pictures=False)
+    write_cuhk(tmp_path, [GOOD], images=False)
     write_json(tmp_path / "CUHK-PEDES" / "reid_raw.json", [GOOD | {"id": None}])
     with pytest.raises(DataError, match="record 0: 'id' is missing: found nothing; expected a whole number"):
         load(tmp_path, "cuhk_pedes")
 
 
 def test_identities_that_a_table_program_wrote_as_floats_are_whole_numbers(tmp_path: Path) -> None:
-    write_cuhk(tmp_path, [GOOD | {"id": 7.0, "split": "test"}, GOOD | {"file_path": "2.jpg"}], pictures=False)
+    write_cuhk(tmp_path, [GOOD | {"id": 7.0, "split": "test"}, GOOD | {"file_path": "2.jpg"}], images=False)
     assert load(tmp_path, "cuhk_pedes", "test").identity.tolist() == [7]
 
 
@@ -122,7 +122,7 @@ def test_a_missing_key_is_named_with_what_was_found(tmp_path: Path) -> None:
 )
 def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, path: str) -> None:
     message = message_of_record(tmp_path, file_path=path)
-    assert message == f"record 1: the picture path {path!r} is empty or leaves the data set's folder"
+    assert message == f"record 1: the image path {path!r} is empty or leaves the dataset's folder"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_path_that_no_file_can_have_is_refused(path: str, problem: str) -> Non
 )
 def test_every_name_that_a_file_can_have_is_kept(tmp_path: Path, name: str) -> None:
     assert check_path(name, "here") == name
-    write_cuhk(tmp_path, [cuhk_record("train", 1, f"cam_a/{name}", "a man")], pictures=False)
+    write_cuhk(tmp_path, [cuhk_record("train", 1, f"cam_a/{name}", "a man")], images=False)
     assert load(tmp_path, "cuhk_pedes").image_path(0) == f"CUHK-PEDES/imgs/cam_a/{name}"
 
 
@@ -162,10 +162,10 @@ def test_backslashes_and_leading_dots_become_a_plain_path() -> None:
     assert check_path("a..b/c.jpg", "here") == "a..b/c.jpg"
 
 
-def test_half_a_surrogate_pair_is_refused_with_the_picture(tmp_path: Path) -> None:
+def test_half_a_surrogate_pair_is_refused_with_the_image(tmp_path: Path) -> None:
     path = write_cuhk(tmp_path)
     path.write_text(path.read_text().replace("she runs", "\\ud800"))
-    with pytest.raises(DataError, match=r"^'cuhk_pedes': picture 'CUHK-PEDES/imgs/Market/2.jpg': its values"):
+    with pytest.raises(DataError, match=r"^'cuhk_pedes': image 'CUHK-PEDES/imgs/Market/2.jpg': its values"):
         load(tmp_path, "cuhk_pedes")
 
 

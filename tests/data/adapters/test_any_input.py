@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tests.data.small_infrared import write_llcm, write_regdb, write_sysu
 from tests.data.small_sets import choose, cuhk_record, write_json
 from tpr.data.adapters.annotations import make_line, read_number
-from tpr.data.array_files import map_array_file
-from tpr.data.columns import make_batch
-from tpr.data.corpora import build_adapter
-from tpr.data.sample import Sample
+from tpr.data.samples.sample import Sample
+from tpr.data.tables.array_files import map_array_file
+from tpr.data.tables.columns import make_batch
+from tpr.data.tables.corpora import build_adapter
 from tpr.errors import DataError
 
 QUICK = settings(

@@ -8,8 +8,8 @@ import pytest
 
 from tests.data.small_sets import choose, cuhk_record, list_rows, load, make_options, write_cuhk, write_json
 from tpr.data.adapters import ADAPTERS
-from tpr.data.cache import open_entry
-from tpr.data.corpora import build_adapter, load_split
+from tpr.data.tables.cache import open_entry
+from tpr.data.tables.corpora import build_adapter, load_split
 from tpr.errors import ConfigError, DataError
 
 
@@ -34,13 +34,13 @@ PUBLISHED = {
     "CUHK03/1_1.jpg": 1, KNOWN_TRAIN: 11_003, KNOWN_VAL: 11_071, "Market/d.jpg": 12_003,
     "cam_a/e.jpg": 12_004, "cam_b/f.jpg": 13_003,
 }  # fmt: skip
-"""Pictures and identities as reid_raw.json numbers them."""
+"""Images and identities as reid_raw.json numbers them."""
 OTHER = {KNOWN_VAL: 1, "CUHK03/1_1.jpg": 2, KNOWN_TRAIN: 12_500, "Market/d.jpg": 13_003}
-"""The same pictures as caption_all.json numbers them."""
+"""The same images as caption_all.json numbers them."""
 
 
 def write_unsplit(root: Path, identities: dict[str, int], **splits: str) -> Path:
-    """An annotation without splits; a picture's split may be given by its file's stem."""
+    """An annotation without splits; an image's split may be given by its file's stem."""
     (root / "CUHK-PEDES" / "imgs").mkdir(parents=True, exist_ok=True)
     records = [
         cuhk_record(splits.get(Path(image).stem), identity, image, "a person")
@@ -58,7 +58,7 @@ def refuse_unsplit(root: Path, identities: dict[str, int]) -> str:
 
 
 def sizes(root: Path, **options: Any) -> list[int]:
-    """Pictures in train, val and test; 0 where there is no such split."""
+    """Images in train, val and test; 0 where there is no such split."""
     entry = open_entry(build_adapter(choose("cuhk_pedes", **options)), make_options(root))
     return [entry.manifest.splits[s].rows if s in entry.splits else 0 for s in ("train", "val", "test")]
 
@@ -74,7 +74,7 @@ def test_cuhk_in_the_numbering_of_caption_all_is_refused_with_what_to_do(tmp_pat
         "4 records have no 'split', and record 2 gives train_query/p11600_s14885.jpg the identity 12500, "
         "which is 11003 in reid_raw.json, so that the published ranges of identities would cut wrongly; "
         "fetch reid_raw.json, or set the option `splits` to it or to a JSON file "
-        '{"test": [picture paths], "val": [picture paths]}'
+        '{"test": [image paths], "val": [image paths]}'
     )
 
 
@@ -122,7 +122,7 @@ def test_cuhk_takes_its_splits_from_reid_raw_in_any_numbering_and_order(tmp_path
     ]
     write_json(tmp_path / "elsewhere" / "reid_raw.json", records[:3])
     with pytest.raises(
-        DataError, match=rf"record 0: the picture '{KNOWN_VAL}' has no split in .*reid_raw.json"
+        DataError, match=rf"record 0: the image '{KNOWN_VAL}' has no split in .*reid_raw.json"
     ):
         load(tmp_path, "cuhk_pedes", **option)
 
@@ -134,19 +134,19 @@ def test_cuhk_takes_its_splits_from_lists_of_paths(tmp_path: Path, caplog: pytes
     )
     with caplog.at_level(logging.INFO):
         assert sizes(tmp_path, splits=Path("lists.json")) == [2, 1, 1]
-    assert f"{path}: 1 listed pictures are not annotated, the first is 'x.jpg'" in caplog.text
+    assert f"{path}: 1 listed images are not annotated, the first is 'x.jpg'" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ({"val": []}, "found an object with the keys val; expected records with split, file_path or"),
-        ({"test": "a.jpg"}, "'test' must be a list of picture paths, found a string"),
-        ({"test": ["../a.jpg"]}, "test: the picture path '../a.jpg' is empty or leaves"),
-        ({"test": ["a.jpg"], "val": ["a.jpg"]}, "the picture 'a.jpg' is listed for val and for test"),
+        ({"test": "a.jpg"}, "'test' must be a list of image paths, found a string"),
+        ({"test": ["../a.jpg"]}, "test: the image path '../a.jpg' is empty or leaves"),
+        ({"test": ["a.jpg"], "val": ["a.jpg"]}, "the image 'a.jpg' is listed for val and for test"),
         (
             {"test": ["a.jpg"]},
-            "lists no picture of the annotation, the first is 'a.jpg'; expected paths below",
+            "lists no image of the annotation, the first is 'a.jpg'; expected paths below",
         ),
         ([{"file_path": "a.jpg"}], "record 0: found the keys file_path; expected split, file_path"),
         (3, "found int 3; expected records with split, file_path or"),
@@ -168,14 +168,14 @@ def test_a_file_of_splits_that_is_missing_or_outside_is_named(tmp_path: Path) ->
         choose("cuhk_pedes", splits=Path("../x.json"))
 
 
-def test_records_of_one_picture_are_joined_or_refused_with_both_numbers(tmp_path: Path) -> None:
+def test_records_of_one_image_are_joined_or_refused_with_both_numbers(tmp_path: Path) -> None:
     records = [
         cuhk_record("train", 1, "cam_a/1.jpg", "one"),
         cuhk_record("train", 2, "cam_a/2.jpg", "two"),
         cuhk_record("train", 1, "imgs/cam_a/1.jpg", "three"),
         cuhk_record("train", 1, "cam_a/1.jpg", "one"),
     ]
-    path = write_cuhk(tmp_path, records, pictures=False)
+    path = write_cuhk(tmp_path, records, images=False)
     assert list_rows(load(tmp_path, "cuhk_pedes")) == [
         ("CUHK-PEDES/imgs/cam_a/1.jpg", 0, ["one", "three"]),
         ("CUHK-PEDES/imgs/cam_a/2.jpg", 1, ["two"]),
@@ -186,7 +186,7 @@ def test_records_of_one_picture_are_joined_or_refused_with_both_numbers(tmp_path
     ):
         write_json(path, [*records, cuhk_record("train", 2, "cam_a/2.jpg", "x") | changes])
         with pytest.raises(
-            DataError, match=rf"record 4: the picture 'cam_a/2.jpg' has the {fact} in record 1; give"
+            DataError, match=rf"record 4: the image 'cam_a/2.jpg' has the {fact} in record 1; give"
         ):
             load(tmp_path, "cuhk_pedes")
 
@@ -205,7 +205,7 @@ def test_split_names_are_lower_cased_and_all_but_train_and_test_is_validation(tm
 
 
 def test_a_path_that_begins_with_imgs_is_found_too(tmp_path: Path) -> None:
-    write_cuhk(tmp_path, [cuhk_record("test", 1, "imgs/cam_a/1.jpg", "x")], pictures=False)
+    write_cuhk(tmp_path, [cuhk_record("test", 1, "imgs/cam_a/1.jpg", "x")], images=False)
     assert load(tmp_path, "cuhk_pedes", "test").image_path(0) == "CUHK-PEDES/imgs/cam_a/1.jpg"
 
 
@@ -281,7 +281,7 @@ def test_published_ranges_cut_the_whole_rstpreid_alone(tmp_path: Path) -> None:
     )
 
 
-def test_missing_folder_file_and_pictures_are_named_with_what_was_expected(tmp_path: Path) -> None:
+def test_missing_folder_file_and_images_are_named_with_what_was_expected(tmp_path: Path) -> None:
     expected = (
         f"Expected: CUHK-PEDES/{{imgs/, reid_raw.json or caption_all.json}} under data.root='{tmp_path}'. "
         "Run `tpr data check` to check all sets."

@@ -6,7 +6,7 @@ import pytest
 from tests.data.small_sets import choose, list_rows, load, make_options, write_jsonl
 from tpr.config.schema import EvaluationOptions
 from tpr.data.adapters.jsonl import Jsonl
-from tpr.data.corpora import load_corpora
+from tpr.data.tables.corpora import load_corpora
 from tpr.errors import ConfigError, DataError
 
 LINES: list[dict[str, Any]] = [
@@ -44,7 +44,7 @@ def test_identities_may_be_strings_and_agree_between_splits(tmp_path: Path) -> N
     assert load(tmp_path, "jsonl", "test", path=Path("mine")).identity.tolist() == [1, 0]
 
 
-def test_without_identities_each_picture_is_its_own_class(tmp_path: Path) -> None:
+def test_without_identities_each_image_is_its_own_class(tmp_path: Path) -> None:
     write_jsonl(
         tmp_path / "mine" / "p.jsonl",
         [{"image": "1.jpg", "caption": "x"}, {"image": "2.jpg", "caption": "y"}],
@@ -64,7 +64,7 @@ CAPTION_LINES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("identity", [None, 7, "anna"])
-def test_a_picture_with_a_line_per_caption_is_one_sample(tmp_path: Path, identity: int | str | None) -> None:
+def test_an_image_with_a_line_per_caption_is_one_sample(tmp_path: Path, identity: int | str | None) -> None:
     lines = [line if identity is None else line | {"identity": identity} for line in CAPTION_LINES]
     write_jsonl(tmp_path / "mine" / "p.jsonl", lines)
     corpus = load(tmp_path, "jsonl", path=Path("mine"))
@@ -74,7 +74,7 @@ def test_a_picture_with_a_line_per_caption_is_one_sample(tmp_path: Path, identit
     assert corpus.caption_count == 4
 
 
-def test_pictures_with_a_line_per_caption_are_held_out_whole(tmp_path: Path) -> None:
+def test_images_with_a_line_per_caption_are_held_out_whole(tmp_path: Path) -> None:
     lines = [{"image": f"{n % 10}.jpg", "caption": f"c{n}"} for n in range(30)]
     write_jsonl(tmp_path / "mine" / "p.jsonl", lines)
     data = make_options(tmp_path, train=(choose("jsonl", path=Path("mine")),))
@@ -94,7 +94,7 @@ def test_pictures_with_a_line_per_caption_are_held_out_whole(tmp_path: Path) -> 
         ({"camera": 2}, {"camera": 3}, "the camera 3 here, but 2 in line 1"),
     ],
 )
-def test_lines_of_one_picture_that_differ_are_named_both(
+def test_lines_of_one_image_that_differ_are_named_both(
     tmp_path: Path, first: dict[str, Any], second: dict[str, Any], message: str
 ) -> None:
     path = write_jsonl(
@@ -103,10 +103,10 @@ def test_lines_of_one_picture_that_differ_are_named_both(
     )
     with pytest.raises(DataError) as caught:
         load(tmp_path, "jsonl", path=Path("mine"))
-    assert f"{path}: line 3: the picture 'mine/1.jpg' has {message}; give all lines of" in str(caught.value)
+    assert f"{path}: line 3: the image 'mine/1.jpg' has {message}; give all lines of" in str(caught.value)
 
 
-def test_a_camera_that_one_line_of_a_picture_lacks_is_the_other_lines_camera(tmp_path: Path) -> None:
+def test_a_camera_that_one_line_of_an_image_lacks_is_the_other_lines_camera(tmp_path: Path) -> None:
     lines = [{"image": "1.jpg"}, {"image": "1.jpg", "camera": 4.0}, {"image": "1.jpg", "camera": None}]
     write_jsonl(tmp_path / "mine" / "p.jsonl", lines)
     assert load(tmp_path, "jsonl", path=Path("mine")).cameras().tolist() == [4]
@@ -177,7 +177,7 @@ def test_a_line_separator_inside_a_caption_is_no_new_line(tmp_path: Path) -> Non
         ),
         (
             {"image": "../x", "identity": 1},
-            "line 2: the picture path '../x' is empty or leaves the data set's folder",
+            "line 2: the image path '../x' is empty or leaves the dataset's folder",
         ),
         (
             {"image": "x", "identity": 1, "captions": 3},

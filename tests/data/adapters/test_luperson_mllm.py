@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.data.small_sets import list_rows, load, write_json, write_picture
+from tests.data.small_sets import list_rows, load, write_image, write_json
 from tpr.data.adapters.luperson_mllm import FILES
 from tpr.errors import DataError
 
@@ -12,13 +12,13 @@ def write_set(
     root: Path,
     columns: list[dict[str, Any]],
     folder: str = "LUPerson-MLLM/captions",
-    pictures: str = "LUPerson-MLLM",
+    images: str = "LUPerson-MLLM",
 ) -> None:
-    """Caption files in the published order, and a picture for every key."""
+    """Caption files in the published order, and an image for every key."""
     for name, column in zip(FILES, columns, strict=True):
         write_json(root / folder / name, column)
         for key in column:
-            write_picture(root / pictures / key.rsplit("/", 1)[-1])
+            write_image(root / images / key.rsplit("/", 1)[-1])
 
 
 FOUR = [
@@ -29,7 +29,7 @@ FOUR = [
 ]
 
 
-def test_captions_come_in_the_order_of_the_four_files_and_pictures_by_name(tmp_path: Path) -> None:
+def test_captions_come_in_the_order_of_the_four_files_and_images_by_name(tmp_path: Path) -> None:
     write_set(tmp_path, FOUR)
     assert list_rows(load(tmp_path, "luperson_mllm")) == [
         ("LUPerson-MLLM/a.jpg", 0, ["ts qwen a", "td qwen", "ts shikra", "td shikra"]),
@@ -37,8 +37,8 @@ def test_captions_come_in_the_order_of_the_four_files_and_pictures_by_name(tmp_p
     ]
 
 
-def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
-    write_set(tmp_path, FOUR, pictures="LUPerson-MLLM/images")
+def test_images_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    write_set(tmp_path, FOUR, images="LUPerson-MLLM/images")
     assert load(tmp_path, "luperson_mllm").image_path(0) == "LUPerson-MLLM/images/a.jpg"
 
 
@@ -47,7 +47,7 @@ def test_lists_give_their_last_caption_and_keys_may_carry_folders(tmp_path: Path
     assert load(tmp_path, "luperson_mllm").captions(0) == ["final", "x", "x", "x"]
 
 
-def test_a_bad_caption_becomes_a_good_static_one_of_the_same_picture(tmp_path: Path) -> None:
+def test_a_bad_caption_becomes_a_good_static_one_of_the_same_image(tmp_path: Path) -> None:
     write_set(
         tmp_path,
         [{"a.jpg": "a [hair description] man"}, {"a.jpg": "a <p> man"}, {"a.jpg": "good"}, {"a.jpg": "td"}],
@@ -81,12 +81,12 @@ def test_the_number_of_repairs_is_logged(tmp_path: Path, caplog: pytest.LogCaptu
     )
 
 
-def test_complete_only_leaves_out_pictures_without_a_caption_in_every_file(tmp_path: Path) -> None:
+def test_complete_only_leaves_out_images_without_a_caption_in_every_file(tmp_path: Path) -> None:
     write_set(tmp_path, FOUR)
     assert len(load(tmp_path, "luperson_mllm", complete_only=True)) == 1
 
 
-def test_so_many_pictures_are_drawn_by_seed(tmp_path: Path) -> None:
+def test_so_many_images_are_drawn_by_seed(tmp_path: Path) -> None:
     write_set(tmp_path, [{f"{number:03d}.jpg": f"caption {number}" for number in range(50)}] * 4)
     first, again, other = (load(tmp_path, "luperson_mllm", images=9, seed=seed) for seed in (1, 1, 2))
     assert len(first) == 9
@@ -131,13 +131,13 @@ def test_a_missing_caption_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a.jpg": 3}, "picture 'a.jpg': the caption must be a string, found int 3"),
-        ({"a.jpg": []}, "picture 'a.jpg': the caption must be a string, found an empty list"),
-        ({"a/..": "x"}, "picture 'a/..': the picture path '..' is empty or leaves the data set's folder"),
-        ({}, "the object is empty; expected {picture name: caption}"),
+        ({"a.jpg": 3}, "image 'a.jpg': the caption must be a string, found int 3"),
+        ({"a.jpg": []}, "image 'a.jpg': the caption must be a string, found an empty list"),
+        ({"a/..": "x"}, "image 'a/..': the image path '..' is empty or leaves the dataset's folder"),
+        ({}, "the object is empty; expected {image name: caption}"),
         (
             [{"id": 1, "captions": []}],
-            "found a list of objects with the keys id, captions; expected one object {picture name: caption}",
+            "found a list of objects with the keys id, captions; expected one object {image name: caption}",
         ),
     ],
 )
@@ -149,16 +149,16 @@ def test_a_wrong_caption_file_is_one_line(tmp_path: Path, content: Any, message:
     assert str(caught.value) == f"'luperson_mllm': {path}: {message}"
 
 
-def test_pictures_that_are_not_on_disk_are_left_out_on_request(
+def test_images_that_are_not_on_disk_are_left_out_on_request(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_set(tmp_path, FOUR)
     (tmp_path / "LUPerson-MLLM" / "a.jpg").unlink()
     assert len(load(tmp_path, "luperson_mllm")) == 2
-    assert list_rows(load(tmp_path, "luperson_mllm", pictures="present")) == [
+    assert list_rows(load(tmp_path, "luperson_mllm", on_missing_image="skip")) == [
         ("LUPerson-MLLM/b.jpg", 0, ["ts qwen b"])
     ]
-    assert "luperson_mllm: 1 of 2 pictures are not on disk" in caplog.text
+    assert "luperson_mllm: 1 of 2 images are not on disk" in caplog.text
     (tmp_path / "LUPerson-MLLM" / "b.jpg").unlink()
-    with pytest.raises(DataError, match="none of 2 pictures is on disk, the first is LUPerson-MLLM/a.jpg"):
-        load(tmp_path, "luperson_mllm", pictures="present")
+    with pytest.raises(DataError, match="none of 2 images is on disk, the first is LUPerson-MLLM/a.jpg"):
+        load(tmp_path, "luperson_mllm", on_missing_image="skip")

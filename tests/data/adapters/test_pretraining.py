@@ -56,10 +56,10 @@ def test_synth_pedes_warns_where_ids_are_not_the_folders_of_persons(
     assert "another id" not in caplog.text
     write_json(path, [records[0], records[1] | {"id": 9}])
     load(tmp_path, "synth_pedes")
-    assert "synth_pedes: 1 records have another id than the folder of their picture" in caplog.text
+    assert "synth_pedes: 1 records have another id than the folder of their image" in caplog.text
 
 
-def test_synth_pedes_draws_identities_with_all_their_pictures(tmp_path: Path) -> None:
+def test_synth_pedes_draws_identities_with_all_their_images(tmp_path: Path) -> None:
     records = [synth_record(identity, n, ["a"], "p") for identity in range(1, 21) for n in range(3)]
     write_json(tmp_path / "SYNTH-PEDES" / "synthpedes-dataset.json", records)
     corpus = load(tmp_path, "synth_pedes", identities=5)
@@ -68,7 +68,7 @@ def test_synth_pedes_draws_identities_with_all_their_pictures(tmp_path: Path) ->
     assert list_rows(corpus) != list_rows(load(tmp_path, "synth_pedes", identities=5, seed=2))
 
 
-def test_drawing_pictures_and_identities_at_once_is_refused() -> None:
+def test_drawing_images_and_identities_at_once_is_refused() -> None:
     with pytest.raises(ConfigError, match="give images or identities to draw, not both"):
         SynthPedes.Options(images=3, identities=3)
     with pytest.raises(ConfigError, match="images: expected int >= 1, got 0"):
@@ -76,7 +76,7 @@ def test_drawing_pictures_and_identities_at_once_is_refused() -> None:
 
 
 def write_ham(root: Path, form: str) -> None:
-    """Two pictures with two captions each."""
+    """Two images with two captions each."""
     folder = root / "HAM-PEDES"
     captions = {"Part1/7/0.jpg": [LONG, OTHER], "Part2/9/3.jpg": [OTHER, LONG]}
     if form == "object":
@@ -125,7 +125,7 @@ def test_ham_pedes_takes_identities_from_folders_on_request(tmp_path: Path) -> N
         load(tmp_path, "ham_pedes", identity="folder")
 
 
-def test_ham_pedes_drops_captions_by_its_rule_and_pictures_left_without(
+def test_ham_pedes_drops_captions_by_its_rule_and_images_left_without(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     seven, most, more = " ".join("w" * 7), " ".join("w" * 130), " ".join("w" * 131)
@@ -137,7 +137,7 @@ def test_ham_pedes_drops_captions_by_its_rule_and_pictures_left_without(
     with caplog.at_level("INFO"):
         corpus = load(tmp_path, "ham_pedes")
     assert list_rows(corpus) == [("SYNTH-PEDES/Part1/1/0.jpg", 0, [LONG, most])]
-    assert "12 captions failed the set's own rule, 1 pictures were left without" in caplog.text
+    assert "12 captions failed the set's own rule, 1 images were left without" in caplog.text
 
 
 def test_ham_pedes_with_several_annotations_asks_for_one(tmp_path: Path) -> None:
@@ -152,9 +152,9 @@ def test_ham_pedes_with_several_annotations_asks_for_one(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("h.json", b"3", "h.json: found int 3; expected {picture path: [captions]} or a list of objects"),
+        ("h.json", b"3", "h.json: found int 3; expected {image path: [captions]} or a list of objects"),
         ("h.json", b'{"a.jpg": 4}', "h.json: record 0: 'captions' must be a list of strings, found int 4"),
-        ("h.json", b'{"/a.jpg": ["x"]}', "h.json: record 0: the picture path '/a.jpg' is empty or leaves"),
+        ("h.json", b'{"/a.jpg": ["x"]}', "h.json: record 0: the image path '/a.jpg' is empty or leaves"),
         (
             "h.json",
             b'[{"image": "a"}]',
@@ -188,13 +188,13 @@ def mals_record(subset: str, number: int, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "place", ["MALS/gene_attrs", "MALS/finetune/gene_attrs", "gene_attrs", "finetune/gene_attrs"]
 )
-@pytest.mark.parametrize("pictures", ["MALS/gene_crop", "MALS", "images/MALS/gene_crop", "images/MALS"])
-def test_mals_is_joined_in_every_layout(tmp_path: Path, place: str, pictures: str) -> None:
+@pytest.mark.parametrize("images", ["MALS/gene_crop", "MALS", "images/MALS/gene_crop", "images/MALS"])
+def test_mals_is_joined_in_every_layout(tmp_path: Path, place: str, images: str) -> None:
     (tmp_path / "MALS").mkdir()
-    (tmp_path / pictures / "4x").mkdir(parents=True)
+    (tmp_path / images / "4x").mkdir(parents=True)
     write_json(tmp_path / place / "g_4x_attrs.json", [mals_record("4x", 17)])
     corpus = load(tmp_path, "mals")
-    assert list_rows(corpus) == [(f"{pictures}/4x/17.jpg", 0, ["a 4x 17"])]
+    assert list_rows(corpus) == [(f"{images}/4x/17.jpg", 0, ["a 4x 17"])]
     assert corpus.table.column("attributes").to_pylist() == [LABELS]
     assert not corpus.has_identities
 

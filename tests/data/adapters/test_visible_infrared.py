@@ -13,24 +13,24 @@ from tests.data.small_infrared import (
     TRAIN,
     VAL,
     regdb_lines,
-    sysu_pictures,
+    sysu_images,
     write_llcm,
     write_regdb,
     write_sysu,
     write_sysu_arrays,
     write_text,
 )
-from tests.data.small_sets import choose, list_rows, load, make_options, write_json, write_picture
+from tests.data.small_sets import choose, list_rows, load, make_options, write_image, write_json
 from tpr.config.schema import EvaluationOptions
 from tpr.config.typed import build_options
 from tpr.data.adapters import ADAPTERS, Counts
-from tpr.data.check import check_sets, choose_sets
-from tpr.data.corpora import load_corpora, load_split
-from tpr.data.corpus import Corpus
-from tpr.data.pack import pack_set
-from tpr.data.pictures import decode, read_bytes
-from tpr.data.views import Views
-from tpr.data.visible_infrared import CrossModalitySamples, list_identity_captions
+from tpr.data.images.reader import decode, read_bytes
+from tpr.data.samples.views import Views
+from tpr.data.samples.visible_infrared import CrossModalitySamples, list_identity_captions
+from tpr.data.tables.check import check_sets, choose_sets
+from tpr.data.tables.corpora import load_corpora, load_split
+from tpr.data.tables.corpus import Corpus
+from tpr.data.tables.pack import pack_set
 from tpr.errors import ConfigError, DataError
 
 
@@ -39,7 +39,7 @@ def kinds(corpus: Corpus) -> list[bool]:
 
 
 def shorten(corpus: Corpus) -> list[str]:
-    """Pictures without the set's folder."""
+    """Images without the set's folder."""
     return [corpus.image_path(row).partition("/")[2] for row in range(len(corpus))]
 
 
@@ -55,7 +55,7 @@ def test_sysu_trains_on_train_and_validation_persons_in_the_order_of_the_publish
 ) -> None:
     write_sysu(tmp_path)
     corpus = load(tmp_path, "sysu_mm01")
-    visible, infrared = sysu_pictures("RGB", TRAIN + VAL), sysu_pictures("IR", TRAIN + VAL)
+    visible, infrared = sysu_images("RGB", TRAIN + VAL), sysu_images("IR", TRAIN + VAL)
     assert shorten(corpus) == visible + infrared
     assert kinds(corpus) == [False] * len(visible) + [True] * len(infrared)
     assert corpus.cameras().tolist() == [int(image[3]) for image in visible + infrared]
@@ -66,10 +66,10 @@ def test_sysu_trains_on_train_and_validation_persons_in_the_order_of_the_publish
     assert corpus.protocol == "sysu"
 
 
-def test_sysu_tests_on_every_picture_of_its_test_persons(tmp_path: Path) -> None:
+def test_sysu_tests_on_every_image_of_its_test_persons(tmp_path: Path) -> None:
     write_sysu(tmp_path)
     corpus = load(tmp_path, "sysu_mm01", "test")
-    assert shorten(corpus) == sysu_pictures("RGB", TEST) + sysu_pictures("IR", TEST)
+    assert shorten(corpus) == sysu_images("RGB", TEST) + sysu_images("IR", TEST)
     assert set(corpus.identity.tolist()) == set(TEST)
     described = [row for row in range(len(corpus)) if corpus.captions(row)]
     assert shorten(corpus)[0] == "cam1/0004/0003.jpg"
@@ -83,10 +83,10 @@ def test_sysu_tests_on_every_picture_of_its_test_persons(tmp_path: Path) -> None
     assert {person: numbers.tolist() for person, numbers in pool.items()} == {4: [0, 1], 30: [2, 3]}
 
 
-def test_sysu_visible_test_pictures_have_their_own_captions_where_the_set_has_them(tmp_path: Path) -> None:
+def test_sysu_visible_test_images_have_their_own_captions_where_the_set_has_them(tmp_path: Path) -> None:
     base = write_sysu(tmp_path)
     texts = {
-        image: {"description": f"own {image}", "aug_description": "x"} for image in sysu_pictures("RGB", TEST)
+        image: {"description": f"own {image}", "aug_description": "x"} for image in sysu_images("RGB", TEST)
     }
     write_json(base / "Text/Blip_RGB/caption_dict_Blip_RGB.json", texts)
     corpus = load(tmp_path, "sysu_mm01", "test")
@@ -96,10 +96,10 @@ def test_sysu_visible_test_pictures_have_their_own_captions_where_the_set_has_th
 def test_sysu_validation_persons_may_be_a_split_of_their_own(tmp_path: Path) -> None:
     write_sysu(tmp_path)
     train = load(tmp_path, "sysu_mm01", validation="own")
-    assert shorten(train) == sysu_pictures("RGB", TRAIN) + sysu_pictures("IR", TRAIN)
+    assert shorten(train) == sysu_images("RGB", TRAIN) + sysu_images("IR", TRAIN)
     assert train.captions(0) == ["RGB cam1/0002/0003.jpg", "again RGB cam1/0002/0003.jpg"]
     held = load(tmp_path, "sysu_mm01", "val", validation="own")
-    assert shorten(held) == sysu_pictures("RGB", VAL) + sysu_pictures("IR", VAL)
+    assert shorten(held) == sysu_images("RGB", VAL) + sysu_images("IR", VAL)
     assert set(held.identity.tolist()) == set(VAL)
     assert held.captions(0) == [f"RGB {shorten(held)[0]}"]
     chosen = choose("sysu_mm01", validation="own")
@@ -160,7 +160,7 @@ def test_sets_without_text_are_read_without_captions(
         )
     assert corpora.train is not None
     assert corpora.train.caption_count == sum(corpus.caption_count for corpus in corpora.test.values()) == 0
-    assert "sysu_mm01: there is no folder Text: the pictures have no captions" in caplog.text
+    assert "sysu_mm01: there is no folder Text: the images have no captions" in caplog.text
     samples = CrossModalitySamples(
         corpora.train, make_options(tmp_path), Views(tokens=False, infrared=True), seed=1
     )
@@ -173,9 +173,9 @@ def test_sysu_is_found_under_each_folder_name(tmp_path: Path, name: str) -> None
     assert len(load(tmp_path, "sysu_mm01")) == 34
 
 
-def test_another_captioner_describes_visible_pictures(tmp_path: Path) -> None:
+def test_another_captioner_describes_visible_images(tmp_path: Path) -> None:
     base = write_sysu(tmp_path)
-    words = [f"git {image}" for image in sysu_pictures("RGB", TRAIN + VAL)]
+    words = [f"git {image}" for image in sysu_images("RGB", TRAIN + VAL)]
     (base / "Text/GIT_RGB").mkdir()
     np.save(base / "Text/GIT_RGB/train_text_GIT_RGB.npy", np.array(words))
     write_json(base / "Text/GIT_RGB/id_caption_map_GIT_RGB.json", {"4": ["git 4"], "30": ["git 30"]})
@@ -184,10 +184,10 @@ def test_another_captioner_describes_visible_pictures(tmp_path: Path) -> None:
     assert corpus.captions(len(corpus) - 1)[0].startswith("IR ")
 
 
-def test_new_pictures_are_found_without_a_change_of_any_list(tmp_path: Path) -> None:
+def test_new_images_are_found_without_a_change_of_any_list(tmp_path: Path) -> None:
     base = write_sysu(tmp_path, text=False)
     assert len(load(tmp_path, "sysu_mm01")) == 34
-    write_picture(base / "cam6/0009/0044.jpg")
+    write_image(base / "cam6/0009/0044.jpg")
     assert len(load(tmp_path, "sysu_mm01")) == 35
 
 
@@ -229,7 +229,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str, file: str, named: st
 
 
 @pytest.mark.parametrize(("name", "folder"), [("regdb", "Thermal"), ("llcm", "nir"), ("llcm", "test_nir")])
-def test_a_missing_kind_of_pictures_is_named(tmp_path: Path, name: str, folder: str) -> None:
+def test_a_missing_kind_of_images_is_named(tmp_path: Path, name: str, folder: str) -> None:
     base = {"regdb": write_regdb, "llcm": write_llcm}[name](tmp_path)
     (base / folder).rename(tmp_path / "elsewhere")
     assert refuse(tmp_path, name).startswith(f"'{name}': {base}/{folder} not found. Expected: {base.name}/{{")
@@ -241,7 +241,7 @@ def test_sysu_texts_of_another_length_order_or_type_are_refused(tmp_path: Path) 
     whole = np.load(path)
     np.save(path, whole[:-1])
     assert refuse(tmp_path, "sysu_mm01") == (
-        f"'sysu_mm01': {path}: has 21 entries, but there are 22 pictures; their order must agree"
+        f"'sysu_mm01': {path}: has 21 entries, but there are 22 images; their order must agree"
     )
     np.save(path, np.arange(22))
     assert "holds int64 of shape [22], expected strings in one row" in refuse(tmp_path, "sysu_mm01")
@@ -256,7 +256,7 @@ def test_sysu_texts_of_another_length_order_or_type_are_refused(tmp_path: Path) 
     np.save(labels, np.load(labels)[::-1])
     assert refuse(tmp_path, "sysu_mm01") == (
         f"'sysu_mm01': {labels}: entry 0 is of person '0009', but cam1/0002/0003.jpg shows person 2; "
-        "captions and pictures are in different orders"
+        "captions and images are in different orders"
     )
 
 
@@ -270,7 +270,7 @@ def test_sysu_lists_and_arrays_that_are_wrong_are_refused(tmp_path: Path) -> Non
     )
     np.save(labels, np.load(labels)[:-1] - 1)
     assert refuse(tmp_path, "sysu_mm01", training="arrays") == (
-        f"'sysu_mm01': {labels}: has 11 labels, but train_ir_resized_img.npy another number of pictures"
+        f"'sysu_mm01': {labels}: has 11 labels, but train_ir_resized_img.npy another number of images"
     )
     np.save(labels, np.ones((3, 2)))
     assert "holds float64 of shape [3, 2], expected whole numbers" in refuse(
@@ -284,7 +284,7 @@ def test_sysu_lists_and_arrays_that_are_wrong_are_refused(tmp_path: Path) -> Non
     )
 
 
-def test_a_person_without_infrared_pictures_ends_training_in_one_line(tmp_path: Path) -> None:
+def test_a_person_without_infrared_images_ends_training_in_one_line(tmp_path: Path) -> None:
     base = write_sysu(tmp_path)
     for camera in (3, 6):
         for path in (base / f"cam{camera}/0005").iterdir():
@@ -293,7 +293,7 @@ def test_a_person_without_infrared_pictures_ends_training_in_one_line(tmp_path: 
         path = base / f"Text/Blip_IR/train_{part}_Blip_IR.npy"
         np.save(path, np.delete(np.load(path), range(4, 8)))
     corpus = load(tmp_path, "sysu_mm01")
-    with pytest.raises(DataError, match="1 of 3 persons have no infrared picture .* is identity 5; add some"):
+    with pytest.raises(DataError, match="1 of 3 persons have no infrared image .* is identity 5; add some"):
         CrossModalitySamples(corpus, make_options(tmp_path), Views(infrared=True), seed=1)
 
 
@@ -338,12 +338,12 @@ def test_regdb_has_ten_splits() -> None:
     [
         (
             "Visible/7/a.bmp seven",
-            "line 1: expected a picture path and a whole number, found 'Visible/7/a.bmp seven'",
+            "line 1: expected an image path and a whole number, found 'Visible/7/a.bmp seven'",
         ),
-        ("Visible/7/a.bmp", "line 1: expected a picture path and a whole number, found 'Visible/7/a.bmp'"),
-        ("Visible/7/a.bmp 0\n\n 3", "line 3: expected a picture path and a whole number, found '3'"),
-        ("Visible/7/a.bmp -1", "line 1: expected a picture path and a whole number"),
-        ("../7/a.bmp 0", "line 1: the picture path '../7/a.bmp' is empty or leaves the data set's folder"),
+        ("Visible/7/a.bmp", "line 1: expected an image path and a whole number, found 'Visible/7/a.bmp'"),
+        ("Visible/7/a.bmp 0\n\n 3", "line 3: expected an image path and a whole number, found '3'"),
+        ("Visible/7/a.bmp -1", "line 1: expected an image path and a whole number"),
+        ("../7/a.bmp 0", "line 1: the image path '../7/a.bmp' is empty or leaves the dataset's folder"),
         ("Visible/anna/a.bmp 0", "line 1: expected a person's number as the folder of 'Visible/anna/a.bmp'"),
         ("a.bmp 0", "line 1: expected a person's number as the folder of 'a.bmp'"),
         ("", "the file is empty; fetch it again"),
@@ -359,7 +359,7 @@ def test_labels_and_persons_must_belong_one_to_one(tmp_path: Path) -> None:
     base = write_regdb(tmp_path)
     path = write_text(base / "idx/train_visible_1.txt", "\n".join(regdb_lines("Visible", {193: 5, 7: 0})))
     assert refuse(tmp_path, "regdb") == (
-        f"'regdb': {path}: person 193 has the labels 5 and 1; expected one for all of a person's pictures"
+        f"'regdb': {path}: person 193 has the labels 5 and 1; expected one for all of a person's images"
     )
     write_text(base / "idx/train_thermal_1.txt", "\n".join(regdb_lines("Thermal", {193: 5, 7: 0})))
     assert refuse(tmp_path, "regdb") == (
@@ -367,7 +367,7 @@ def test_labels_and_persons_must_belong_one_to_one(tmp_path: Path) -> None:
     )
 
 
-def test_captions_of_other_pictures_are_refused_and_missing_ones_are_told(
+def test_captions_of_other_images_are_refused_and_missing_ones_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     base = write_regdb(tmp_path)
@@ -378,15 +378,15 @@ def test_captions_of_other_pictures_are_refused_and_missing_ones_are_told(
     write_json(path, texts)
     with caplog.at_level(logging.INFO):
         corpus = load(tmp_path, "regdb")
-    assert f"{path}: 1 pictures have no caption, the first is {first[15:]}" in caplog.text
+    assert f"{path}: 1 images have no caption, the first is {first[15:]}" in caplog.text
     assert corpus.captions(0) == []
     write_json(path, {"Visible/999/x.bmp": {"description": "a man"}})
     assert refuse(tmp_path, "regdb") == (
-        f"'regdb': {path}: no key names a picture of the set; the first ends in 'Visible/999/x.bmp', "
+        f"'regdb': {path}: no key names an image of the set; the first ends in 'Visible/999/x.bmp', "
         f"expected paths that end in such as '{first[15:]}'"
     )
     write_json(path, {"Visible/7/x.bmp": {"caption": "a man"}})
-    assert "picture 'Visible/7/x.bmp': expected a 'description' and perhaps" in refuse(tmp_path, "regdb")
+    assert "image 'Visible/7/x.bmp': expected a 'description' and perhaps" in refuse(tmp_path, "regdb")
 
 
 def test_llcm_trains_by_its_lists_and_tests_by_its_folders(tmp_path: Path) -> None:
@@ -464,5 +464,5 @@ def test_a_broken_array_is_found_by_the_check_and_named_in_training(tmp_path: Pa
     assert report.splits[0].missing[0] == "SYSU-MM01/train_ir_resized_img.npy#5"
     assert len(report.splits[0].missing) == 7
     corpus = load(tmp_path, "sysu_mm01", training="arrays")
-    with pytest.raises(DataError, match=r"cannot be read \(the array holds 5 pictures\)"):
+    with pytest.raises(DataError, match=r"cannot be read \(the array holds 5 images\)"):
         read_bytes(corpus, 33)

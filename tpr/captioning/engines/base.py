@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-UNREADABLE = "unreadable picture"
-"""Failure of a picture that is missing, empty, damaged or no picture."""
+UNREADABLE = "unreadable image"
+"""Failure of an image that is missing, empty, damaged or no image."""
 TRUNCATED = "truncated"
 """Failure of a text that was cut at the engine's limit of tokens."""
 
@@ -20,12 +20,12 @@ TRUNCATED = "truncated"
 class CaptionRequest:
     """One caption to write."""
 
-    picture: str
+    image: str
     """Path relative to the corpus root, the key in outputs."""
     path: Path | None
-    """File to open; None where the picture is in `data` or the request has none."""
+    """File to open; None where the image is in `data` or the request has none."""
     view: str
-    """Which caption of the picture, such as 'static-0' or 'dynamic-1'."""
+    """Which caption of the image, such as 'static-0' or 'dynamic-1'."""
     instruction: str
     """Full text for the model, the template already filled in where there is one."""
     template: int | None
@@ -33,14 +33,14 @@ class CaptionRequest:
     style: int | None
     """Number of the annotator's style, from 0."""
     seed: int
-    """Sampling seed below 2**31: a function of plan seed, picture, view and attempt alone."""
+    """Sampling seed below 2**31: a function of plan seed, image, view and attempt alone."""
     attempt: int = 0
     """How often this caption was asked for before."""
     data: bytes | None = None
-    """Bytes of the picture's file where it lies in a packed corpus."""
+    """Bytes of the image's file where it lies in a packed corpus."""
 
     @property
-    def has_picture(self) -> bool:
+    def has_image(self) -> bool:
         """False where a caption is rephrased."""
         return self.path is not None or self.data is not None
 
@@ -52,7 +52,7 @@ class CaptionReply:
     text: str | None
     """The caption; None where it failed."""
     failure: str | None = None
-    """Reason in a few words that name no picture, such as 'unreadable picture' or 'server said 500'."""
+    """Reason in a few words that name no image, such as 'unreadable image' or 'server said 500'."""
     is_fatal: bool = False
     """Retrying this request cannot help."""
 

@@ -1,4 +1,4 @@
-"""Asking a loaded model: pictures and instructions in, texts out."""
+"""Asking a loaded model: images and instructions in, texts out."""
 
 import re
 from abc import ABC, abstractmethod
@@ -33,7 +33,7 @@ class Captioner(ABC):
     has_chat: bool
     """Whether it follows instructions."""
     sees: bool = True
-    """Whether it is asked about pictures; language models rephrase captions."""
+    """Whether it is asked about images; language models rephrase captions."""
 
     def __init__(self, model: Any, processor: Any, *, is_padded: bool) -> None:
         self.model = model
@@ -47,7 +47,7 @@ class Captioner(ABC):
     @abstractmethod
     def prepare(
         self,
-        pictures: list[Image.Image],
+        images: list[Image.Image],
         instructions: list[str | None],
         styles: Sequence[int | None] | None = None,
     ) -> dict[str, Tensor]:
@@ -88,7 +88,7 @@ class Captioner(ABC):
     @torch.inference_mode()
     def answer(
         self,
-        pictures: list[Image.Image],
+        images: list[Image.Image],
         instructions: list[str | None],
         sampling: Any,
         *,
@@ -96,10 +96,10 @@ class Captioner(ABC):
         max_new_tokens: int,
         repetition_penalty: float,
     ) -> list[Answer]:
-        """One text per picture; sampling: a logits processor, or None for the likeliest token."""
+        """One text per image; sampling: a logits processor, or None for the likeliest token."""
         inputs = {
             name: value.to(self.model.device, self.model.dtype if value.is_floating_point() else None)
-            for name, value in self.prepare(pictures, instructions, styles).items()
+            for name, value in self.prepare(images, instructions, styles).items()
         }
         self.set_writer(max_new_tokens, repetition_penalty)
         processors = [] if sampling is None else [sampling]
@@ -144,7 +144,7 @@ class Captioner(ABC):
 
 
 class BlipCaptioner(Captioner):
-    """BLIP: a picture, and if wished the beginning of its caption."""
+    """BLIP: an image, and if wished the beginning of its caption."""
 
     has_chat = False
 
@@ -161,12 +161,12 @@ class BlipCaptioner(Captioner):
 
     def prepare(
         self,
-        pictures: list[Image.Image],
+        images: list[Image.Image],
         instructions: list[str | None],
         styles: Sequence[int | None] | None = None,
     ) -> dict[str, Tensor]:
-        """Squares of the whole pictures, and prompts of one length; there is no place for styles."""
-        squares = self.processor.image_processor(pictures, return_tensors="pt")
+        """Squares of the whole images, and prompts of one length; there is no place for styles."""
+        squares = self.processor.image_processor(images, return_tensors="pt")
         prompts = torch.tensor([self.beginning(instruction) for instruction in instructions])
         return {
             "pixel_values": squares["pixel_values"],
@@ -221,7 +221,7 @@ class ChatCaptioner(Captioner):
         return [list(range(len(instructions)))] if instructions else []
 
     def prompt(self, instruction: str, style: int | None = None) -> str:
-        """One user turn and the beginning of the answer; UserError unless it has one place for a picture."""
+        """One user turn and the beginning of the answer; UserError unless it has one place for an image."""
         chosen = {} if style is None else {"style": style}
         words: str = self.processor.apply_chat_template(
             local_messages(instruction), add_generation_prompt=True, tokenize=False, **chosen
@@ -229,18 +229,18 @@ class ChatCaptioner(Captioner):
         places = words.count(self.processor.image_token)
         if places != 1:
             raise UserError(
-                f"transformers: the prompt has {places} places for one picture; an instruction must not hold "
+                f"transformers: the prompt has {places} places for one image; an instruction must not hold "
                 f"{self.processor.image_token!r}, and the chat template must write it once"
             )
         return words
 
     def prepare(
         self,
-        pictures: list[Image.Image],
+        images: list[Image.Image],
         instructions: list[str | None],
         styles: Sequence[int | None] | None = None,
     ) -> dict[str, Tensor]:
-        """Prompts with each picture's tokens and style, padded on the left, and the pictures' pixels."""
+        """Prompts with each image's tokens and style, padded on the left, and the images' pixels."""
         numbers = [None] * len(instructions) if styles is None else styles
         prompts = [
             self.prompt(instruction or "", style)
@@ -249,9 +249,9 @@ class ChatCaptioner(Captioner):
         if self.is_padded:
             mean = self.processor.image_processor.image_mean
             red, green, blue = (int(part * 255) for part in mean)
-            pictures = [pad_to_square(picture, (red, green, blue)) for picture in pictures]
+            images = [pad_to_square(image, (red, green, blue)) for image in images]
         inputs = self.processor(
-            images=pictures,
+            images=images,
             text=prompts,
             padding=True,
             return_tensors="pt",

@@ -1,6 +1,6 @@
-"""What a model is told and what its answer means: one user turn, the picture before the instruction.
+"""What a model is told and what its answer means: one user turn, the image before the instruction.
 
-The picture comes first, so that the captions of one picture share their beginning and a server with
+The image comes first, so that the captions of one image share their beginning and a server with
 prefix caching reads it once.
 """
 
@@ -24,20 +24,20 @@ THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNOR
 THOUGHT_MARK = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 
 
-def open_picture(request: CaptionRequest) -> Image.Image | None:
-    """The whole picture in RGB; None if it cannot be read."""
-    from tpr.data.pictures import decode, load_picture
+def open_image(request: CaptionRequest) -> Image.Image | None:
+    """The whole image in RGB; None if it cannot be read."""
+    from tpr.data.images.reader import decode, load_image
 
-    assert request.has_picture
+    assert request.has_image
     try:
-        pixels = load_picture(request.path) if request.path is not None else decode(request.data or b"")
+        pixels = load_image(request.path) if request.path is not None else decode(request.data or b"")
     except DataError:
         return None
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def unreadable() -> CaptionReply:
-    """The reply for a picture that no retry will mend."""
+    """The reply for an image that no retry will mend."""
     return CaptionReply(text=None, failure=UNREADABLE, is_fatal=True)
 
 
@@ -77,33 +77,33 @@ def tell_of_thoughts() -> None:
 
 
 def local_messages(instruction: str) -> list[dict[str, Any]]:
-    """One user turn for the chat templates of transformers; the picture travels beside it."""
+    """One user turn for the chat templates of transformers; the image travels beside it."""
     content = [{"type": "image"}, {"type": "text", "text": instruction}]
     return [{"role": "user", "content": content}]
 
 
-def server_messages(instruction: str, picture_url: str | None) -> list[dict[str, Any]]:
-    """One user turn in the form of OpenAI's chat completions; without a picture the text alone."""
-    if picture_url is None:
+def server_messages(instruction: str, image_url: str | None) -> list[dict[str, Any]]:
+    """One user turn in the form of OpenAI's chat completions; without an image the text alone."""
+    if image_url is None:
         return [{"role": "user", "content": instruction}]
-    picture = {"type": "image_url", "image_url": {"url": picture_url}}
-    return [{"role": "user", "content": [picture, {"type": "text", "text": instruction}]}]
+    image = {"type": "image_url", "image_url": {"url": image_url}}
+    return [{"role": "user", "content": [image, {"type": "text", "text": instruction}]}]
 
 
-def data_url(picture: Image.Image, longest_side: int, quality: int) -> str:
-    """The picture as a JPEG inside a URL; shrunk in proportion to the bound, never cropped or enlarged."""
-    scale = longest_side / max(picture.size)
+def data_url(image: Image.Image, longest_side: int, quality: int) -> str:
+    """The image as a JPEG inside a URL; shrunk in proportion to the bound, never cropped or enlarged."""
+    scale = longest_side / max(image.size)
     if scale < 1:
-        width, height = (max(1, round(side * scale)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, subsampling=0)
+    image.save(buffer, "JPEG", quality=quality, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def pad_to_square(picture: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
-    """The picture in the middle of a square of its longest side, where no later step finds a side to cut."""
-    side = max(picture.size)
+def pad_to_square(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
+    """The image in the middle of a square of its longest side, where no later step finds a side to cut."""
+    side = max(image.size)
     square = Image.new("RGB", (side, side), fill)
-    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return square

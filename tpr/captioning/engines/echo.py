@@ -1,6 +1,6 @@
 """An engine without a model, for tests and dry runs: fills the template, or a sentence of its own, by seed.
 
-The text says nothing about the picture. A share of the replies can be made bad in every way that the
+The text says nothing about the image. A share of the replies can be made bad in every way that the
 filters know, so that a plan's retries and failures can be tried out before a model is paid for.
 """
 
@@ -33,7 +33,7 @@ BAD = (
     "",
     "The person is wearing [clothing description] and has long brown hair today.",
     "The <box>person</box> is wearing a red jacket and blue jeans with white shoes.",
-    "I'm sorry, but I cannot describe the person in this picture for you.",
+    "I'm sorry, but I cannot describe the person in this image for you.",
     "A man.",
     "The woman with long hair is wearing a red jacket and is carrying a brown",
     "Una mujer lleva una chaqueta roja, pantalones grises, zapatos blancos y una mochila negra.",
@@ -49,8 +49,8 @@ class Echo(Engine):
 
         batch: Count = 256
         """Requests of one call."""
-        open_pictures: bool = True
-        """Decode every picture, so that unreadable ones are failures; false: pictures are not looked at."""
+        open_images: bool = True
+        """Decode every image, so that unreadable ones are failures; false: images are not looked at."""
         bad: Share = 0.0
         """Share of replies that are bad on purpose; a later attempt is drawn anew."""
         seconds: Annotated[float, Range(0, 10_000_000)] = 0.0
@@ -72,7 +72,7 @@ class Echo(Engine):
 
     def answer(self, request: CaptionRequest) -> CaptionReply:
         """The sentence of one request."""
-        if self.options.open_pictures and request.has_picture and not self.can_open(request):
+        if self.options.open_images and request.has_image and not self.can_open(request):
             return CaptionReply(text=None, failure=UNREADABLE, is_fatal=True)
         draw = random.Random(request.seed)
         if draw.random() < self.options.bad:
@@ -81,11 +81,11 @@ class Echo(Engine):
         return CaptionReply(text=fill(found[1] if found else OWN, draw))
 
     def can_open(self, request: CaptionRequest) -> bool:
-        """Whether a picture decodes; the last one is remembered, since its captions come in a row."""
-        if self.looked is None or self.looked[0] != request.picture:
-            from tpr.captioning.engines.chat import open_picture
+        """Whether an image decodes; the last one is remembered, since its captions come in a row."""
+        if self.looked is None or self.looked[0] != request.image:
+            from tpr.captioning.engines.chat import open_image
 
-            self.looked = request.picture, open_picture(request) is not None
+            self.looked = request.image, open_image(request) is not None
         return self.looked[1]
 
 

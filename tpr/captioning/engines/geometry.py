@@ -1,4 +1,4 @@
-"""How pictures reach the model: the whole person, resized or padded, never cropped.
+"""How images reach the model: the whole person, resized or padded, never cropped.
 
 The default of LLaVA's processor resizes the short side and cuts a square out of the middle: of an upright
 person of 128x384 pixels, head and feet are gone and one third is left.
@@ -8,24 +8,24 @@ from typing import Any
 
 
 def fit_nothing(processor: Any, config: Any, visual_tokens: tuple[int, int]) -> None:
-    """BLIP resizes the whole picture to its square as it is."""
+    """BLIP resizes the whole image to its square as it is."""
     processor.image_processor.do_center_crop = False
 
 
 def fit_text(processor: Any, config: Any, visual_tokens: tuple[int, int]) -> None:
-    """A language model gets no picture."""
+    """A language model gets no image."""
 
 
 def fit_llava(processor: Any, config: Any, visual_tokens: tuple[int, int]) -> None:
-    """Both LLaVAs: pictures, and tiles of LLaVA-Next, become the tower's square whole.
+    """Both LLaVAs: images, and tiles of LLaVA-Next, become the tower's square whole.
 
-    Processors from before 4.46 do not know how many tokens a picture takes; the model does.
+    Processors from before 4.46 do not know how many tokens an image takes; the model does.
     """
     side = int(config.vision_config.image_size)
-    pictures = processor.image_processor
-    pictures.do_center_crop = False
-    pictures.size = {"height": side, "width": side}
-    pictures.crop_size = {"height": side, "width": side}
+    images = processor.image_processor
+    images.do_center_crop = False
+    images.size = {"height": side, "width": side}
+    images.crop_size = {"height": side, "width": side}
     if getattr(processor, "patch_size", None) is None:
         processor.patch_size = config.vision_config.patch_size
         has_class_token = config.vision_config.model_type == "clip_vision_model"
@@ -40,9 +40,9 @@ def fit_qwen(processor: Any, config: Any, visual_tokens: tuple[int, int]) -> Non
     visual_tokens: fewest and most. Older versions read the limits from
     other names.
     """
-    pictures = processor.image_processor
-    area = (pictures.patch_size * pictures.merge_size) ** 2
+    images = processor.image_processor
+    area = (images.patch_size * images.merge_size) ** 2
     fewest, most = (tokens * area for tokens in visual_tokens)
-    pictures.size = {"shortest_edge": fewest, "longest_edge": most}
-    if getattr(pictures, "min_pixels", None) is not None:
-        pictures.min_pixels, pictures.max_pixels = fewest, most
+    images.size = {"shortest_edge": fewest, "longest_edge": most}
+    if getattr(images, "min_pixels", None) is not None:
+        images.min_pixels, images.max_pixels = fewest, most

@@ -1,4 +1,4 @@
-"""Language models that rephrase captions: no picture, one user turn."""
+"""Language models that rephrase captions: no image, one user turn."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ class LanguageModel(ChatCaptioner):
         self.has_template = has_template
 
     def prompt(self, instruction: str, style: int | None = None) -> str:
-        """The turn in the model's template, in Vicuna's where it has none; styles are for pictures."""
+        """The turn in the model's template, in Vicuna's where it has none; styles are for images."""
         if not self.has_template:
             return VICUNA.format(instruction=instruction)
         turn = [{"role": "user", "content": instruction}]
@@ -39,7 +39,7 @@ class LanguageModel(ChatCaptioner):
 
     def prepare(
         self,
-        pictures: list[Image.Image],
+        images: list[Image.Image],
         instructions: list[str | None],
         styles: Sequence[int | None] | None = None,
     ) -> dict[str, Tensor]:

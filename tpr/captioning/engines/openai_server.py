@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from tpr.captioning.engines.base import CaptionReply, CaptionRequest, Engine
-from tpr.captioning.engines.chat import data_url, make_reply, open_picture, server_messages, unreadable
+from tpr.captioning.engines.chat import data_url, make_reply, open_image, server_messages, unreadable
 from tpr.captioning.engines.server_calls import CallFailed, Patience, ServerCalls, split_address
 from tpr.config.ranges import Count, NotNegative, PositiveShare, Range
 from tpr.errors import UserError
@@ -21,7 +21,7 @@ CALLS_AHEAD = 8
 
 
 class OpenAIServer(Engine):
-    """Chat completions with the picture inside the message."""
+    """Chat completions with the image inside the message."""
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
@@ -50,7 +50,7 @@ class OpenAIServer(Engine):
         max_new_tokens: Count = 192
         """Longest answer; a longer one fails as truncated."""
         longest_side: Annotated[int, Range(1, 65535)] = 768
-        """Pictures are shrunk in proportion until no side is longer, in pixels; never cropped or enlarged."""
+        """Images are shrunk in proportion until no side is longer, in pixels; never cropped or enlarged."""
         jpeg_quality: Annotated[int, Range(1, 100)] = 95
         """Quality of the JPEG that is sent."""
 
@@ -109,11 +109,11 @@ class OpenAIServer(Engine):
 
     def _answer(self, request: CaptionRequest) -> CaptionReply:
         options, url = self.options, None
-        if request.has_picture:
-            picture = open_picture(request)
-            if picture is None:
+        if request.has_image:
+            image = open_image(request)
+            if image is None:
                 return unreadable()
-            url = data_url(picture, options.longest_side, options.jpeg_quality)
+            url = data_url(image, options.longest_side, options.jpeg_quality)
         body: dict[str, Any] = {
             "model": options.model,
             "messages": server_messages(request.instruction, url),

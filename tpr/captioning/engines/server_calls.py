@@ -42,7 +42,7 @@ class Patience:
 
 
 class CallFailed(Exception):
-    """A call that got no usable answer; the words name no picture, no address and no key."""
+    """A call that got no usable answer; the words name no image, no address and no key."""
 
     def __init__(self, reason: str, *, is_fatal: bool = False) -> None:
         super().__init__(reason)

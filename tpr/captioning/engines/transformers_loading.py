@@ -39,9 +39,9 @@ class Family:
     captioner: type[Captioner]
     """How it is asked."""
     fit: Callable[[Any, Any, tuple[int, int]], None]
-    """Sets its picture processor so that the whole person is seen."""
+    """Sets its image processor so that the whole person is seen."""
     is_padded: bool = False
-    """Pictures are padded to a square before they are resized to one."""
+    """Images are padded to a square before they are resized to one."""
 
 
 FAMILIES = {
@@ -118,7 +118,7 @@ def find_source(model: str, revision: str | None) -> tuple[str, dict[str, Any]]:
 
 
 def find_family(model: str, settings: dict[str, Any]) -> Family:
-    """The family that a config.json names; UserError for a model that writes no captions of pictures."""
+    """The family that a config.json names; UserError for a model that writes no captions of images."""
     kind = settings.get("model_type")
     if kind not in FAMILIES:
         raise UserError(

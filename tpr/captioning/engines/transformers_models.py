@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tpr.captioning.engines.base import CaptionReply, CaptionRequest, Engine
-from tpr.captioning.engines.chat import make_reply, open_picture, unreadable
+from tpr.captioning.engines.chat import make_reply, open_image, unreadable
 from tpr.config.ranges import Count, NotNegative, Positive, PositiveShare
 from tpr.errors import ConfigError, UserError
 
@@ -44,11 +44,11 @@ class TransformersModel(Engine):
         max_new_tokens: Count = 192
         """Longest answer; a longer one fails as truncated."""
         min_visual_tokens: Count = 256
-        """Qwen: small pictures are enlarged in proportion until they fill so many tokens."""
+        """Qwen: small images are enlarged in proportion until they fill so many tokens."""
         max_visual_tokens: Count = 1280
-        """Qwen: large pictures are shrunk in proportion until they fill no more tokens."""
+        """Qwen: large images are shrunk in proportion until they fill no more tokens."""
         begin_with_instruction: bool = False
-        """BLIP: the instruction is the beginning of the caption; without it BLIP gets the picture alone."""
+        """BLIP: the instruction is the beginning of the caption; without it BLIP gets the image alone."""
 
         def __post_init__(self) -> None:
             if self.max_visual_tokens < self.min_visual_tokens:
@@ -88,7 +88,7 @@ class TransformersModel(Engine):
     def generate(self, requests: Sequence[CaptionRequest]) -> list[CaptionReply]:
         """Replies in order; prompts that cannot be padded together are answered in groups."""
         self._check_styles(requests)
-        pictures, readable = self._look(requests)
+        images, readable = self._look(requests)
         replies = [unreadable()] * len(requests)
         instructions = [request.instruction if self._is_told else None for request in requests]
         for group in self.captioner.group([instructions[index] for index in readable]):
@@ -96,7 +96,7 @@ class TransformersModel(Engine):
             for start in range(0, len(rows), self.batch):
                 chunk = rows[start : start + self.batch]
                 answers = self._answer(
-                    [pictures[row] for row in chunk],
+                    [images[row] for row in chunk],
                     [instructions[row] for row in chunk],
                     [requests[row].style for row in chunk],
                     [requests[row].seed for row in chunk],
@@ -106,22 +106,22 @@ class TransformersModel(Engine):
         return replies
 
     def _look(self, requests: Sequence[CaptionRequest]) -> tuple[list[Any], list[int]]:
-        """The pictures, None where there is none, and the requests that can be answered."""
+        """The images, None where there is none, and the requests that can be answered."""
         sees = self.captioner.sees
-        if any(request.has_picture != sees for request in requests):
+        if any(request.has_image != sees for request in requests):
             raise UserError(
                 f"transformers: model={self.options.model} "
-                + ("describes pictures; rephrasing takes a language model" if sees else "sees no pictures")
+                + ("describes images; rephrasing takes a language model" if sees else "sees no images")
             )
         if not sees:
             return [None] * len(requests), list(range(len(requests)))
-        pictures = [open_picture(request) for request in requests]
+        images = [open_image(request) for request in requests]
         readable = [
             index
-            for index, picture in enumerate(pictures)
-            if picture is not None and max(picture.size) < MOST_STRETCHED * min(picture.size)
+            for index, image in enumerate(images)
+            if image is not None and max(image.size) < MOST_STRETCHED * min(image.size)
         ]
-        return pictures, readable
+        return images, readable
 
     @property
     def _is_told(self) -> bool:
@@ -137,7 +137,7 @@ class TransformersModel(Engine):
 
     def _answer(
         self,
-        pictures: list[Any],
+        images: list[Any],
         instructions: list[str | None],
         styles: list[int | None],
         seeds: list[int],
@@ -154,7 +154,7 @@ class TransformersModel(Engine):
             )
         try:
             answers = self.captioner.answer(
-                pictures,
+                images,
                 instructions,
                 sampling,
                 styles=styles,
@@ -163,7 +163,7 @@ class TransformersModel(Engine):
             )
         except OutOfMemoryError:
             raise UserError(
-                f"transformers: {len(pictures)} requests at once do not fit the GPU; lower batch={self.batch}"
+                f"transformers: {len(images)} requests at once do not fit the GPU; lower batch={self.batch}"
             ) from None
         return [make_reply(text, is_cut=is_cut) for text, is_cut in answers]
 

@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
 )
 """captions: rows of texts.parquet. examples: the style-only texts nearest to the style's middle."""
 EXAMPLES = 4
-PICTURE = "<image>\n"
+IMAGE = "<image>\n"
 
 
 class Style(NamedTuple):
@@ -142,7 +142,7 @@ def list_records(
                 "id": f"{number}-{row}",
                 "image": images[row],
                 "conversations": [
-                    {"from": "human", "value": PICTURE + instruction},
+                    {"from": "human", "value": IMAGE + instruction},
                     {"from": "gpt", "value": captions[row]},
                 ],
                 "class_id": number,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tpr.captioning.engines.captioners import ChatCaptioner
 from tpr.captioning.styles.examples import Example
-from tpr.data.pictures import load_picture
+from tpr.data.images.reader import load_image
 from tpr.errors import DataError
 
 IGNORED = -100
@@ -37,10 +37,10 @@ class StyledBatch(NamedTuple):
 def make_batch(
     captioner: ChatCaptioner, examples: Sequence[Example], root: Path, longest_caption: int
 ) -> StyledBatch:
-    """Read the pictures and encode; longer captions are cut and have no end. Raises DataError."""
-    pictures = [_open(root / example.image) for example in examples]
+    """Read the images and encode; longer captions are cut and have no end. Raises DataError."""
+    images = [_open(root / example.image) for example in examples]
     inputs = captioner.prepare(
-        pictures, [example.instruction for example in examples], [example.style for example in examples]
+        images, [example.instruction for example in examples], [example.style for example in examples]
     )
     answers = [_encode(captioner, example.caption, longest_caption) for example in examples]
     longest = max(map(len, answers))
@@ -67,7 +67,7 @@ def _encode(captioner: ChatCaptioner, caption: str, longest: int) -> list[int]:
 
 def _open(path: Path) -> Image.Image:
     try:
-        pixels = load_picture(path)
+        pixels = load_image(path)
     except DataError as error:
-        raise DataError(f"{error}; `root` names the folder that the pictures' paths are below") from None
+        raise DataError(f"{error}; `root` names the folder that the images' paths are below") from None
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())

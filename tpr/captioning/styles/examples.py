@@ -1,4 +1,4 @@
-"""Instruction data: pictures, what the model is told, what a human wrote, and in which style.
+"""Instruction data: images, what the model is told, what a human wrote, and in which style.
 
 The form is HAM's: a JSON list of {image, conversations: [human, gpt], class_id}. `style_id`, which HAM's
 trainer needs beside it and never reads, may be there or not.
@@ -18,7 +18,7 @@ class Example(NamedTuple):
     """One caption to learn from."""
 
     image: str
-    """Path below the folder of pictures."""
+    """Path below the folder of images."""
     instruction: str
     caption: str
     style: int
@@ -60,7 +60,7 @@ def _read_record(where: str, record: Any, kept: dict[str, str]) -> Example:
         raise DataError(f"{where}: lacks {', '.join(missing)}")
     image, style, turns = record["image"], record["class_id"], record["conversations"]
     if not isinstance(image, str) or image.startswith("/") or ".." in image.split("/"):
-        raise DataError(f"{where}: image must be a path below the folder of pictures, got {image!r}")
+        raise DataError(f"{where}: image must be a path below the folder of images, got {image!r}")
     if isinstance(style, bool) or not isinstance(style, int) or style < 0:
         raise DataError(f"{where}: class_id must be a number from 0, got {style!r}")
     human, caption = _read_turns(where, turns)

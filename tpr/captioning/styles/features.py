@@ -21,9 +21,9 @@ from tpr.captioning.listing import hash_file
 from tpr.captioning.styles.options import EncoderOptions
 from tpr.captioning.styles.rewriting import Rewritten
 from tpr.config.schema import Choice, DataOptions
-from tpr.data.corpora import load_split
-from tpr.data.corpus import Corpus
-from tpr.data.tokens import tokenize
+from tpr.data.tables.corpora import load_split
+from tpr.data.tables.corpus import Corpus
+from tpr.data.text.tokens import tokenize
 from tpr.errors import CheckpointError, ConfigError, DataError
 from tpr.models.architecture import find_architecture
 from tpr.models.clip import ClipOptions, ClipTowers
@@ -74,7 +74,7 @@ def collect_captions(choices: Sequence[Choice], data: DataOptions) -> pa.Table:
     tables = [_list_captions(load_split(choice, "train", data)) for choice in choices]
     table = pa.concat_tables(tables)
     if not table.num_rows:
-        raise DataError(f"{data.root}: no picture of these sets has a caption")
+        raise DataError(f"{data.root}: no image of these sets has a caption")
     return table
 
 

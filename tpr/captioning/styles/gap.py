@@ -26,7 +26,7 @@ class Gap(NamedTuple):
 
 
 def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """What is learned and what is measured: all captions of a picture are on one side."""
+    """What is learned and what is measured: all captions of an image are on one side."""
     limit = int(share * 2**BITS)
     held = {image for image in {e.image for e in examples} if hash_words("held out", seed, image) < limit}
     return [e for e in examples if e.image not in held], [e for e in examples if e.image in held]

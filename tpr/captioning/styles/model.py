@@ -15,7 +15,7 @@ from tpr.captioning.styles.rows import StyleRows
 from tpr.errors import UserError
 
 PROJECTOR = re.compile(r"\bmulti_modal_projector\.|\bvisual\.(merger|deepstack_merger_list)\.")
-"""What stands between picture and language in LLaVA and in Qwen."""
+"""What stands between image and language in LLaVA and in Qwen."""
 ROWS = "style_rows"
 """Name of the styles' rows among what is trained."""
 

@@ -71,7 +71,7 @@ class TrainOptions:
     revision: str | None = None
     """Commit, branch or tag of a hub model; absent: its main branch."""
     root: Path = Path("data")
-    """Folder that the pictures' paths in the instruction data are below."""
+    """Folder that the images' paths in the instruction data are below."""
     styles: Annotated[int, Range(1, 1_000_000)] | None = None
     """Number of styles; absent: as many as the instruction data names."""
     tokens: Annotated[int, Range(1, 1_000_000)] = 10
@@ -95,15 +95,15 @@ class TrainOptions:
     clip: Positive = 1.0
     """Largest gradient norm."""
     seed: Seed = 42
-    """Seed of first values, of the order of captions and of the pictures held out."""
+    """Seed of first values, of the order of captions and of the images held out."""
     held_out: Share = 0.02
-    """Share of pictures that are not learned from: after each epoch they tell whether styles say anything."""
+    """Share of images that are not learned from: after each epoch they tell whether styles say anything."""
     longest_caption: Count = 256
     """Tokens that are learned of a caption."""
     min_visual_tokens: Count = 256
-    """Qwen: small pictures are enlarged in proportion until they fill so many tokens."""
+    """Qwen: small images are enlarged in proportion until they fill so many tokens."""
     max_visual_tokens: Count = 1280
-    """Qwen: large pictures are shrunk in proportion until they fill no more tokens."""
+    """Qwen: large images are shrunk in proportion until they fill no more tokens."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Precision of what is frozen and of the arithmetic; what is trained stays in float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -90,9 +90,9 @@ class ModelRewriting:
         return results
 
     def make_request(self, caption: str, attempt: int) -> CaptionRequest:
-        """One attempt at one caption; no picture goes with it."""
+        """One attempt at one caption; no image goes with it."""
         return CaptionRequest(
-            picture="",
+            image="",
             path=None,
             view="style",
             instruction=self.prompt.replace(PLACE, caption),

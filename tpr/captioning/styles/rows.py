@@ -1,6 +1,6 @@
 """Styles as vocabulary: a style is a few tokens of its own, and their rows of the word embedding are learned.
 
-The model's chat template writes a style's tokens right behind the picture when it is given `style=NUMBER`, so
+The model's chat template writes a style's tokens right behind the image when it is given `style=NUMBER`, so
 that everything that renders chat templates (transformers, vLLM) can ask for a style. Nothing else about the
 model changes: any engine loads it.
 """
@@ -91,7 +91,7 @@ def write_template(original: str, place: str, tokens: int) -> str:
 
 
 def _find_place(captioner: ChatCaptioner) -> str:
-    """What a style follows in a prompt: the picture's token, and where it has one, the token that ends it."""
+    """What a style follows in a prompt: the image's token, and where it has one, the token that ends it."""
     processor = captioner.processor
     token: str = processor.image_token
     end = getattr(captioner.model.config, "vision_end_token_id", None)

@@ -51,7 +51,7 @@ class Data:
     path: Path
     examples: list[Example]
     held: list[Example]
-    """Of pictures that are measured on, not learned from."""
+    """Of images that are measured on, not learned from."""
     styles: int
 
 
@@ -145,7 +145,7 @@ class StyleTrainer:
             ]
 
     def prepare_ahead(self) -> Iterator[list[StyledBatch]]:
-        """The steps that are left; a thread reads the next one's pictures meanwhile."""
+        """The steps that are left; a thread reads the next one's images meanwhile."""
         left = range(self.step_number, self.total_steps)
         with ThreadPoolExecutor(1) as pool:
             waiting = [pool.submit(self.prepare, step) for step in left[:1]]
@@ -273,7 +273,7 @@ def read_data(path: Path, options: TrainOptions) -> Data:
     examples, styles = read_examples(path, options.styles)
     learned, held = hold_out(examples, options.held_out, options.seed)
     if not learned:
-        raise DataError(f"{path}: all its pictures are held out; lower held_out={options.held_out}")
+        raise DataError(f"{path}: all its images are held out; lower held_out={options.held_out}")
     return Data(path, learned, held, styles)
 
 

@@ -1,4 +1,4 @@
-"""The table of data sets: a name in a config -> the class that reads the published files."""
+"""The table of datasets: a name in a config -> the class that reads the published files."""
 
 from tpr.data.adapters.base import Adapter, Counts
 from tpr.data.adapters.cuhk_pedes import CuhkPedes

@@ -1,6 +1,6 @@
 """Reading annotation files: every mistake in one ends as one line that names file, record and key.
 
-A path in an annotation may only lead to a place below the data set's folder.
+A path in an annotation may only lead to a place below the dataset's folder.
 """
 
 import json
@@ -90,28 +90,28 @@ class Record:
             self.fail(f"'{key}' must be a list of strings, found {describe(value)}")
         return tuple(value)
 
-    def picture(self, key: str) -> str:
+    def image(self, key: str) -> str:
         """A path with forward slashes that stays below the folder it is joined to."""
         return check_path(self.text(key), self.where)
 
 
 @dataclass
 class FirstRecords:
-    """Which record named each picture first and what it said: a picture may stand in several."""
+    """Which record named each image first and what it said: an image may stand in several."""
 
     known: dict[str, list[Any]] = field(default_factory=dict)
-    """Picture -> number of the record, running number of the picture, facts in the order of the call."""
+    """Image -> number of the record, running number of the image, facts in the order of the call."""
 
     def find(self, record: Record, image: str, **facts: Any) -> int:
-        """Running number of the picture. DataError names both records where facts differ; None is unknown."""
+        """Running number of the image. DataError names both records where facts differ; None is unknown."""
         first = self.known.setdefault(image, [record.number, len(self.known), *facts.values()])
         for place, (name, value) in enumerate(facts.items(), start=2):
             if first[place] is None:
                 first[place] = value
             elif value is not None and value != first[place]:
                 record.fail(
-                    f"the picture {show(image)} has the {name} {value!r} here, but {first[place]!r} in "
-                    f"{record.kind} {first[0]}; give all {record.kind}s of a picture the same {name}"
+                    f"the image {show(image)} has the {name} {value!r} here, but {first[place]!r} in "
+                    f"{record.kind} {first[0]}; give all {record.kind}s of an image the same {name}"
                 )
         return int(first[1])
 
@@ -173,7 +173,7 @@ def check_path(path: str, where: str) -> str:
         # One file has one name, however its path is spelled: images are told apart by it.
         clean = "/".join(part for part in clean.split("/") if part not in ("", "."))
     if not clean or clean.startswith("/") or DRIVE.match(clean) or ".." in clean.split("/") or "\0" in clean:
-        raise refuse(where, f"the picture path {show(path)} is empty or leaves the data set's folder")
+        raise refuse(where, f"the image path {show(path)} is empty or leaves the dataset's folder")
     if not clean.isascii() or len(clean) > MOST_BYTES:
         _check_bytes(clean, where)
     return clean
@@ -183,9 +183,9 @@ def _check_bytes(path: str, where: str) -> None:
     try:
         longest = max(len(part.encode()) for part in path.split("/"))
     except UnicodeEncodeError:
-        raise refuse(where, f"the picture path {show(path)} has half a letter; save it as UTF-8") from None
+        raise refuse(where, f"the image path {show(path)} has half a letter; save it as UTF-8") from None
     if longest > MOST_BYTES or len(path.encode()) > MOST_PATH_BYTES:
-        raise refuse(where, f"the picture path {show(path)} is longer than a file's can be")
+        raise refuse(where, f"the image path {show(path)} is longer than a file's can be")
 
 
 def read_text(path: Path) -> str:
@@ -243,7 +243,7 @@ def describe_whole(content: Any) -> str:
 
 
 def read_pairs(path: Path, meaning: str) -> list[tuple[str, Any]]:
-    """The pairs of a JSON object whose keys are names, such as {picture: caption}; a name may come twice.
+    """The pairs of a JSON object whose keys are names, such as {image: caption}; a name may come twice.
 
     meaning: says what the object is, in messages.
     """

@@ -1,4 +1,4 @@
-"""What all data set adapters share: the class to derive from, published counts, options of large corpora.
+"""What all dataset adapters share: the class to derive from, published counts, options of large corpora.
 
 An adapter names its folder, its files and its published counts, and has one method that yields samples in
 published order. Everything else (cache, held-out identities, packing, checking) happens around it.
@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from tpr.config.ranges import Count, Seed
-from tpr.data.corpus import IndexArray
-from tpr.data.sample import Protocol, Sample, Split
-from tpr.data.walks import Leftovers
+from tpr.data.samples.sample import Protocol, Sample, Split
+from tpr.data.tables.corpus import IndexArray
+from tpr.data.tables.walks import Leftovers
 from tpr.errors import DataError
 
 
@@ -41,15 +41,15 @@ class SubsetOptions:
     """Options of every large pre-training corpus."""
 
     images: Count | None = None
-    """Pictures to draw at random from the annotation; absent: all."""
+    """Images to draw at random from the annotation; absent: all."""
     seed: Seed = 1
     """Seed of every draw that the adapter makes."""
-    pictures: Literal["all", "present"] = "all"
-    """All: each picture that the annotation names must exist; present: those not on disk are left out."""
+    on_missing_image: Literal["stop", "skip"] = "stop"
+    """An image that the annotation names and that is not on disk stops the run, or is left out."""
 
 
 class Adapter(ABC):
-    """One data set in its published layout."""
+    """One dataset in its published layout."""
 
     Options: ClassVar[type[Any]] = NoOptions
     """Frozen dataclass of the set's options."""
@@ -69,7 +69,7 @@ class Adapter(ABC):
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
         self.has_identities = True
-        """False when each picture is its own class; may be set while parsing."""
+        """False when each image is its own class; may be set while parsing."""
         self.labels: dict[int, int] = {}
         """Published training number of each identity; empty: they are numbered in ascending order."""
         self.notes: list[str] = []
@@ -118,9 +118,9 @@ class Adapter(ABC):
 
     @abstractmethod
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
-        """Every picture with its split, in published order. DataError in one line.
+        """Every image with its split, in published order. DataError in one line.
 
-        A picture that comes again, in the same split, adds its captions to the first; all else must agree.
+        An image that comes again, in the same split, adds its captions to the first; all else must agree.
         """
 
     def describe_state(self, root: Path) -> list[str]:
@@ -133,8 +133,8 @@ class Adapter(ABC):
 
     @property
     def leaves_missing_out(self) -> bool:
-        """True where the options leave out pictures that are not on disk."""
-        return isinstance(self.options, SubsetOptions) and self.options.pictures == "present"
+        """True where the options leave out images that are not on disk."""
+        return isinstance(self.options, SubsetOptions) and self.options.on_missing_image == "skip"
 
     def choose_rows(self, identity: IndexArray) -> IndexArray | None:
         """Ascending training rows that the options ask for, None for all. identity: (N,) as published."""

@@ -6,16 +6,16 @@ from typing import ClassVar
 
 from tpr.data.adapters.annotations import FirstRecords, Record, read_records
 from tpr.data.adapters.base import Adapter
-from tpr.data.sample import Sample, Split
+from tpr.data.samples.sample import Sample, Split
 
 
 class BenchmarkAdapter(Adapter):
-    """Records with split, captions, a picture path below `imgs/` and an identity."""
+    """Records with split, captions, an image path below `imgs/` and an identity."""
 
     files: ClassVar[tuple[str, ...]]
     """Accepted annotation file names; the first that exists is read."""
     path_key: ClassVar[str] = "file_path"
-    """Key of the picture path."""
+    """Key of the image path."""
     has_split_key: ClassVar[bool] = True
     """False where a file without the key `split` is accepted; `choose_split` then decides."""
 
@@ -32,15 +32,15 @@ class BenchmarkAdapter(Adapter):
         keys = ("split",) * self.has_split_key + ("captions", self.path_key, "id")
         records = list(read_records(path, keys))
         self.prepare(root, records)
-        pictures = FirstRecords()
+        images = FirstRecords()
         for record in records:
             image, identity, split = self.image_of(record), record.integer("id"), self.choose_split(record)
-            pictures.find(record, image, identity=identity, split=split)
+            images.find(record, image, identity=identity, split=split)
             yield split, Sample(f"{base}/{image}", identity, record.texts("captions"))
 
     def image_of(self, record: Record) -> str:
-        """The record's picture path below `imgs/`."""
-        return record.picture(self.path_key).removeprefix("imgs/")
+        """The record's image path below `imgs/`."""
+        return record.image(self.path_key).removeprefix("imgs/")
 
     def prepare(self, root: Path, records: Sequence[Record]) -> None:
         """Look at the whole file before splits are chosen. DataError where they would be wrong."""

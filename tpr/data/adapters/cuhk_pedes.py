@@ -1,4 +1,4 @@
-"""CUHK-PEDES: 13,003 persons from five older collections, two captions per picture.
+"""CUHK-PEDES: 13,003 persons from five older collections, two captions per image.
 
 Source: Li et al., Person Search with Natural Language Description, CVPR 2017.
 Files: CUHK-PEDES/reid_raw.json (records with split, captions, file_path, id) or caption_all.json (the same
@@ -27,16 +27,16 @@ from tpr.data.adapters.annotations import (
 )
 from tpr.data.adapters.base import Counts
 from tpr.data.adapters.benchmark import BenchmarkAdapter, read_split
-from tpr.data.sample import SPLITS, Split
+from tpr.data.samples.sample import SPLITS, Split
 from tpr.errors import ConfigError, DataError
 
 LAST_TRAINING_IDENTITY = 11_003
 LAST_VALIDATION_IDENTITY = 12_003
 KNOWN = {"train_query/p11600_s14885.jpg": 11_003, "test_query/p10376_s14337.jpg": 11_071}
-"""Pictures and their identities in reid_raw.json; the second has identity 1 in caption_all.json."""
+"""Images and their identities in reid_raw.json; the second has identity 1 in caption_all.json."""
 REMEDY = (
     "fetch reid_raw.json, or set the option `splits` to it or to a JSON file "
-    '{"test": [picture paths], "val": [picture paths]}'
+    '{"test": [image paths], "val": [image paths]}'
 )
 
 
@@ -48,7 +48,7 @@ class CuhkPedes(BenchmarkAdapter):
         """Options of CUHK-PEDES."""
 
         splits: Path | None = None
-        """File below the data root that has the split of each picture: reid_raw.json or lists of paths."""
+        """File below the data root that has the split of each image: reid_raw.json or lists of paths."""
 
         def __post_init__(self) -> None:
             if self.splits is not None:
@@ -113,9 +113,9 @@ class CuhkPedes(BenchmarkAdapter):
 
 
 def doubt_numbering(records: Mapping[str, Record]) -> str:
-    """Why identities may not be numbered as in reid_raw.json; empty where they are. records: by picture.
+    """Why identities may not be numbered as in reid_raw.json; empty where they are. records: by image.
 
-    The known pictures decide. A part of the file without them passes where all its train_query/ stands in the
+    The known images decide. A part of the file without them passes where all its train_query/ stands in the
     training range and all its test_query/ beyond, as around the border in reid_raw.json.
     """
     known = [(records[image], image, identity) for image, identity in KNOWN.items() if image in records]
@@ -139,30 +139,30 @@ def doubt_numbering(records: Mapping[str, Record]) -> str:
 
 @dataclass(frozen=True)
 class SplitLists:
-    """The split of each picture, read from a file."""
+    """The split of each image, read from a file."""
 
     path: Path
     splits: Mapping[str, Split]
     is_whole: bool
-    """Whether every picture must be listed; else those that are not are training data."""
+    """Whether every image must be listed; else those that are not are training data."""
 
     def choose(self, record: Record, image: str) -> Split:
-        """The picture's split; DataError where it must be listed and is not."""
+        """The image's split; DataError where it must be listed and is not."""
         split = self.splits.get(image)
         if split is None and self.is_whole:
-            record.fail(f"the picture {show(image)} has no split in {self.path}")
+            record.fail(f"the image {show(image)} has no split in {self.path}")
         return split or "train"
 
     def compare(self, images: set[str]) -> list[str]:
-        """A line about listed pictures that there are not; DataError where there is none at all."""
+        """A line about listed images that there are not; DataError where there is none at all."""
         absent = [image for image in self.splits if image not in images]
         if len(absent) == len(self.splits):
             first = f", the first is {show(absent[0])}" if absent else ""
-            raise refuse(self.path, f"lists no picture of the annotation{first}; expected paths below imgs/")
+            raise refuse(self.path, f"lists no image of the annotation{first}; expected paths below imgs/")
         if not absent:
             return []
         return [
-            f"{self.path}: {len(absent):,} listed pictures are not annotated, the first is {show(absent[0])}"
+            f"{self.path}: {len(absent):,} listed images are not annotated, the first is {show(absent[0])}"
         ]
 
 
@@ -171,25 +171,25 @@ def read_lists(path: Path) -> SplitLists:
     content = read_json(path)
     if isinstance(content, list):
         records = check_records(path, content, ("split", "file_path"))
-        listed = [(read_split(record), record.picture("file_path")) for record in records]
+        listed = [(read_split(record), record.image("file_path")) for record in records]
         return SplitLists(path, collect(path, listed), is_whole=True)
     if not isinstance(content, dict) or "test" not in content or not content.keys() <= set(SPLITS):
-        expected = 'records with split, file_path or {"test": [picture paths], "val": [picture paths]}'
+        expected = 'records with split, file_path or {"test": [image paths], "val": [image paths]}'
         raise refuse(path, f"found {describe_whole(content)}; expected {expected}")
     listed = []
     for split in SPLITS:
         images = content.get(split, [])
         if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-            raise refuse(path, f"'{split}' must be a list of picture paths, found {describe(images)}")
+            raise refuse(path, f"'{split}' must be a list of image paths, found {describe(images)}")
         listed += [(split, check_path(image, f"{path}: {split}")) for image in images]
     return SplitLists(path, collect(path, listed), is_whole="train" in content)
 
 
 def collect(path: Path, listed: Iterable[tuple[Split, str]]) -> dict[str, Split]:
-    """The split of each listed picture; DataError where one has two."""
+    """The split of each listed image; DataError where one has two."""
     splits: dict[str, Split] = {}
     for split, listed_path in listed:
         image = listed_path.removeprefix("imgs/")
         if splits.setdefault(image, split) != split:
-            raise refuse(path, f"the picture {show(image)} is listed for {splits[image]} and for {split}")
+            raise refuse(path, f"the image {show(image)} is listed for {splits[image]} and for {split}")
     return splits

@@ -1,10 +1,10 @@
-"""HAM-PEDES: one million pictures of SYNTH-PEDES captioned anew in the styles of many annotators.
+"""HAM-PEDES: one million images of SYNTH-PEDES captioned anew in the styles of many annotators.
 
 Source: Jiang et al., Modeling Thousands of Human Annotators for Generalizable Text-to-Image Person
 Re-identification, CVPR 2025.
-Files in HAM-PEDES/, in one of three forms: an object {picture path: [captions]}, a list of objects in
+Files in HAM-PEDES/, in one of three forms: an object {image path: [captions]}, a list of objects in
 SYNTH-PEDES' form (id, file_path, captions), or shards (*.parquet, *.jsonl, also below parts/) with one row
-per picture (image or file_path, captions) or per caption (file_path, caption, perhaps status). Pictures
+per image (image or file_path, captions) or per caption (file_path, caption, perhaps status). Images
 are SYNTH-PEDES' and lie in HAM-PEDES/ or SYNTH-PEDES/ (Part1/<id>/<n>.jpg). All of it is training data.
 
 Captions are cleaned by the rule that they were made with: 8 to 130 words, no '<', '>', line break or '/n'.
@@ -29,8 +29,8 @@ from tpr.data.adapters.annotations import (
     show,
 )
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions, clean_text
-from tpr.data.sample import Sample, Split
-from tpr.data.walks import list_files, list_folders
+from tpr.data.samples.sample import Sample, Split
+from tpr.data.tables.walks import list_files, list_folders
 from tpr.errors import DataError, first_line
 
 WORDS = (8, 130)
@@ -47,7 +47,7 @@ class HamPedes(Adapter):
         """Options of HAM-PEDES."""
 
         identity: Literal["image", "folder"] = "image"
-        """Each picture is its own class, or the folder names the person of SYNTH-PEDES."""
+        """Each image is its own class, or the folder names the person of SYNTH-PEDES."""
 
     name = "ham_pedes"
     folders = ("HAM-PEDES", "HAM_PEDES")
@@ -74,39 +74,39 @@ class HamPedes(Adapter):
         """The folders that hold parts."""
         folders = [
             folder
-            for name in self.picture_folders(root)
+            for name in self.image_folders(root)
             for folder in list_folders(root / name, self.leftovers)
         ]
         return [str(folder) for folder in folders if folder.name.startswith("Part")]
 
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
-        """Pictures in the order of the files."""
+        """Images in the order of the files."""
         self.has_identities = self.options.identity == "folder"
         bases: dict[str, str] = {}
         dropped = empty = number = 0
-        for record in merge_pictures(self.sources(root)):
-            path, raw = record.picture("file_path"), record.texts("captions")
+        for record in merge_images(self.sources(root)):
+            path, raw = record.image("file_path"), record.texts("captions")
             captions = tuple(clean_text(caption) for caption in raw if is_good(caption))
             dropped += len(raw) - len(captions)
             empty += not captions
             if captions:
                 part = path.split("/", 1)[0]
                 if part not in bases:
-                    bases[part] = self.picture_base(root, part)
+                    bases[part] = self.image_base(root, part)
                 identity = folder_identity(record, path) if self.has_identities else number
                 yield "train", Sample(f"{bases[part]}/{path}", identity, captions)
                 number += 1
         if dropped:
             self.notes.append(
-                f"{dropped:,} captions failed the set's own rule, {empty:,} pictures were left without"
+                f"{dropped:,} captions failed the set's own rule, {empty:,} images were left without"
             )
 
-    def picture_base(self, root: Path, part: str) -> str:
+    def image_base(self, root: Path, part: str) -> str:
         """The folder below the root that holds this part."""
-        names = self.picture_folders(root)
+        names = self.image_folders(root)
         return next((name for name in names if (root / name / part).exists()), names[1])
 
-    def picture_folders(self, root: Path) -> list[str]:
+    def image_folders(self, root: Path) -> list[str]:
         """Folders below the root that may hold parts."""
         return [self.folder(root).name, "SYNTH-PEDES", "SYNTH_PEDES"]
 
@@ -128,14 +128,14 @@ def folder_identity(record: Record, path: str) -> int:
     return number
 
 
-def merge_pictures(paths: list[Path]) -> Iterator[Record]:
-    """One record (file_path, captions) per picture from any of the three forms."""
+def merge_images(paths: list[Path]) -> Iterator[Record]:
+    """One record (file_path, captions) per image from any of the three forms."""
     merged: dict[str, Record] = {}
     for path in paths:
         for record in _read_whole(path) if path.suffix.lower() == ".json" else _read_shard(path):
             if record.values.get("status", "ok") == "ok":
-                picture, captions = record.picture("file_path"), record.texts("captions")
-                known = merged.setdefault(picture, record)
+                image, captions = record.image("file_path"), record.texts("captions")
+                known = merged.setdefault(image, record)
                 if known is record:
                     record.values["captions"] = list(captions)
                 else:
@@ -148,7 +148,7 @@ def _read_whole(path: Path) -> Iterator[Record]:
     if isinstance(content, list):
         yield from check_records(path, content, ("file_path", "captions"))
         return
-    expected = "{picture path: [captions]} or a list of objects with file_path, captions"
+    expected = "{image path: [captions]} or a list of objects with file_path, captions"
     if not isinstance(content, dict) or not content:
         raise refuse(path, f"found {describe_whole(content)}; expected {expected}")
     for number, (name, captions) in enumerate(pairs):

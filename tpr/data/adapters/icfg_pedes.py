@@ -1,9 +1,9 @@
-"""ICFG-PEDES: 4,102 persons of MSMT17, one long fine-grained caption per picture.
+"""ICFG-PEDES: 4,102 persons of MSMT17, one long fine-grained caption per image.
 
 Source: Ding et al., Semantically Self-Aligned Network for Text-to-Image Part-aware Person
 Re-identification, 2021.
 Files: ICFG-PEDES/ICFG-PEDES.json or ICFG_PEDES.json (records with split, captions, file_path, id) and
-ICFG-PEDES/imgs/{train, test}/. The picture folders are MSMT17's and are not the split. There is no
+ICFG-PEDES/imgs/{train, test}/. The image folders are MSMT17's and are not the split. There is no
 validation split.
 """
 

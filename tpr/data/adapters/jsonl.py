@@ -3,8 +3,8 @@
     {"image": "crops/0001.jpg", "identity": 7, "captions": ["A man ..."], "split": "train", "camera": 2}
 
 `caption` may stand for a list of one, `camera` may be absent. Identities are numbers, or strings, which are
-numbered in order of appearance; where no line has one, each picture is its own class. A line without
-`split` is training data. Picture paths start at the folder of the file. A picture may stand in several lines,
+numbered in order of appearance; where no line has one, each image is its own class. A line without
+`split` is training data. Image paths start at the folder of the file. An image may stand in several lines,
 such as one per caption: they become one sample, and must agree on all but the captions.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from tpr.data.adapters.annotations import FirstRecords, Record, check_path, describe, read_lines, show
 from tpr.data.adapters.base import Adapter, SubsetOptions
-from tpr.data.sample import SPLITS, Sample, Split
-from tpr.data.walks import list_files
+from tpr.data.samples.sample import SPLITS, Sample, Split
+from tpr.data.tables.walks import list_files
 from tpr.errors import ConfigError, DataError
 
 MOST_CAMERAS = 2**15
@@ -84,11 +84,11 @@ class Jsonl(Adapter):
         (path,) = self.sources(root)
         base = PurePosixPath(path.parent.relative_to(root).as_posix())
         identities = Identities()
-        pictures = FirstRecords()
+        images = FirstRecords()
         for record in read_lines(path, ("image",)):
-            image = str(base / record.picture("image"))
+            image = str(base / record.image("image"))
             identity, camera, split = identities.read(record), read_camera(record), read_split(record)
-            number = pictures.find(record, image, identity=identity, split=split, camera=camera)
+            number = images.find(record, image, identity=identity, split=split, camera=camera)
             self.has_identities = identity is not None
             captions = read_captions(record)
             own = number if identity is None else identities.number(identity)
@@ -148,7 +148,7 @@ def read_split(record: Record) -> Split:
 
 
 def read_captions(record: Record) -> tuple[str, ...]:
-    """`captions`, or the one `caption`; none is allowed, such a picture is searched but not trained on."""
+    """`captions`, or the one `caption`; none is allowed, such an image is searched but not trained on."""
     if "captions" in record.values:
         return record.texts("captions")
     return (record.text("caption"),) if "caption" in record.values else ()

@@ -4,7 +4,7 @@ Source: Zhang and Wang, Diverse Embedding Expansion Network and Low-Light Cross-
 Visible-Infrared Person Re-identification, CVPR 2023; captions of TVI-LFM, NeurIPS 2024.
 Files: LLCM/idx/{train_vis,train_nir}.txt (lines of a path below vis/ or nir/ and a label),
 LLCM/idx/test_id.txt (persons apart by commas), LLCM/{test_vis,test_nir}/cam<1..9>/<person>/*.jpg and, with
-text, LLCM/Text/Blip_{RGB,IR}/caption_llm_dict_Blip_{RGB,IR}.json or caption_dict_*.json. A test picture's
+text, LLCM/Text/Blip_{RGB,IR}/caption_llm_dict_Blip_{RGB,IR}.json or caption_dict_*.json. A test image's
 caption is kept under its name below vis/ or nir/, without the camera's folder.
 """
 
@@ -16,18 +16,18 @@ from tpr.data.adapters.base import Counts
 from tpr.data.adapters.visible_infrared import (
     VisibleInfraredAdapter,
     collect_labels,
-    list_pictures,
+    list_images,
     list_times,
     read_index,
     read_people,
 )
-from tpr.data.sample import Modality, Sample, Split
+from tpr.data.samples.sample import Modality, Sample, Split
 
 KINDS: tuple[tuple[Modality, str, str], ...] = (
     ("visible", "vis", "Blip_RGB"),
     ("infrared", "nir", "Blip_IR"),
 )
-"""Kind, folder of pictures, folder of captions."""
+"""Kind, folder of images, folder of captions."""
 CAMERAS = range(1, 10)
 CAMERA_IN_NAME = re.compile(r"_c(\d)_")
 
@@ -54,7 +54,7 @@ class Llcm(VisibleInfraredAdapter):
         return list_times(places, self.leftovers)
 
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
-        """Training pictures in file order, test pictures by person, camera and name; visible ones first."""
+        """Training images in file order, test images by person, camera and name; visible ones first."""
         self.require_folders(root, *(f"{part}{kind}" for part in ("", "test_") for _, kind, _ in KINDS))
         *lists, people = self.sources(root)[:3]
         tables = self.read_tables(root, *(texts for _, _, texts in KINDS))
@@ -75,9 +75,9 @@ class Llcm(VisibleInfraredAdapter):
         self.note_texts(root, *tables)
 
     def list_test(self, root: Path, kind: str, people: list[int]) -> Iterator[tuple[str, int, int]]:
-        """Path below the set's folder, person and camera of each test picture of one kind."""
+        """Path below the set's folder, person and camera of each test image of one kind."""
         for person in people:
             for camera in CAMERAS:
                 place = f"test_{kind}/cam{camera}/{person:04d}"
-                for name in list_pictures(self.folder(root) / place, self.leftovers):
+                for name in list_images(self.folder(root) / place, self.leftovers):
                     yield f"{place}/{name}", person, camera

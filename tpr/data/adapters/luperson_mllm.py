@@ -1,13 +1,13 @@
 """LUPerson-MLLM: 1.0 M crops of LUPerson with four machine captions each, no identities.
 
 Source: Tan et al., Harnessing the Power of MLLMs for Transferable Text-to-Image Person ReID, CVPR 2024.
-Files: pictures flat in LUPerson-MLLM/ or LUPerson-MLLM/images/, and four objects {picture name: caption},
+Files: images flat in LUPerson-MLLM/ or LUPerson-MLLM/images/, and four objects {image name: caption},
 read in the order Ts-qwen, Td-qwen, Ts-shikra, Td-shikra (s static, d dynamic instruction). They are looked
 for in the folder that the option `captions` names, in `captions/` where the run starts, in
-LUPerson-MLLM/captions/ and beside the pictures.
+LUPerson-MLLM/captions/ and beside the images.
 
 Repair, as published: a caption with an unfilled slot ('description]') or mark-up ('<') is replaced by a
-random static caption of the same picture that has neither, and kept where there is none.
+random static caption of the same image that has neither, and kept where there is none.
 """
 
 import json
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tpr.data.adapters.annotations import check_path, describe, quote, read_pairs, refuse
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions
-from tpr.data.sample import Sample, Split
+from tpr.data.samples.sample import Sample, Split
 
 FILES = ("Ts-qwen.json", "Td-qwen.json", "Ts-shikra.json", "Td-shikra.json")
 BAD_MARKS = ("description]", "<")
@@ -38,7 +38,7 @@ class LupersonMllm(Adapter):
         files: tuple[str, ...] = FILES
         """Caption files to read, in this order; a name that starts with Ts holds static captions."""
         complete_only: bool = False
-        """Only pictures with a caption in every file."""
+        """Only images with a caption in every file."""
 
     name = "luperson_mllm"
     folders = ("LUPerson-MLLM", "LUPerson_MLLM", "LUPerson")
@@ -56,13 +56,13 @@ class LupersonMllm(Adapter):
         return [folder / name for name in self.options.files]
 
     def describe_state(self, root: Path) -> list[str]:
-        """The folder of the pictures."""
-        return [self.picture_folder(root)]
+        """The folder of the images."""
+        return [self.image_folder(root)]
 
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
-        """Pictures sorted by name, captions in the order of the files."""
+        """Images sorted by name, captions in the order of the files."""
         self.has_identities = False
-        base = self.picture_folder(root)
+        base = self.image_folder(root)
         sources = self.sources(root)
         columns = []
         for path in sources:
@@ -70,7 +70,7 @@ class LupersonMllm(Adapter):
             columns.append(captions)
             if repeated:
                 self.notes.append(
-                    f"{path}: {repeated:,} pictures come again; the last caption counts, as published"
+                    f"{path}: {repeated:,} images come again; the last caption counts, as published"
                 )
         static = [path.name.startswith("Ts") for path in sources]
         repaired = 0
@@ -88,35 +88,35 @@ class LupersonMllm(Adapter):
                 f"{repaired:,} captions with unfilled slots or mark-up were replaced by static ones"
             )
 
-    def picture_folder(self, root: Path) -> str:
-        """Folder of the pictures below the root, with forward slashes."""
+    def image_folder(self, root: Path) -> str:
+        """Folder of the images below the root, with forward slashes."""
         folder = self.folder(root)
         return f"{folder.name}/images" if (folder / "images").is_dir() else folder.name
 
     def caption_folder(self, root: Path) -> Path:
         """The folder of the caption files, by the rule in the module's docstring."""
         folder = self.folder(root)
-        pictures = root / self.picture_folder(root)
+        images = root / self.image_folder(root)
         chosen: Path | None = self.options.captions
         if chosen is not None:
             places = [chosen, root / chosen]
         else:
-            places = [Path("captions"), folder / "captions", pictures, folder]
+            places = [Path("captions"), folder / "captions", images, folder]
         holding = [place for place in places if any((place / name).is_file() for name in self.options.files)]
         if not holding:
             raise self.not_found((places[0] if chosen else folder / "captions") / self.options.files[0], root)
         if len(holding) == 1:
             return holding[0]
-        # The caption files of another collection may lie in the start folder: the first picture tells.
-        return next((place for place in holding if self.names_pictures(place, pictures)), holding[0])
+        # The caption files of another collection may lie in the start folder: the first image tells.
+        return next((place for place in holding if self.names_images(place, images)), holding[0])
 
-    def names_pictures(self, place: Path, pictures: Path) -> bool:
-        """Whether the first picture named by the caption files there exists."""
+    def names_images(self, place: Path, images: Path) -> bool:
+        """Whether the first image named by the caption files there exists."""
         path = next(place / name for name in self.options.files if (place / name).is_file())
         try:
             with path.open(encoding="utf-8-sig", errors="replace") as file:
                 match = FIRST_KEY.match(file.read(4096))
-            return match is not None and (pictures / last_part(json.loads(match[1], strict=False))).is_file()
+            return match is not None and (images / last_part(json.loads(match[1], strict=False))).is_file()
         except (OSError, ValueError):
             return False
 
@@ -132,12 +132,12 @@ def read_captions(path: Path) -> tuple[dict[str, str], int]:
     Older files hold lists, of which the last element counts.
     """
     captions: dict[str, str] = {}
-    pairs = read_pairs(path, "{picture name: caption}")
+    pairs = read_pairs(path, "{image name: caption}")
     for key, value in pairs:
         caption = value[-1] if isinstance(value, list) and value else value
         if not isinstance(caption, str):
-            raise refuse(path, f"picture {quote(key)}: the caption must be a string, found {describe(value)}")
-        captions[check_path(last_part(key), f"{path}: picture {quote(key)}")] = caption
+            raise refuse(path, f"image {quote(key)}: the caption must be a string, found {describe(value)}")
+        captions[check_path(last_part(key), f"{path}: image {quote(key)}")] = caption
     return captions, len(pairs) - len(captions)
 
 

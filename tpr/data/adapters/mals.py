@@ -1,10 +1,10 @@
-"""MALS: 1.5 M generated pictures with one caption and 27 attribute labels each, no identities.
+"""MALS: 1.5 M generated images with one caption and 27 attribute labels each, no identities.
 
 Source: Yang et al., Towards Unified Text-based Person Retrieval: A Large-scale Multi-Attribute and Language
 Search Benchmark, ACM Multimedia 2023.
 Files: 91 lists gene_attrs/*_attrs.json in MALS/, in the data root or below finetune/ (records with image,
-caption, image_id, label) and pictures MALS/gene_crop/<subset>/<n>.jpg. Captions and pictures are joined on
-the last three parts of the path; pictures may also lie in images/MALS/ or without the prefix gene_crop/.
+caption, image_id, label) and images MALS/gene_crop/<subset>/<n>.jpg. Captions and images are joined on
+the last three parts of the path; images may also lie in images/MALS/ or without the prefix gene_crop/.
 Labels are 0, 1 or -1 (unknown), where 0 means that the person has the accessory or colour. They were made
 from the captions, so that the first one (0 woman, 1 man) shows whether a file has them in this order.
 """
@@ -17,8 +17,8 @@ from typing import Any
 
 from tpr.data.adapters.annotations import Record, read_records
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions
-from tpr.data.sample import Sample, Split
-from tpr.data.walks import list_files
+from tpr.data.samples.sample import Sample, Split
+from tpr.data.tables.walks import list_files
 
 ATTRIBUTES = 27
 PREFIX = "gene_crop"
@@ -61,7 +61,7 @@ class Mals(Adapter):
         return found
 
     def describe_state(self, root: Path) -> list[str]:
-        """The folders that hold picture folders."""
+        """The folders that hold image folders."""
         return [base for base in BASES if (root / base).is_dir()]
 
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
@@ -71,7 +71,7 @@ class Mals(Adapter):
         number = 0
         for path in self.sources(root):
             for record in read_records(path, ("image", "caption")):
-                parts = [part for part in record.picture("image").split("/")[-3:] if part != PREFIX]
+                parts = [part for part in record.image("image").split("/")[-3:] if part != PREFIX]
                 if len(parts) < 2:
                     record.fail("'image' must end in gene_crop/<subset>/<file>")
                 subset, name = parts[-2:]

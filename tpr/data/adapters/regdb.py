@@ -1,4 +1,4 @@
-"""RegDB: 412 persons with ten visible and ten thermal pictures each, in ten splits of 206 and 206.
+"""RegDB: 412 persons with ten visible and ten thermal images each, in ten splits of 206 and 206.
 
 Source: Nguyen et al., Person Recognition System Based on a Combination of Body Images from Visible Light and
 Thermal Cameras, Sensors 2017; splits as published with AGW; captions of TVI-LFM, NeurIPS 2024.
@@ -7,7 +7,7 @@ a path and a label) and, with text, RegDB/Text/Blip_{RGB,IR}/caption_llm_dict_Bl
 caption_dict_*.json.
 
 Training persons are numbered by the labels of the file, as in the official checkpoints; elsewhere a person is
-the number of the folder. Visible pictures have camera 1, thermal ones 2.
+the number of the folder. Visible images have camera 1, thermal ones 2.
 """
 
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ from tpr.data.adapters.visible_infrared import (
     collect_labels,
     read_index,
 )
-from tpr.data.sample import Modality, Sample, Split
+from tpr.data.samples.sample import Modality, Sample, Split
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 KINDS: tuple[tuple[Modality, str, str], ...] = (
     ("visible", "Visible", "Blip_RGB"),
     ("infrared", "Thermal", "Blip_IR"),
 )
-"""Kind, folder of pictures, folder of captions."""
+"""Kind, folder of images, folder of captions."""
 
 
 class RegDb(VisibleInfraredAdapter):
@@ -59,7 +59,7 @@ class RegDb(VisibleInfraredAdapter):
         return files + self.caption_files(root, *(texts for _, _, texts in KINDS))
 
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
-        """Visible pictures, then thermal ones, in file order."""
+        """Visible images, then thermal ones, in file order."""
         base = self.folder(root).name
         self.require_folders(root, *(folder for _, folder, _ in KINDS))
         tables = self.read_tables(root, *(texts for _, _, texts in KINDS))

@@ -1,4 +1,4 @@
-"""RSTPReid: 4,101 persons of MSMT17, five pictures each from different cameras, two captions per picture.
+"""RSTPReid: 4,101 persons of MSMT17, five images each from different cameras, two captions per image.
 
 Source: Zhu et al., DSSL: Deep Surroundings-person Separation Learning for Text-based Person Retrieval,
 ACM Multimedia 2021.
@@ -16,7 +16,7 @@ from typing import Literal
 from tpr.data.adapters.annotations import Record
 from tpr.data.adapters.base import Counts
 from tpr.data.adapters.benchmark import BenchmarkAdapter
-from tpr.data.sample import Split
+from tpr.data.samples.sample import Split
 from tpr.errors import DataError
 
 IDENTITIES = 4_101

@@ -1,10 +1,10 @@
-"""SYNTH-PEDES: 312,321 persons cut from LUPerson-NL and LPW, 4.8 M pictures, 2.5 machine captions each.
+"""SYNTH-PEDES: 312,321 persons cut from LUPerson-NL and LPW, 4.8 M images, 2.5 machine captions each.
 
 Source: Zuo et al., PLIP: Language-Image Pre-training for Person Representation Learning, NeurIPS 2024.
 Files: SYNTH-PEDES/synthpedes-dataset.json or synthpedes_dataset.json (records with id, file_path,
 attributes, captions, prompt_caption) and SYNTH-PEDES/Part1 ... Part11/<id>/<n>.jpg. All of it is training
 data. `captions` holds one or two sentences of the captioner's styles, `prompt_caption` one sentence filled
-from the attributes. The published counts disagree with one another by a few pictures.
+from the attributes. The published counts disagree with one another by a few images.
 """
 
 import re
@@ -18,8 +18,8 @@ import numpy as np
 from tpr.config.ranges import Count
 from tpr.data.adapters.annotations import Record, read_number, read_records
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions, clean_text, draw_rows
-from tpr.data.corpus import IndexArray
-from tpr.data.sample import Sample, Split
+from tpr.data.samples.sample import Sample, Split
+from tpr.data.tables.corpus import IndexArray
 from tpr.errors import ConfigError
 
 JOINED_SENTENCES = re.compile(r"(?<=[a-z])\.(?=[A-Z])")
@@ -35,7 +35,7 @@ class SynthPedes(Adapter):
         captions: Literal["all", "style", "prompt", "published"] = "all"
         """All; the captioner's styles; the attribute sentence; or the first style and that sentence."""
         identities: Count | None = None
-        """Identities to draw at random, with all their pictures; absent: all."""
+        """Identities to draw at random, with all their images; absent: all."""
 
         def __post_init__(self) -> None:
             if self.identities is not None and self.images is not None:
@@ -50,7 +50,7 @@ class SynthPedes(Adapter):
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
         self.strange = 0
-        """Records whose id is not the number of their picture's folder."""
+        """Records whose id is not the number of their image's folder."""
 
     def sources(self, root: Path) -> list[Path]:
         """The one annotation file."""
@@ -61,7 +61,7 @@ class SynthPedes(Adapter):
         (path,) = self.sources(root)
         base = path.parent.name
         for record in read_records(path, ("id", "file_path", "captions", "prompt_caption")):
-            image, identity = record.picture("file_path"), record.integer("id")
+            image, identity = record.image("file_path"), record.integer("id")
             self.strange += read_number(image.split("/")[-2] if "/" in image else "") != identity
             yield "train", Sample(f"{base}/{image}", identity, self.choose_captions(record))
 
@@ -70,7 +70,7 @@ class SynthPedes(Adapter):
         if not self.strange:
             return []
         return [
-            f"{self.strange:,} records have another id than the folder of their picture, which is "
+            f"{self.strange:,} records have another id than the folder of their image, which is "
             "Part1/<id>/<n>.jpg as published; make sure that these ids are persons"
         ]
 
@@ -87,7 +87,7 @@ class SynthPedes(Adapter):
         return tuple(caption for caption in cleaned if caption)
 
     def choose_rows(self, identity: IndexArray) -> IndexArray | None:
-        """Rows of the identities or pictures to draw."""
+        """Rows of the identities or images to draw."""
         if self.options.identities is None:
             return super().choose_rows(identity)
         known = np.unique(identity)

@@ -4,10 +4,10 @@ Source: Wu et al., RGB-Infrared Cross-Modality Person Re-identification, ICCV 20
 NeurIPS 2024.
 Files: SYSU-MM01/cam<1..6>/<person>/*.jpg (3 and 6 are infrared), SYSU-MM01/exp/{train,val,test}_id.txt
 (persons apart by commas); or, for training, the arrays that AGW's script makes of them,
-train_{rgb,ir}_resized_{img,label}.npy. With text SYSU-MM01/Text/: captions of the training pictures in
+train_{rgb,ir}_resized_{img,label}.npy. With text SYSU-MM01/Text/: captions of the training images in
 <C>_<M>/train_text_<C>_<M>.npy and train_llm_text_<C>_<M>.npy in the order of the arrays (person, camera,
-name), or in <C>_<M>/caption_llm_dict_<C>_<M>.json; of the test pictures in caption_dict_<C>_<M>.json, and for
-visible ones else in id_caption_map_<C>_RGB.json, whose captions go to the person's first visible picture.
+name), or in <C>_<M>/caption_llm_dict_<C>_<M>.json; of the test images in caption_dict_<C>_<M>.json, and for
+visible ones else in id_caption_map_<C>_RGB.json, whose captions go to the person's first visible image.
 <M> is RGB or IR, <C> the captioner.
 """
 
@@ -21,15 +21,15 @@ from tpr.data.adapters.base import Counts
 from tpr.data.adapters.visible_infrared import (
     CaptionTable,
     VisibleInfraredAdapter,
-    list_pictures,
+    list_images,
     list_times,
     read_identity_captions,
     read_people,
     read_text_array,
 )
-from tpr.data.array_files import map_array_file
-from tpr.data.sample import Modality, Sample, Split
-from tpr.data.walks import Leftovers
+from tpr.data.samples.sample import Modality, Sample, Split
+from tpr.data.tables.array_files import map_array_file
+from tpr.data.tables.walks import Leftovers
 from tpr.errors import DataError
 
 LISTS = ("train", "val", "test")
@@ -37,7 +37,7 @@ LISTS = ("train", "val", "test")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of pictures: its cameras and what its files are called."""
+    """One kind of images: its cameras and what its files are called."""
 
     modality: Modality
     cameras: tuple[int, ...]
@@ -46,8 +46,8 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture before its captions are known."""
+class Image:
+    """An image before its captions are known."""
 
     image: str
     """Path below the set's folder."""
@@ -63,11 +63,11 @@ class SysuMm01(VisibleInfraredAdapter):
         """Options of SYSU-MM01."""
 
         training: Literal["folders", "arrays"] = "folders"
-        """Training pictures from the camera folders, or from train_{rgb,ir}_resized_img.npy."""
+        """Training images from the camera folders, or from train_{rgb,ir}_resized_img.npy."""
         validation: Literal["joined", "own"] = "joined"
         """The published validation persons train as well, as published, or are a validation split."""
         captioner: Literal["Blip", "GIT"] = "Blip"
-        """Whose captions visible pictures have: the folder `<captioner>_RGB` of `Text`."""
+        """Whose captions visible images have: the folder `<captioner>_RGB` of `Text`."""
 
     name = "sysu_mm01"
     folders = ("SYSU-MM01", "SYSU_MM01", "sysu")
@@ -106,14 +106,14 @@ class SysuMm01(VisibleInfraredAdapter):
         return [first, *(first.with_name(name) for name in names[1:] if first.with_name(name).is_file())]
 
     def test_texts(self, root: Path, kind: Kind) -> Path:
-        """The dictionary of captions by picture or, for visible ones, by person."""
+        """The dictionary of captions by image or, for visible ones, by person."""
         names = [f"caption_dict_{kind.texts}.json", f"caption_llm_dict_{kind.texts}.json"]
         if kind.modality == "visible":
             names.append(f"id_caption_map_{kind.texts}.json")
         return self.find_text(root, kind.texts, *names)
 
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
-        """Visible pictures, then infrared ones, each by person, camera and name."""
+        """Visible images, then infrared ones, each by person, camera and name."""
         self.require_cameras(root)
         tables: list[CaptionTable] = []
         yield from self._parse_training(root, tables)
@@ -125,31 +125,31 @@ class SysuMm01(VisibleInfraredAdapter):
         training, validation = (read_people(base / f"exp/{name}_id.txt") for name in LISTS[:2])
         own = set(validation) if self.options.validation == "own" else set()
         for kind in self.kinds:
-            pictures = self.list_training(root, kind, sorted({*training, *validation}))
-            captions = self.read_training(root, kind, pictures, tables)
-            for picture, texts in zip(pictures, captions, strict=True):
-                if picture.person in own:
-                    yield "val", make_sample(base.name, kind, picture, texts[:1])
+            images = self.list_training(root, kind, sorted({*training, *validation}))
+            captions = self.read_training(root, kind, images, tables)
+            for image, texts in zip(images, captions, strict=True):
+                if image.person in own:
+                    yield "val", make_sample(base.name, kind, image, texts[:1])
                 else:
-                    yield "train", make_sample(base.name, kind, picture, texts)
+                    yield "train", make_sample(base.name, kind, image, texts)
 
     def _parse_test(self, root: Path, tables: list[CaptionTable]) -> Iterator[tuple[Split, Sample]]:
         base = self.folder(root)
         people = read_people(base / "exp/test_id.txt")
         has_text = self.text_folder(root) is not None
         for kind in self.kinds:
-            pictures = find_pictures(base, kind.cameras, people, self.leftovers)
+            images = find_images(base, kind.cameras, people, self.leftovers)
             path = self.test_texts(root, kind) if has_text else None
             if path is not None and path.name.startswith("id_caption_map"):
                 captions = read_identity_captions(path)
                 if not captions.keys() & set(people):
                     raise DataError(f"{path}: no key is a test person, such as {people[0]}")
-                yield from describe_people(base.name, kind, pictures, captions)
+                yield from describe_people(base.name, kind, images, captions)
                 continue
             table = CaptionTable() if path is None else CaptionTable.read(path)
             tables.append(table)
-            for picture in pictures:
-                yield "test", make_sample(base.name, kind, picture, table.find(picture.image)[:1])
+            for image in images:
+                yield "test", make_sample(base.name, kind, image, table.find(image.image)[:1])
 
     def require_cameras(self, root: Path) -> None:
         """Raise DataError for a missing camera folder; prepared arrays may come without any."""
@@ -157,11 +157,11 @@ class SysuMm01(VisibleInfraredAdapter):
         if self.options.training == "folders" or any((self.folder(root) / name).is_dir() for name in names):
             self.require_folders(root, *names)
 
-    def list_training(self, root: Path, kind: Kind, people: Sequence[int]) -> list[Picture]:
-        """Training pictures of one kind in the order of the published script."""
+    def list_training(self, root: Path, kind: Kind, people: Sequence[int]) -> list[Image]:
+        """Training images of one kind in the order of the published script."""
         base = self.folder(root)
         if self.options.training == "folders":
-            return find_pictures(base, kind.cameras, people, self.leftovers)
+            return find_images(base, kind.cameras, people, self.leftovers)
         path = base / f"train_{kind.array}_resized_label.npy"
         labels = map_array_file(path)
         if labels.dtype.kind not in "iu" or labels.ndim != 1:
@@ -175,64 +175,64 @@ class SysuMm01(VisibleInfraredAdapter):
             )
         array = f"train_{kind.array}_resized_img.npy"
         if len(map_array_file(base / array)) != len(labels):
-            raise DataError(f"{path}: has {len(labels):,} labels, but {array} another number of pictures")
-        return [Picture(f"{array}#{row}", people[int(label)], -1) for row, label in enumerate(labels)]
+            raise DataError(f"{path}: has {len(labels):,} labels, but {array} another number of images")
+        return [Image(f"{array}#{row}", people[int(label)], -1) for row, label in enumerate(labels)]
 
     def read_training(
-        self, root: Path, kind: Kind, pictures: Sequence[Picture], tables: list[CaptionTable]
+        self, root: Path, kind: Kind, images: Sequence[Image], tables: list[CaptionTable]
     ) -> list[tuple[str, ...]]:
-        """Captions of each training picture: description and, where there is one, rephrasing.
+        """Captions of each training image: description and, where there is one, rephrasing.
 
-        tables: gets the table that was read, if it is one by picture.
+        tables: gets the table that was read, if it is one by image.
         """
         if self.text_folder(root) is None:
-            return [()] * len(pictures)
+            return [()] * len(images)
         first, *others = self.training_texts(root, kind)
         if first.suffix == ".json":
             tables.append(CaptionTable.read(first))
-            return [tables[-1].find(picture.image) for picture in pictures]
-        columns = [read_text_array(first, len(pictures))]
+            return [tables[-1].find(image.image) for image in images]
+        columns = [read_text_array(first, len(images))]
         for path in others:
-            column = read_text_array(path, len(pictures))
+            column = read_text_array(path, len(images))
             if "_label_" in path.name:
-                check_people(path, column, pictures)
+                check_people(path, column, images)
             else:
                 columns.append(column)
         return list(zip(*columns, strict=True))
 
 
-def find_pictures(
+def find_images(
     base: Path, cameras: Sequence[int], people: Sequence[int], leftovers: Leftovers
-) -> list[Picture]:
-    """Pictures of these persons by person, camera and name."""
+) -> list[Image]:
+    """Images of these persons by person, camera and name."""
     return [
-        Picture(f"cam{camera}/{person:04d}/{name}", person, camera)
+        Image(f"cam{camera}/{person:04d}/{name}", person, camera)
         for person in people
         for camera in cameras
-        for name in list_pictures(base / f"cam{camera}" / f"{person:04d}", leftovers)
+        for name in list_images(base / f"cam{camera}" / f"{person:04d}", leftovers)
     ]
 
 
-def check_people(path: Path, column: Sequence[str], pictures: Sequence[Picture]) -> None:
-    """Raise DataError if captions were listed for other persons than the pictures show."""
-    for row, (word, picture) in enumerate(zip(column, pictures, strict=True)):
-        if read_number(word) != picture.person:
+def check_people(path: Path, column: Sequence[str], images: Sequence[Image]) -> None:
+    """Raise DataError if captions were listed for other persons than the images show."""
+    for row, (word, image) in enumerate(zip(column, images, strict=True)):
+        if read_number(word) != image.person:
             raise refuse(
                 path,
-                f"entry {row} is of person {quote(word)}, but {picture.image} shows person {picture.person}; "
-                "captions and pictures are in different orders",
+                f"entry {row} is of person {quote(word)}, but {image.image} shows person {image.person}; "
+                "captions and images are in different orders",
             )
 
 
-def make_sample(base: str, kind: Kind, picture: Picture, captions: tuple[str, ...]) -> Sample:
-    """The picture as a row of the corpus."""
-    return Sample(f"{base}/{picture.image}", picture.person, captions, picture.camera, kind.modality)
+def make_sample(base: str, kind: Kind, image: Image, captions: tuple[str, ...]) -> Sample:
+    """The image as a row of the corpus."""
+    return Sample(f"{base}/{image.image}", image.person, captions, image.camera, kind.modality)
 
 
 def describe_people(
-    base: str, kind: Kind, pictures: Sequence[Picture], captions: dict[int, tuple[str, ...]]
+    base: str, kind: Kind, images: Sequence[Image], captions: dict[int, tuple[str, ...]]
 ) -> Iterator[tuple[Split, Sample]]:
-    """Test pictures, the first of each person with all captions of the person."""
+    """Test images, the first of each person with all captions of the person."""
     left = dict(captions)
-    for picture in pictures:
-        yield "test", make_sample(base, kind, picture, left.pop(picture.person, ()))
+    for image in images:
+        yield "test", make_sample(base, kind, image, left.pop(image.person, ()))

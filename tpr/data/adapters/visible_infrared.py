@@ -1,6 +1,6 @@
-"""What SYSU-MM01, RegDB and LLCM share: index files, folders of pictures, and captions in a folder `Text`.
+"""What SYSU-MM01, RegDB and LLCM share: index files, folders of images, and captions in a folder `Text`.
 
-`Text` may be absent as a whole: the pictures then have no captions, which training on pictures alone does
+`Text` may be absent as a whole: the images then have no captions, which training on images alone does
 without. A part of it that is missing is an error. A caption file's keys may carry any folders before the last
 three parts of a path (the published ones begin with `datasets/regdb/` or with a path of another machine).
 """
@@ -22,18 +22,18 @@ from tpr.data.adapters.annotations import (
     refuse,
 )
 from tpr.data.adapters.base import Adapter
-from tpr.data.array_files import map_array_file
-from tpr.data.walks import Leftovers, list_files, list_folders
+from tpr.data.tables.array_files import map_array_file
+from tpr.data.tables.walks import Leftovers, list_files, list_folders
 from tpr.errors import DataError
 
 BLANKS = " \t\r"
 """What stands between the words of a line; other blanks may belong to a name."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-NO_TEXT = "there is no folder Text: the pictures have no captions"
+NO_TEXT = "there is no folder Text: the images have no captions"
 
 
 class VisibleInfraredAdapter(Adapter):
-    """A set of visible and infrared pictures, with or without captions."""
+    """A set of visible and infrared images, with or without captions."""
 
     def text_folder(self, root: Path) -> Path | None:
         """The set's folder `Text`, None if there is none."""
@@ -45,7 +45,7 @@ class VisibleInfraredAdapter(Adapter):
         return self.find_file(root, *(f"Text/{folder}/{name}" for name in names))
 
     def caption_dictionary(self, root: Path, folder: str) -> Path:
-        """The JSON file of a folder of `Text` that has captions by picture, rather with rephrasings."""
+        """The JSON file of a folder of `Text` that has captions by image, rather with rephrasings."""
         return self.find_text(root, folder, f"caption_llm_dict_{folder}.json", f"caption_dict_{folder}.json")
 
     def caption_files(self, root: Path, *folders: str) -> list[Path]:
@@ -60,13 +60,13 @@ class VisibleInfraredAdapter(Adapter):
         return [CaptionTable.read(path) for path in files] or [CaptionTable() for _ in folders]
 
     def require_folders(self, root: Path, *names: str) -> None:
-        """Raise DataError for a missing folder of pictures."""
+        """Raise DataError for a missing folder of images."""
         for name in names:
             if not (self.folder(root) / name).is_dir():
                 raise self.not_found(self.folder(root) / name, root)
 
     def note_texts(self, root: Path, *tables: "CaptionTable") -> None:
-        """Tell what captions were missing; DataError if a file has none of the pictures at all."""
+        """Tell what captions were missing; DataError if a file has none of the images at all."""
         if self.text_folder(root) is None:
             self.notes.append(NO_TEXT)
         for table in tables:
@@ -75,13 +75,13 @@ class VisibleInfraredAdapter(Adapter):
 
 @dataclass
 class CaptionTable:
-    """Captions by picture: the description and, in some files, its rephrasing by a language model."""
+    """Captions by image: the description and, in some files, its rephrasing by a language model."""
 
     path: Path | None = None
     """None: there are no captions."""
     captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
-    """Pictures that were looked up and have no caption."""
+    """Images that were looked up and have no caption."""
     found: int = 0
 
     @classmethod
@@ -90,7 +90,7 @@ class CaptionTable:
         return cls(path, read_captions(path))
 
     def find(self, *names: str) -> tuple[str, ...]:
-        """The captions of a picture under the first of these names that is known."""
+        """The captions of an image under the first of these names that is known."""
         if self.path is None:
             return ()
         for name in names:
@@ -101,29 +101,27 @@ class CaptionTable:
         return ()
 
     def review(self) -> list[str]:
-        """A line about missing captions. Raises DataError where no picture has any."""
+        """A line about missing captions. Raises DataError where no image has any."""
         if not self.missing:
             return []
         if not self.found:
             raise DataError(
-                f"{self.path}: no key names a picture of the set; the first ends in "
+                f"{self.path}: no key names an image of the set; the first ends in "
                 f"'{next(iter(self.captions))}', expected paths that end in such as '{self.missing[0]}'"
             )
-        return [
-            f"{self.path}: {len(self.missing):,} pictures have no caption, the first is {self.missing[0]}"
-        ]
+        return [f"{self.path}: {len(self.missing):,} images have no caption, the first is {self.missing[0]}"]
 
 
 def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
     """{last three parts of the key: (description, rephrasing if there is one)}."""
     captions: dict[str, tuple[str, ...]] = {}
-    for key, value in read_pairs(path, "{picture path: {description, aug_description}}"):
+    for key, value in read_pairs(path, "{image path: {description, aug_description}}"):
         parts = value if isinstance(value, dict) else {"description": value}
         texts = tuple(parts[name] for name in ("description", "aug_description") if name in parts)
         if "description" not in parts or not all(isinstance(text, str) for text in texts):
             raise refuse(
                 path,
-                f"picture {quote(key)}: expected a 'description' and perhaps an 'aug_description', both "
+                f"image {quote(key)}: expected a 'description' and perhaps an 'aug_description', both "
                 f"strings, found {describe(value)}",
             )
         name = "/".join(key.replace("\\", "/").split("/")[-3:])
@@ -133,7 +131,7 @@ def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def read_identity_captions(path: Path) -> dict[int, tuple[str, ...]]:
-    """{person: captions of all the person's visible pictures}."""
+    """{person: captions of all the person's visible images}."""
     captions: dict[int, tuple[str, ...]] = {}
     for key, value in read_pairs(path, "{person: [captions]}"):
         person = read_number(key)
@@ -147,7 +145,7 @@ def read_identity_captions(path: Path) -> dict[int, tuple[str, ...]]:
 
 
 def read_text_array(path: Path, count: int) -> list[str]:
-    """The strings of a .npy file, one per picture. Raises DataError for another kind or number."""
+    """The strings of a .npy file, one per image. Raises DataError for another kind or number."""
     array = map_array_file(path)
     if array.dtype.kind != "U" or array.ndim != 1:
         raise DataError(
@@ -155,7 +153,7 @@ def read_text_array(path: Path, count: int) -> list[str]:
         )
     if len(array) != count:
         raise DataError(
-            f"{path}: has {len(array):,} entries, but there are {count:,} pictures; their order must agree"
+            f"{path}: has {len(array):,} entries, but there are {count:,} images; their order must agree"
         )
     # numpy makes strings of any bytes, also of such that are no letters, which other code cannot store.
     letters = array.astype(array.dtype.newbyteorder("=")).view(np.uint32) if array.dtype.itemsize else array
@@ -198,7 +196,7 @@ def read_index(path: Path) -> Iterator[IndexLine]:
         label = read_number(word)
         if not image or label is None:
             raise refuse(
-                where, f"expected a picture path and a whole number, found {quote(line.strip(BLANKS))}"
+                where, f"expected an image path and a whole number, found {quote(line.strip(BLANKS))}"
             )
         image = check_path(image.strip(BLANKS), where)
         person = read_number(image.split("/")[-2]) if "/" in image else None
@@ -214,7 +212,7 @@ def collect_labels(path: Path, lines: Iterable[IndexLine]) -> dict[int, int]:
         if labels.setdefault(line.person, line.label) != line.label:
             raise DataError(
                 f"{path}: person {line.person} has the labels {labels[line.person]} and {line.label}; "
-                "expected one for all of a person's pictures"
+                "expected one for all of a person's images"
             )
     if sorted(labels.values()) != list(range(len(labels))):
         raise DataError(
@@ -224,13 +222,13 @@ def collect_labels(path: Path, lines: Iterable[IndexLine]) -> dict[int, int]:
     return labels
 
 
-def list_pictures(folder: Path, leftovers: Leftovers) -> list[str]:
-    """Sorted file names of the pictures in a folder; none where it does not exist."""
+def list_images(folder: Path, leftovers: Leftovers) -> list[str]:
+    """Sorted file names of the images in a folder; none where it does not exist."""
     return [path.name for path in list_files(folder, SUFFIXES, leftovers)]
 
 
 def list_times(folders: Iterable[Path], leftovers: Leftovers) -> list[str]:
-    """Times of the folders and those in them: a picture that comes or goes changes its folder's."""
+    """Times of the folders and those in them: an image that comes or goes changes its folder's."""
     known = [folder for folder in folders if folder.is_dir()]
     found = [entry for folder in known for entry in (folder, *list_folders(folder, leftovers))]
     return sorted(f"{entry} {entry.stat().st_mtime_ns}" for entry in found)

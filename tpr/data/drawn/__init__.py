@@ -1,5 +1,0 @@
-"""The drawn world: data sets drawn from a seed in the published layouts, so that all runs offline."""
-
-from tpr.data.drawn.world import World, draw_world
-
-__all__ = ["World", "draw_world"]

@@ -1,0 +1,1 @@
+"""Images as pixels: reading, decoding, resizing, augmentation."""

@@ -1,0 +1,1 @@
+"""Tables of samples: parsing, cache, packing, checks."""

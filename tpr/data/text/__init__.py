@@ -1,0 +1,1 @@
+"""Captions as token ids: tokenizers, their cache, masking, augmentation."""
