@@ -9,7 +9,7 @@ from benchmarks.reference.oracle import rank_by_oracle
 from benchmarks.reference.ranking import rank_by_argsort
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
-from tpr.evaluation.metrics import retrieval_metrics
+from tpr.evaluation import retrieval_metrics
 
 MEMORY_LIMIT = 64
 """MiB that one evaluation may take beyond the features."""

@@ -7,19 +7,19 @@ import torch
 from benchmarks.reference.visible_infrared import evaluate_by_query
 from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
-from tpr.data.samples.sample import Protocol
-from tpr.evaluation.visible_infrared import CROSS_MEASURES, visible_infrared_metrics
+from tpr.evaluation import visible_infrared_metrics
+from tpr.evaluation.protocols.visible_infrared import Rules, VisibleInfrared
 
 Labels = npt.NDArray[np.int64]
 Trial = tuple[npt.NDArray[np.float64], Labels, Labels, Labels, Labels]
 
-SIZES: dict[Protocol, tuple[int, int, int]] = {
+SIZES: dict[Rules, tuple[int, int, int]] = {
     "sysu": (3803, 96, 10),
     "llcm": (7166, 351, 10),
     "regdb": (2060, 206, 1),
 }
 """Queries, people, trials."""
-QUICK_SIZES: dict[Protocol, tuple[int, int, int]] = {
+QUICK_SIZES: dict[Rules, tuple[int, int, int]] = {
     "sysu": (900, 24, 2),
     "llcm": (900, 80, 2),
     "regdb": (500, 50, 1),
@@ -44,18 +44,18 @@ def run(quick: bool) -> Report:
     return report
 
 
-def measure_by_query(trials: list[Trial], protocol: Protocol) -> list[list[float]]:
+def measure_by_query(trials: list[Trial], protocol: Rules) -> list[list[float]]:
     """The published loop's numbers of every trial."""
     return [evaluate_by_query(*trial, protocol) for trial in trials]
 
 
-def measure_in_blocks(trials: list[Trial], protocol: Protocol) -> list[list[float]]:
+def measure_in_blocks(trials: list[Trial], protocol: Rules) -> list[list[float]]:
     """The project's numbers of every trial."""
     found = [visible_infrared_metrics(*trial, protocol) for trial in trials]
-    return [[getattr(metrics, name) for name in CROSS_MEASURES] for metrics in found]
+    return [[getattr(metrics, name) for name in VisibleInfrared.measures] for metrics in found]
 
 
-def draw_trial(protocol: Protocol, queries: int, people: int, seed: int) -> Trial:
+def draw_trial(protocol: Rules, queries: int, people: int, seed: int) -> Trial:
     """Distances of noisy points around people, with cameras as the set has them.
 
     People are seen by two to four visible cameras, as in SYSU-MM01 (301 images of 96) and about as in LLCM.

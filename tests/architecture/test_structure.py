@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tpr"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
-    "config", "data", "drawn", "models", "objectives", "systems", "engine", "evaluation", "report",
+    "config", "data", "drawn", "models", "objectives", "evaluation", "systems", "engine", "report",
     "captioning", "commands",
 ]  # fmt: skip
 LEAVES = {

@@ -37,7 +37,7 @@ def read_table(text: str) -> dict[str, list[float]]:
     """The rows of the last table of results in the text: label -> R@1, R@5, R@10, mAP, mINP."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    start = max(number for number, row in enumerate(rows) if row[0] == "set")
+    start = max(number for number, row in enumerate(rows) if row[0] == "dataset")
     first = rows[start].index("R@1")
     assert rows[start][first : first + 5] == METRICS
     own = takewhile(lambda row: row[0] != "published", rows[start + 1 :])

@@ -33,7 +33,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read_r1(root: Path, run: str, search: str) -> dict[str, float]:
     """R@1 of a run by kind of query."""
     rows = json.loads((root / "runs" / run / "results.json").read_text())["results"]["rows"]
-    return {row["probe"]["query"]: row["r1"] for row in rows if row["probe"]["search"] == search}
+    return {row["query"]: row["measures"]["r1"] for row in rows if row["search"] == search}
 
 
 @pytest.mark.parametrize("search", ["all", "indoor"])

@@ -8,8 +8,8 @@ import pytest
 
 from tests.cli.conftest import TINY_CLIP
 from tests.cli.screen import ROOT, Outcome, Type, read_table
-from tpr.evaluation.metrics import MEASURES
-from tpr.evaluation.results import TEXT_NOTES
+from tpr.evaluation.protocols.text import TextRetrieval
+from tpr.evaluation.protocols.visible_infrared import TEXT_NOTES
 
 SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid")
 
@@ -49,7 +49,7 @@ def test_every_row_has_intervals_that_hold_its_numbers(evaluate: Type) -> None:
     widths: dict[str, list[float]] = {}
     for line in rows:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert len(cells) == 1 + len(MEASURES)
+        assert len(cells) == 1 + len(TextRetrieval.measures)
         found = [re.fullmatch(r"([\d.]+) \[([\d.]+), ([\d.]+)\]", cell) for cell in cells[1:]]
         assert all(found), line
         for match in found:
@@ -64,9 +64,21 @@ def test_every_row_has_intervals_that_hold_its_numbers(evaluate: Type) -> None:
 
 def test_json_has_the_numbers_and_intervals_of_every_set(evaluate: Type) -> None:
     tree = json.loads(evaluate(SETS, "--intervals", "--json").out.partition("\n{")[2].join(("{", "")))
-    assert [row["set"] for row in tree["rows"]] == list(SETS)
+    assert [row["dataset"] for row in tree["rows"]] == list(SETS)
     for row in tree["rows"]:
-        assert set(row["intervals"]) == set(MEASURES)
+        assert set(row["intervals"]) == set(TextRetrieval.measures)
+
+
+def test_directions_by_their_old_name_are_measured_and_said_to_be_old(evaluate: Type) -> None:
+    outcome = evaluate(("cuhk_pedes",), "evaluation.directions=[text_to_image, image_to_text]")
+    assert outcome.code == 0
+    assert outcome.err == (
+        "warning: evaluation.directions is now evaluation.text.directions: write text.directions "
+        "(in command line)\n"
+    )
+    assert list(read_table(outcome.out)) == ["cuhk_pedes text to image", "cuhk_pedes image to text"]
+    today = evaluate(("cuhk_pedes",), "evaluation.text.directions=[text_to_image, image_to_text]")
+    assert (today.err, read_table(today.out)) == ("", read_table(outcome.out))
 
 
 def test_visible_infrared_sets_are_searched_by_text_and_say_so(evaluate: Type) -> None:
@@ -74,7 +86,7 @@ def test_visible_infrared_sets_are_searched_by_text_and_say_so(evaluate: Type) -
     assert outcome.code == 0
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in outcome.out.splitlines()]
     rows = [row for row in rows if len(row) == 8]
-    assert rows[0] == ["set", "query", "R@1", "R@5", "R@10", "R@20", "mAP", "mINP"]
+    assert rows[0] == ["dataset", "query", "R@1", "R@5", "R@10", "R@20", "mAP", "mINP"]
     assert [row[:2] for row in rows[1:]] == [
         [name, "text"] for name in ("sysu_mm01 all", "sysu_mm01 indoor", "regdb", "llcm")
     ]

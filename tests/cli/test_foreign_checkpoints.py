@@ -29,7 +29,7 @@ def elsewhere(tmp_path: Path) -> Path:
 def foreign(world: Path, elsewhere: Path, tmp_path: Path) -> Path:
     """A checkpoint of another machine, which names places and a device of its own."""
     tree = to_tree(make_experiment())
-    tree["name"] = "drawn-odd"
+    tree["report"] |= {"finetune": "drawn/finetune"}
     tree["data"] |= {"root": str(world), "cache": str(elsewhere / "cache"), "test": ["cuhk_pedes"]}
     tree["data"]["noise"] |= {"file": str(elsewhere / "noise.npy")}
     tree["runtime"] |= {"output": str(elsewhere / "runs"), "device": "cuda", "timeout_seconds": 1}
@@ -80,6 +80,19 @@ def test_fine_tuning_writes_where_the_user_says(
     (folder,) = (tmp_path / "runs").iterdir()
     assert str(elsewhere) not in (folder / "config.yaml").read_text()
     assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize("recipe", ["drawn/nothing", "../elsewhere/first", None])
+def test_a_checkpoint_that_names_no_shipped_recipe_needs_a_config(
+    recipe: str | None, foreign: Path, type_command: Type, tmp_path: Path
+) -> None:
+    content = torch.load(foreign, weights_only=True)
+    content["config"]["report"]["finetune"] = recipe
+    torch.save(content, foreign)
+    message = type_command("train", "--finetune", foreign, f"runtime.output={tmp_path / 'runs'}").message
+    assert "so a CONFIG must say what to fine-tune on; choose one of configs/" in message
+    assert "configs/drawn/finetune.yaml" in message
+    assert not (tmp_path / "runs").exists()
 
 
 def write_old(path: Path) -> None:

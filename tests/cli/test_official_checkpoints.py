@@ -136,7 +136,7 @@ def test_a_clip_file_named_by_model_weights_is_a_start_for_training(
 def test_an_official_file_says_which_configs_can_fine_tune_it(type_command: Type, tmp_path: Path) -> None:
     path = save_official("irra", tmp_path)
     message = type_command("train", "--finetune", path, "data.root=/d").message
-    assert f"--finetune {path}: this checkpoint is not of the drawn world" in message
+    assert f"--finetune {path}: this checkpoint names no recipe for it" in message
     assert "configs/mllm4text/finetune_cuhk_pedes.yaml" in message
     assert "configs/irra/cuhk_pedes.yaml" in message
 

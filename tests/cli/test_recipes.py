@@ -84,6 +84,7 @@ def test_a_drawn_checkpoint_is_fine_tuned_without_a_config(
     assert table["cuhk_pedes direct transfer"] == read_table(first.out)["cuhk_pedes"]
     assert "cuhk_pedes fine-tuned" in table
     assert f"evaluate {folder}/drawn-finetune/best.pt --intervals" in second.out
+    assert "finetune.sh" not in second.out
     evaluated = type_command("evaluate", folder / "drawn-finetune" / "best.pt", "--intervals")
     assert (evaluated.code, evaluated.err) == (0, "")
 

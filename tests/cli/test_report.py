@@ -128,9 +128,9 @@ def tiny_epoch(world: Path, output: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def read_rows(folder: Path) -> dict[str, dict[str, float]]:
+def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
     rows = json.loads((folder / "results.json").read_text())["results"]["rows"]
-    return {row["set"]: row for row in rows}
+    return {row["dataset"]: row for row in rows}
 
 
 def read_cells(out: str, label: str) -> list[str]:
@@ -150,13 +150,13 @@ def test_a_run_per_seed_and_a_table_of_their_mean(train: Type, tmp_path: Path) -
     expected = []
     for name in SETS:
         for measure in ("r1", "r5", "r10", "map"):
-            one, two = (rows[name][measure] for rows in found)
+            one, two = (rows[name]["measures"][measure] for rows in found)
             deviation = abs(one - two) / 2**0.5
             expected.append(f"{(one + two) / 2:.2f} ± {deviation:.2f}")
     assert len(set(expected)) > 4, "numbers that differ"
     cells = read_cells(outcome.out, f"{NAME} (2 seeds)")
     assert cells[:12] == expected
-    means = [statistics.fmean(rows[name]["r1"] for name in SETS) for rows in found]
+    means = [statistics.fmean(rows[name]["measures"]["r1"] for name in SETS) for rows in found]
     assert cells[12] == f"{statistics.fmean(means):.2f} ± {statistics.stdev(means):.2f}"
     for folder, seed in zip(folders, (1, 2), strict=True):
         assert f"seed: {seed}\n" in (folder / "config.yaml").read_text()

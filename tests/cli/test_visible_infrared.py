@@ -90,9 +90,10 @@ def test_a_recipe_trains_both_stages_and_ends_with_its_tables(
     for kind in KINDS:
         assert re.search(rf"\| {kind}\b", second), kind
     table, _, closing = second.rpartition("next: ")
+    assert closing.endswith(f"evaluate {whole / 'best.pt'}\n"), "means over galleries have no intervals"
     # Published numbers stand apart, below the run's own table.
     assert "oracle" not in table.partition("| published")[0].lower() and re.search(r"own", table)
-    assert "text=oracle" in closing and "--intervals" not in outcome.out
+    assert "--intervals" not in outcome.out
     assert len(read_rows(whole)) == len(KINDS) * len(read_rows(base))
     assert f"run folder:  {whole}" in second
 
@@ -147,4 +148,4 @@ def test_a_drawn_checkpoint_of_two_streams_needs_a_config_to_be_fine_tuned(
     best = tmp_path / "runs" / "drawn-visible_infrared_base" / "best.pt"
     assert f"evaluate {best}" in outcome.out and "finetune.sh" not in outcome.out
     message = type_command("train", "--finetune", best).message
-    assert "has towers 'two_stream', which the drawn recipe does not take, so a CONFIG must say" in message
+    assert "this checkpoint names no recipe for it (report.finetune), so a CONFIG must say" in message

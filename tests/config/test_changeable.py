@@ -27,6 +27,7 @@ CHANGEABLE = {
     "report.tensorboard",
     "report.ranking_queries",
     "report.published",
+    "report.finetune",
 }
 COUNTING = {
     "seed",
@@ -57,14 +58,22 @@ COUNTING = {
     "init.config",
     "init.minimum_share",
     "evaluation.every_epochs",
-    "evaluation.directions",
+    "evaluation.select_by",
     "evaluation.select_on",
     "evaluation.held_out",
     "evaluation.before",
     "evaluation.intervals",
     "runtime.precision",
 }
-COUNTING_GROUPS = ("system", "model", "optim", "data.augment", "data.noise", "evaluation.visible_infrared")
+COUNTING_GROUPS = (
+    "system",
+    "model",
+    "optim",
+    "data.augment",
+    "data.noise",
+    "evaluation.text",
+    "evaluation.visible_infrared",
+)
 """All of these, options of table entries included."""
 GROUPS = {"data", "schedule", "init", "evaluation", "runtime", "report"}
 

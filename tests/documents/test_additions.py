@@ -146,7 +146,7 @@ def losses_of(folder: Path) -> dict[str, float]:
 
 def test_an_added_data_set_trains_and_gets_a_row(copy: Path) -> None:
     results = json.loads((copy / "runs" / "shop-train" / "results.json").read_text())
-    assert [row["set"] for row in results["results"]["rows"]] == ["shop"]
+    assert [row["dataset"] for row in results["results"]["rows"]] == ["shop"]
     assert "training on shop: 8 images, 8 captions" in (copy / "runs/shop-train/log.txt").read_text()
 
 

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from tests.evaluation.toy_world import PairSystem, make_corpus, make_evaluator, make_pairs
 from tests.marks import slow_except
-from tpr.config.visible_infrared import VisibleInfraredOptions
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.loader import iterate_images
-from tpr.data.samples.visible_infrared import list_identity_captions
+from tpr.data.samples.modality_tests import list_identity_captions
 from tpr.data.tables.corpus import Corpus
 from tpr.data.text.tokens import tokenize
 from tpr.errors import ConfigError, DataError
 from tpr.evaluation.evaluator import Evaluator
-from tpr.evaluation.protocols import list_searches
-from tpr.evaluation.results import TEXT_NOTES, Results
+from tpr.evaluation.protocols.visible_infrared import TEXT_NOTES, VisibleInfrared, list_searches
+from tpr.evaluation.rows import Results
+from tpr.report.result_table import draw_table
 from tpr.systems.base import Side
 
 KINDS = ("infrared", "text", "fused", "ensemble")
@@ -29,8 +29,13 @@ IMAGES_ALONE = ("image", "infrared")
 
 
 def make(folder: Path, *corpora: Corpus, val: bool = False, **options: Any) -> Evaluator:
-    chosen = VisibleInfraredOptions(**{"trials": 2} | options)
-    return make_evaluator(folder, *corpora, val=val, visible_infrared=chosen)
+    chosen = VisibleInfrared.Options(**{"trials": 2} | options)
+    return make_evaluator(folder, *corpora, val=val, protocols={"visible_infrared": chosen})
+
+
+def options_of(evaluator: Evaluator) -> VisibleInfrared.Options:
+    options: VisibleInfrared.Options = evaluator.experiment.evaluation.protocols["visible_infrared"]
+    return options
 
 
 def evaluate(folder: Path, corpus: Corpus, system: PairSystem | None = None, **options: Any) -> Results:
@@ -46,7 +51,7 @@ def encode_all(corpus: Corpus, evaluator: Evaluator, texts: Sequence[str | None]
     own = [corpus.captions(row)[0] for row in range(len(corpus))]
     given = [text or "" for text in texts]
     whole = Batch(images=batch["images"], infrared_images=batch["images"], tokens=tokenize(given))
-    if evaluator.experiment.evaluation.visible_infrared.text == "oracle":
+    if options_of(evaluator).text == "oracle":
         whole["infrared_tokens"] = tokenize(own)
     system = PairSystem().double()
     infrared = torch.from_numpy(corpus.infrared())[:, None]
@@ -65,8 +70,8 @@ def rank_plainly(
         for item in gallery:
             pair = {int(cameras[query]), int(cameras[item])}
             is_same = corpus.identity[query] == corpus.identity[item]
-            same_room = corpus.protocol == "sysu" and pair == {2, 3}
-            same_view = corpus.protocol == "llcm" and is_same and len(pair) == 1
+            same_room = corpus.task.rules == "sysu" and pair == {2, 3}
+            same_view = corpus.task.rules == "llcm" and is_same and len(pair) == 1
             if not same_room and not same_view:
                 kept.append(item)
         listed = [int(corpus.identity[item]) for item in sorted(kept, key=lambda item: -scores[query, item])]
@@ -74,7 +79,7 @@ def rank_plainly(
         ranks = [place for place, person in enumerate(listed, 1) if person == wanted]
         if not ranks:
             continue
-        order = listed if corpus.protocol == "regdb" else list(dict.fromkeys(listed))
+        order = listed if corpus.task.rules == "regdb" else list(dict.fromkeys(listed))
         first = order.index(wanted) + 1
         precision = np.mean([found / rank for found, rank in enumerate(ranks, 1)])
         values.append([*(first <= k for k in (1, 5, 10, 20)), precision, len(ranks) / ranks[-1]])
@@ -87,11 +92,11 @@ def test_every_row_agrees_with_plain_loops(tmp_path: Path, protocol: Any, text: 
     corpus = make_pairs(tmp_path, protocol)
     evaluator = make(tmp_path, corpus, text=text, directions=DIRECTIONS)
     results = evaluator.evaluate(PairSystem().double(), "test")
-    options = evaluator.experiment.evaluation.visible_infrared
+    options = options_of(evaluator)
     searches = list_searches(corpus, options)
     names = [("all", "indoor"), ("",)][protocol != "sysu"]
     directions = DIRECTIONS if protocol == "llcm" else DIRECTIONS[:2]
-    assert [(row.title, row.direction, row.probe and row.probe.query) for row in results.rows] == [
+    assert [(row.title, row.direction, row.query.split()[0]) for row in results.rows] == [
         (f"pairs {name}".strip(), direction, kind)
         for name in names
         for direction in directions
@@ -99,24 +104,23 @@ def test_every_row_agrees_with_plain_loops(tmp_path: Path, protocol: Any, text: 
     ]
     texts = draw_texts(corpus, text)
     for number, row in enumerate(results.rows):
-        assert row.probe is not None
-        assert row.probe.text == (None if row.probe.query == "infrared" else text)
-        features = encode_all(corpus, evaluator, texts, row.probe.query)
-        search = searches[number // len(KINDS)]
-        assert row.probe.trials == len(search.trials) == (1 if protocol == "regdb" else 2)
+        kind = KINDS[number % len(KINDS)]
+        assert row.notes == (() if kind == "infrared" else (TEXT_NOTES[text],))
+        assert row.query == (f"{kind} (ORACLE)" if row.notes and text == "oracle" else kind)
+        features = encode_all(corpus, evaluator, texts, kind)
+        search = searches[number // len(KINDS)].search
+        assert row.facts["trials"] == len(search.trials) == (1 if protocol == "regdb" else 2)
         found = [
             rank_plainly(corpus, features @ features.T, trial.queries.tolist(), trial.gallery.tolist())
             for trial in search.trials
         ]
-        measured = row.metrics
-        ours = [getattr(measured, name) for name in ("r1", "r5", "r10", "r20", "map", "minp")]
-        assert ours == pytest.approx(np.mean(found, axis=0).tolist(), abs=1e-9)
+        assert list(row.measures) == ["r1", "r5", "r10", "r20", "map", "minp"]
+        assert list(row.measures.values()) == pytest.approx(np.mean(found, axis=0).tolist(), abs=1e-9)
         if len(found) == 1:
-            assert row.probe.deviations is None
+            assert not row.deviations
         else:
-            assert row.probe.deviations is not None
             spread = np.std(found, axis=0, ddof=1).tolist()
-            assert list(row.probe.deviations.values()) == pytest.approx(spread, abs=1e-9)
+            assert list(row.deviations.values()) == pytest.approx(spread, abs=1e-9)
 
 
 def draw_texts(corpus: Corpus, text: str) -> list[str | None]:
@@ -148,7 +152,7 @@ def test_a_system_of_images_needs_no_captions(tmp_path: Path) -> None:
     corpus = make_pairs(tmp_path, captions=False)
     results = evaluate(tmp_path, corpus, PairSystem(IMAGES_ALONE))
     assert [row.query for row in results.rows] == ["infrared", "infrared"]
-    assert "text" not in results.to_table()
+    assert "text" not in draw_table(results)
 
 
 @pytest.mark.parametrize("text", ["own", "oracle"])
@@ -156,19 +160,19 @@ def test_a_system_of_texts_searches_by_text_under_the_note(tmp_path: Path, text:
     system = PairSystem(("image", "text"))
     results = evaluate(tmp_path, make_pairs(tmp_path), system, text=text)
     assert [row.query for row in results.rows] == [{"own": "text", "oracle": "text (ORACLE)"}[text]] * 2
-    assert results.to_table().endswith(f"({TEXT_NOTES[text]})")
+    assert draw_table(results).endswith(f"({TEXT_NOTES[text]})")
     # No infrared image is read, and the numbers are those of a system that reads them as well.
     assert set(system.asked) == {("image",), ("text",)}
     whole = evaluate(tmp_path, make_pairs(tmp_path), text=text)
-    assert [row.metrics for row in results.rows] == [
-        row.metrics for row in whole.rows if row.probe and row.probe.query == "text"
+    assert [row.measures for row in results.rows] == [
+        row.measures for row in whole.rows if row.query.startswith("text")
     ]
 
 
 def test_oracle_text_is_another_and_follows_its_seed(tmp_path: Path) -> None:
     corpus = make_pairs(tmp_path)
     found = [
-        evaluate(tmp_path, corpus, queries=("text",), text=text, text_seed=seed).rows[0].metrics
+        evaluate(tmp_path, corpus, queries=("text",), text=text, text_seed=seed).rows[0].measures
         for text, seed in (("own", 1), ("oracle", 1), ("oracle", 1), ("oracle", 2))
     ]
     assert found[1] == found[2]
@@ -212,11 +216,11 @@ def test_the_last_kind_of_the_first_search_selects_the_epoch(tmp_path: Path) -> 
     evaluator = make(tmp_path, make_pairs(tmp_path, people=9), val=True)
     results = evaluator.evaluate(PairSystem(), "val")
     assert [row.title for row in results.rows] == ["pairs all"] * 4 + ["pairs indoor"] * 4
-    scores = [row.metrics.r1 for row in results.rows]
+    scores = [row.measures["r1"] for row in results.rows]
     assert evaluator.score(results) == scores[3]
     assert scores.count(scores[3]) == 1
     alone = evaluator.evaluate(PairSystem(IMAGES_ALONE), "val")
-    assert evaluator.score(alone) == alone.rows[0].metrics.r1
+    assert evaluator.score(alone) == alone.rows[0].measures["r1"]
 
 
 def test_sets_of_captions_stand_in_the_same_table(tmp_path: Path) -> None:
@@ -224,14 +228,14 @@ def test_sets_of_captions_stand_in_the_same_table(tmp_path: Path) -> None:
     evaluator = make(tmp_path, *corpora)
     results = evaluator.evaluate(PairSystem(), "test")
     (mean,) = results.list_means()
-    assert (mean.metrics.r1, mean.direction) == (
-        (results.rows[0].metrics.r1 + results.rows[-1].metrics.r1) / 2,
+    assert (mean.measures["r1"], mean.direction) == (
+        (results.rows[0].measures["r1"] + results.rows[-1].measures["r1"]) / 2,
         "text_to_image",
     )
-    lines = results.to_table().splitlines()
+    lines = draw_table(results).splitlines()
     assert any(line.startswith("| a            | text to image       |") for line in lines)
     assert evaluator.score(results) == pytest.approx(
-        np.mean([results.rows[number].metrics.r1 for number in (0, -1, 4)])
+        np.mean([results.rows[number].measures["r1"] for number in (0, -1, 4)])
     )
 
 
@@ -240,10 +244,10 @@ def test_rankings_show_the_image_that_searched_and_its_text(tmp_path: Path) -> N
     system = PairSystem().double()
     for text in ("own", "oracle"):
         evaluator = make(tmp_path, corpus, text=text, directions=("infrared_to_visible",))
-        (search, _) = list_searches(corpus, evaluator.experiment.evaluation.visible_infrared)
-        trial, texts = search.trials[0], draw_texts(corpus, text)
+        (search, _) = list_searches(corpus, options_of(evaluator))
+        trial, texts = search.search.trials[0], draw_texts(corpus, text)
         features = encode_all(corpus, evaluator, texts, "ensemble")
-        rankings = evaluator.rankings(system, "pairs", queries=3, top=4)
+        rankings = evaluator.list_examples(system, "pairs", queries=3, top=4)
         assert [ranking.query for ranking in rankings] == trial.queries[[0, 10, 19]].tolist()
         for ranking in rankings:
             query = ranking.query
@@ -255,7 +259,7 @@ def test_rankings_show_the_image_that_searched_and_its_text(tmp_path: Path) -> N
             best = sorted(kept, key=lambda row: -float(features[query] @ features[row]))[:4]
             assert ranking.rows.tolist() == best
             assert ranking.hits.tolist() == (corpus.identity[best] == ranking.identity).tolist()
-    alone = make(tmp_path, corpus, queries=("infrared",)).rankings(system, "pairs", queries=2)
+    alone = make(tmp_path, corpus, queries=("infrared",)).list_examples(system, "pairs", queries=2)
     assert [ranking.caption for ranking in alone] == ["", ""]
 
 
@@ -268,7 +272,8 @@ def test_no_line_is_logged_about_queries_that_the_protocol_drops(
     with caplog.at_level(logging.WARNING):
         results = evaluate(tmp_path, corpus.select(rows), queries=("infrared",), sysu=("all",))
     assert caplog.messages == []
-    assert (results.rows[0].metrics.queries, results.rows[0].metrics.unmatched) == (18, 2)
+    facts = results.rows[0].facts
+    assert (facts["queries"], facts["unmatched"]) == (18, 2)
 
 
 class FlatSystem(PairSystem):

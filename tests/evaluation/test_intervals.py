@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tpr.evaluation.intervals import bootstrap_intervals
-from tpr.evaluation.metrics import MEASURES, QueryResults
+from tpr.evaluation.query_results import RETRIEVAL, QueryResults
 
 
 def make_results(first: list[int], identity: list[int]) -> QueryResults:
@@ -41,6 +41,8 @@ def test_agrees_with_a_plain_bootstrap_over_identities() -> None:
 
 def test_queries_without_match_and_many_identities_are_fine() -> None:
     intervals = bootstrap_intervals(make_results([1, 0, 2], [1, 2, 3]), samples=50)
-    assert set(intervals) == set(MEASURES)
+    assert set(intervals) == set(RETRIEVAL)
+    some = bootstrap_intervals(make_results([1, 0, 2], [1, 2, 3]), ("r1", "map"), samples=50)
+    assert some == {name: intervals[name] for name in ("r1", "map")}
     many = bootstrap_intervals(make_results([1] * 50_000, list(range(50_000))), samples=100)
     assert many["r1"] == (100.0, 100.0)

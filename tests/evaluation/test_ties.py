@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from tpr.data.samples.sample import Protocol
-from tpr.evaluation.metrics import MEASURES, QueryResults, concatenate, rank_queries, summarise
-from tpr.evaluation.protocols import Images
+from tpr.evaluation.protocols.text import TextRetrieval
+from tpr.evaluation.protocols.visible_infrared import RULES, Rules
+from tpr.evaluation.query_results import RETRIEVAL, QueryResults, concatenate, summarise
+from tpr.evaluation.retrieval import rank_queries
+from tpr.evaluation.scores import GivenDistances
+from tpr.evaluation.search import Labels, rank
 from tpr.evaluation.tie_note import find_ties
 from tpr.evaluation.ties import CUTS, Expected, expect_person_hits
-from tpr.evaluation.visible_infrared import CROSS_MEASURES, rank_by_protocol
 
 ITEMS = 6
 
@@ -90,14 +92,14 @@ def test_expectations_are_the_means_over_all_orders(levels: int, dtype: torch.dt
 
 @pytest.mark.parametrize("protocol", ["sysu", "llcm", "regdb"])
 @pytest.mark.parametrize("levels", [1, 2, 3])
-def test_expectations_on_visible_infrared_sets_follow_their_rules(protocol: Protocol, levels: int) -> None:
+def test_expectations_on_visible_infrared_sets_follow_their_rules(protocol: Rules, levels: int) -> None:
     compared = 0
     for seed in range(4):
         scores, people, wanted = draw(seed, levels)
         rng = np.random.default_rng(seed)
-        queries = Images(wanted, rng.choice([3, 6], 4))
-        gallery = Images(people, rng.choice([1, 2, 3, 4], ITEMS))
-        results = rank_by_protocol(-scores.astype(np.float64), queries, gallery, protocol)
+        queries = Labels(wanted, rng.choice([3, 6], 4))
+        gallery = Labels(people, rng.choice([1, 2, 3, 4], ITEMS))
+        results = rank(GivenDistances(-scores), queries, gallery, RULES[protocol])
         expected = results.expect()
         for row, person in enumerate(wanted.tolist()):
             if not results.first[row]:
@@ -111,7 +113,7 @@ def test_expectations_on_visible_infrared_sets_follow_their_rules(protocol: Prot
     assert compared >= 8
 
 
-def counts(protocol: Protocol, queries: Images, gallery: Images, row: int, item: int) -> bool:
+def counts(protocol: Rules, queries: Labels, gallery: Labels, row: int, item: int) -> bool:
     cameras = int(queries.camera[row]), int(gallery.camera[item])
     if protocol == "sysu":
         return cameras != (3, 2)
@@ -121,7 +123,7 @@ def counts(protocol: Protocol, queries: Images, gallery: Images, row: int, item:
 def test_a_constant_model_reads_as_chance() -> None:
     people = np.repeat(np.arange(50), 6)
     results = rank_queries(torch.ones(40, 4), torch.ones(300, 4), np.arange(40), people)
-    ties = find_ties([results], MEASURES)
+    ties = find_ties([results], TextRetrieval.measures)
     assert ties is not None and ties.share == pytest.approx(100 * 294 / 300)
     for name, cut in (("r1", 1), ("r5", 5), ("r10", 10)):
         chance = 1 - comb(294, cut) / comb(300, cut)
@@ -155,7 +157,7 @@ def test_few_ties_are_not_told_of_and_matches_may_tie_with_each_other() -> None:
     gallery[0] = gallery[1]
     few = rank_queries(queries, gallery, np.arange(20), people)
     assert few.expected is not None and 0 < few.expected.share.mean() < 0.01
-    assert find_ties([few], MEASURES) is None
+    assert find_ties([few], TextRetrieval.measures) is None
 
 
 def test_scores_of_their_own_cost_nothing_and_shards_join() -> None:
@@ -163,7 +165,7 @@ def test_scores_of_their_own_cost_nothing_and_shards_join() -> None:
     queries, gallery = (torch.randn(30, 8, generator=generator) for _ in range(2))
     people = np.arange(30) % 5
     untied = rank_queries(queries, gallery, people, people)
-    assert untied.expected is None and find_ties([untied], MEASURES) is None
+    assert untied.expected is None and find_ties([untied], TextRetrieval.measures) is None
     queries[10:] = 1
     gallery[:20] = 1
     whole = rank_queries(queries, gallery, people, people)
@@ -172,5 +174,5 @@ def test_scores_of_their_own_cost_nothing_and_shards_join() -> None:
     joined = concatenate(parts)
     for field in fields(Expected):
         assert getattr(joined.expect(), field.name) == pytest.approx(getattr(whole.expect(), field.name))
-    ties = find_ties([joined, joined], CROSS_MEASURES)
-    assert ties is not None and tuple(ties.expected) == CROSS_MEASURES
+    ties = find_ties([joined, joined], RETRIEVAL)
+    assert ties is not None and tuple(ties.expected) == RETRIEVAL

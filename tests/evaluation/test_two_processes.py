@@ -10,8 +10,9 @@ import torch.distributed as dist
 
 from tests.evaluation.toy_world import PairSystem, ProductSystem, make_corpus, make_evaluator, make_pairs
 from tests.ranks import run_ranks
-from tpr.config.visible_infrared import VisibleInfraredOptions
 from tpr.evaluation import shards
+from tpr.evaluation.protocols.text import TextRetrieval
+from tpr.evaluation.protocols.visible_infrared import VisibleInfrared
 
 BATCHES = (3, 8, 100)  # many chunks each, one chunk each, and a second process without any
 
@@ -22,20 +23,22 @@ def measure(folder: Path) -> dict[str, Any]:
     corpora = make_corpus(folder, "a"), make_corpus(folder, "bb", images=10, identities=3)
     found: dict[str, Any] = {}
     for batch in BATCHES:
-        directions = ("text_to_image", "image_to_text")
-        evaluator = make_evaluator(folder, *corpora, batch=batch, directions=directions, intervals=True)
+        directions = TextRetrieval.Options(directions=("text_to_image", "image_to_text"))
+        evaluator = make_evaluator(
+            folder, *corpora, batch=batch, protocols={"text": directions}, intervals=True
+        )
         system = ProductSystem()
         for side in ("image", "text"):
-            found[f"{batch} {side}"] = evaluator.embed(system, corpora[0], side)
+            found[f"{batch} {side}"] = evaluator.make_embedder(system, corpora[0]).embed(side)
         found[f"{batch} results"] = evaluator.evaluate(system, "test").to_json()
-        rankings = evaluator.rankings(system, "a", queries=3)
+        rankings = evaluator.list_examples(system, "a", queries=3)
         found[f"{batch} ranking"] = [ranking.rows.tolist() for ranking in rankings]
         for protocol in ("sysu", "regdb", "llcm"):
-            options = VisibleInfraredOptions(trials=2, text="oracle")
+            options = VisibleInfrared.Options(trials=2, text="oracle")
             pairs = make_pairs(folder, protocol, name=protocol)
-            evaluator = make_evaluator(folder, pairs, batch=batch, visible_infrared=options)
+            evaluator = make_evaluator(folder, pairs, batch=batch, protocols={"visible_infrared": options})
             found[f"{batch} {protocol}"] = evaluator.evaluate(PairSystem(), "test").to_json()
-            rankings = evaluator.rankings(PairSystem(), protocol, queries=3)
+            rankings = evaluator.list_examples(PairSystem(), protocol, queries=3)
             found[f"{batch} {protocol} ranking"] = [ranking.rows.tolist() for ranking in rankings]
     return found
 

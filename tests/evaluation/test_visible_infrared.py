@@ -5,17 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from tpr.data.samples.sample import Protocol
 from tpr.errors import DataError, TrainingError
-from tpr.evaluation import visible_infrared, visible_infrared_metrics
-from tpr.evaluation.metrics import QueryResults
-from tpr.evaluation.protocols import Images
-from tpr.evaluation.visible_infrared import rank_by_protocol, summarise_trials
+from tpr.evaluation import visible_infrared_metrics
+from tpr.evaluation.protocols.visible_infrared import RULES, Rules
+from tpr.evaluation.query_results import QueryResults, summarise_trials
+from tpr.evaluation.scores import GivenDistances
+from tpr.evaluation.search import Labels
+from tpr.evaluation.search import rank as rank_scores
 
-CROSS: tuple[Protocol, ...] = ("sysu", "regdb", "llcm")
+CROSS: tuple[Rules, ...] = ("sysu", "regdb", "llcm")
 
 
-def draw(protocol: Protocol, seed: int, *, steps: int | None = None) -> tuple[Any, ...]:
+def draw(protocol: Rules, seed: int, *, steps: int | None = None) -> tuple[Any, ...]:
     """Distances, identities and cameras; steps: distances are so many whole numbers, with ties."""
     rng = np.random.default_rng(seed)
     queries, gallery, people = 23, 41, 7
@@ -27,7 +28,7 @@ def draw(protocol: Protocol, seed: int, *, steps: int | None = None) -> tuple[An
 
 
 def rank_plainly(
-    distance: Any, people: Any, owners: Any, cameras: Any, views: Any, protocol: Protocol
+    distance: Any, people: Any, owners: Any, cameras: Any, views: Any, protocol: Rules
 ) -> list[tuple[int, float, float]]:
     """Slow twin: first place, average precision and inverse penalty of every query, zeros without a match."""
     found = []
@@ -50,19 +51,17 @@ def rank_plainly(
     return found
 
 
-def rank(problem: tuple[Any, ...]) -> QueryResults:
+def rank(problem: tuple[Any, ...], block_bytes: int | None = None) -> QueryResults:
     distance, people, owners, cameras, views, protocol = problem
-    return rank_by_protocol(
-        distance.astype(np.float64), Images(people, cameras), Images(owners, views), protocol
-    )
+    scores = GivenDistances(distance)
+    scores.block_bytes = block_bytes or scores.block_bytes
+    return rank_scores(scores, Labels(people, cameras), Labels(owners, views), RULES[protocol])
 
 
 @pytest.mark.parametrize("protocol", CROSS)
 @pytest.mark.parametrize("steps", [None, 2, 9])
 @pytest.mark.parametrize("seed", range(5))
-def test_agrees_with_plain_loops_with_and_without_ties(
-    protocol: Protocol, steps: int | None, seed: int
-) -> None:
+def test_agrees_with_plain_loops_with_and_without_ties(protocol: Rules, steps: int | None, seed: int) -> None:
     problem = draw(protocol, seed, steps=steps)
     results = rank(problem)
     first, precision, penalty = zip(*rank_plainly(*problem), strict=True)
@@ -72,14 +71,11 @@ def test_agrees_with_plain_loops_with_and_without_ties(
 
 
 @pytest.mark.parametrize("protocol", CROSS)
-def test_results_do_not_depend_on_the_size_of_a_block(
-    protocol: Protocol, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_do_not_depend_on_the_size_of_a_block(protocol: Rules) -> None:
     problem = draw(protocol, 3, steps=9)
     whole = rank(problem)
     for size in (1, 2000):
-        monkeypatch.setattr(visible_infrared, "BLOCK_BYTES", size)
-        parts = rank(problem)
+        parts = rank(problem, size)
         for name in ("first", "average_precision", "inverse_penalty"):
             assert np.array_equal(getattr(parts, name), getattr(whole, name)), (size, name)
 

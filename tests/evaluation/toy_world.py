@@ -15,11 +15,12 @@ from torch.nn import functional
 from tpr.config.evaluation import EvaluationOptions
 from tpr.config.schema import Choice, DataOptions, Experiment, RuntimeOptions
 from tpr.data.samples.batch import Batch
-from tpr.data.samples.sample import Protocol
+from tpr.data.samples.sample import Task
 from tpr.data.tables.corpora import Corpora
 from tpr.data.tables.corpus import Corpus, offsets_of
 from tpr.engine.precision import Precision
 from tpr.evaluation.evaluator import Evaluator
+from tpr.evaluation.protocols.visible_infrared import Rules
 from tpr.systems.base import Setting, Side, System
 
 CPU = torch.device("cpu")
@@ -44,15 +45,20 @@ def make_corpus(folder: Path, name: str = "toy", images: int = 13, identities: i
     return Corpus(name, "test", folder, table, identity, offsets, True, f"{name}-{images}-{identities}")
 
 
+def make_task(rules: Rules) -> Task:
+    """What a dataset of two kinds of cameras is measured by."""
+    return Task("visible_infrared", rules, needs_captions=False)
+
+
 def make_pairs(
-    folder: Path, protocol: Protocol = "sysu", *, name: str = "pairs", people: int = 5, captions: bool = True
+    folder: Path, rules: Rules = "sysu", *, name: str = "pairs", people: int = 5, captions: bool = True
 ) -> Corpus:
     """People on two visible images of each of four cameras, and two infrared ones of each of two."""
     rng = np.random.RandomState(len(name))
     columns: dict[str, list[Any]] = {
         key: [] for key in ("image", "camera", "infrared", "captions", "identity")
     }
-    infrared_cameras = (1, 4) if protocol == "llcm" else (3, 6)
+    infrared_cameras = (1, 4) if rules == "llcm" else (3, 6)
     for person in range(people):
         for camera, infrared in [*((c, False) for c in (1, 2, 4, 5)), *((c, True) for c in infrared_cameras)]:
             for number in range(2):
@@ -70,7 +76,7 @@ def make_pairs(
     table = pa.table(columns | {"captions": pa.array(columns["captions"], pa.list_(pa.string()))})
     offsets = offsets_of(table.column("captions"))
     marks = f"{name}-{people}-{captions}"
-    return Corpus(name, "test", folder, table, identity, offsets, True, marks, protocol=protocol)
+    return Corpus(name, "test", folder, table, identity, offsets, True, marks, task=make_task(rules))
 
 
 def make_evaluator(folder: Path, *corpora: Corpus, val: bool = False, **options: object) -> Evaluator:
@@ -84,7 +90,7 @@ def make_evaluator(folder: Path, *corpora: Corpus, val: bool = False, **options:
     )
     held = {corpora[0].name: corpora[0]} if val else {}
     sets = Corpora(train=None, val=held, test={corpus.name: corpus for corpus in corpora})
-    return Evaluator(experiment, sets, device=CPU, precision=Precision("float32", CPU))
+    return Evaluator(experiment, sets, device=CPU, autocast=Precision("float32", CPU).autocast)
 
 
 class TableSystem(System):

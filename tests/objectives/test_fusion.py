@@ -15,7 +15,7 @@ def draw(seed, rows=5, width=4):
 def test_orthogonality_by_hand():
     features = torch.tensor([[2.0, 0], [0, 3]])
     differences = torch.tensor([[0.0, 1], [-5, 0]])
-    # Cosines: 0 and -1, 1 and 0; lengths do not matter.
+    # Products: 0 and -1, 1 and 0; lengths do not matter.
     assert float(orthogonality(features, differences)) == pytest.approx(0.5)
 
 

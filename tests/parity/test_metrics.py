@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tpr.evaluation import retrieval_metrics
-from tpr.evaluation.metrics import rank_queries, summarise
+from tpr.evaluation.query_results import summarise
+from tpr.evaluation.retrieval import rank_queries
 
 CASES = json.loads((Path(__file__).parent / "metrics.json").read_text())["rank"]
 NAMES = {"R1": "r1", "R5": "r5", "R10": "r10", "mAP": "map", "mINP": "minp"}

@@ -15,20 +15,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.parity.weights import random_state_dict
-from tpr.config.visible_infrared import VisibleInfraredOptions
-from tpr.data.samples.sample import Protocol
+from tpr.data.samples.modality_tests import choose_texts, draw_images, list_images
+from tpr.data.samples.sample import Task
 from tpr.data.tables.corpus import Corpus, offsets_of
 from tpr.evaluation import visible_infrared_metrics
-from tpr.evaluation.cross_modality import Features, rank_trials
-from tpr.evaluation.metrics import QueryResults
-from tpr.evaluation.protocols import (
-    Images,
-    choose_texts,
-    draw_images,
-    list_images,
+from tpr.evaluation.protocols.visible_infrared import (
+    RULES,
+    Rules,
+    VisibleInfrared,
+    choose_sides,
     list_searches,
 )
-from tpr.evaluation.visible_infrared import rank_by_protocol, summarise_trials
+from tpr.evaluation.query_results import QueryResults, summarise_trials
+from tpr.evaluation.scores import GivenDistances
+from tpr.evaluation.search import Encoded, Labels, rank, run_search
 
 FOLDER = Path(__file__).parent
 PROTOCOLS = {case["kind"]: case for case in json.loads((FOLDER / "tvi_lfm.json").read_text())["protocols"]}
@@ -64,8 +64,8 @@ def test_published_metrics(case: dict[str, Any]) -> None:
     query = torch.from_numpy(rng.standard_normal((queries, 8)) + centres[query_identity])
     gallery = torch.from_numpy(rng.standard_normal((items, 8)) + centres[gallery_identity])
     scores = functional.normalize(query) @ functional.normalize(gallery).T
-    sides = (Images(query_identity, query_camera), Images(gallery_identity, gallery_camera))
-    cmc = cumulate([rank_by_protocol(-scores.numpy(), *sides, case["kind"])])
+    sides = (Labels(query_identity, query_camera), Labels(gallery_identity, gallery_camera))
+    cmc = cumulate([rank(GivenDistances(-scores.numpy()), *sides, RULES[case["kind"]])])
     assert cmc == pytest.approx(case["cmc"], abs=1e-5)
     metrics = visible_infrared_metrics(
         -scores, query_identity, gallery_identity, query_camera, gallery_camera, case["kind"]
@@ -85,11 +85,11 @@ def test_published_metrics(case: dict[str, Any]) -> None:
     ],
 )
 def test_metrics_worked_out_in_the_specification(
-    protocol: Protocol, cameras: list[int], cmc: list[float], means: list[float]
+    protocol: Rules, cameras: list[int], cmc: list[float], means: list[float]
 ) -> None:
-    queries = Images(np.array([1, 2, 3]), np.array(cameras))
-    gallery = Images(np.array([1, 1, 2, 2, 3, 3, 4, 4]), np.array([1, 2, 2, 4, 1, 2, 1, 5]))
-    results = rank_by_protocol(-ROWS.numpy(), queries, gallery, protocol)
+    queries = Labels(np.array([1, 2, 3]), np.array(cameras))
+    gallery = Labels(np.array([1, 1, 2, 2, 3, 3, 4, 4]), np.array([1, 2, 2, 4, 1, 2, 1, 5]))
+    results = rank(GivenDistances(-ROWS.numpy()), queries, gallery, RULES[protocol])
     assert cumulate([results])[:3] == pytest.approx(cmc)
     metrics, _ = summarise_trials([results])
     assert [metrics.map / 100, metrics.minp / 100] == pytest.approx(means, abs=1e-6)
@@ -129,7 +129,9 @@ def make_corpus(case: dict[str, Any], *, shuffled: bool = False) -> Corpus:
         table = table.append_column(name, pa.array(column))
     identity = table.column("identity").to_numpy()
     offsets = offsets_of(table.column("captions"))
-    return Corpus(kind, "test", Path(), table, identity, offsets, True, kind, protocol=kind)
+    return Corpus(
+        kind, "test", Path(), table, identity, offsets, True, kind, task=Task("visible_infrared", kind, False)
+    )
 
 
 def to_files(corpus: Corpus, rows: np.ndarray) -> list[int]:
@@ -140,13 +142,13 @@ def to_files(corpus: Corpus, rows: np.ndarray) -> list[int]:
 def test_published_queries_and_galleries_of_sysu(shuffled: bool) -> None:
     case = PROTOCOLS["sysu"]
     corpus = make_corpus(case, shuffled=shuffled)
-    searches = list_searches(corpus, VisibleInfraredOptions())
+    searches = list_searches(corpus, VisibleInfrared.Options())
     assert [search.name for search in searches] == ["all", "indoor"]
     for search in searches:
         known = case[search.name]
-        assert [to_files(corpus, trial.gallery) for trial in search.trials] == known["gallery"]
-        assert all(to_files(corpus, trial.queries) == case["query"] for trial in search.trials)
-        gallery = search.trials[0].gallery
+        assert [to_files(corpus, trial.gallery) for trial in search.search.trials] == known["gallery"]
+        assert all(to_files(corpus, trial.queries) == case["query"] for trial in search.search.trials)
+        gallery = search.search.trials[0].gallery
         assert corpus.identity[gallery].tolist() == known["gallery_identity"]
         assert corpus.cameras()[gallery].tolist() == known["gallery_camera"]
 
@@ -155,8 +157,8 @@ def test_published_queries_and_gallery_of_regdb() -> None:
     case = PROTOCOLS["regdb"]
     corpus = make_corpus(case)
     directions = ("infrared_to_visible", "visible_to_infrared")
-    there, back = list_searches(corpus, VisibleInfraredOptions(directions=directions))
-    (trial,), (reverse,) = there.trials, back.trials
+    there, back = list_searches(corpus, VisibleInfrared.Options(directions=directions))
+    (trial,), (reverse,) = there.search.trials, back.search.trials
     assert to_files(corpus, trial.queries) == to_files(corpus, reverse.gallery) == case["query"]
     assert to_files(corpus, trial.gallery) == to_files(corpus, reverse.queries) == case["gallery"]
 
@@ -166,13 +168,15 @@ def test_published_queries_and_galleries_of_llcm(shuffled: bool) -> None:
     case = PROTOCOLS["llcm"]
     corpus = make_corpus(case, shuffled=shuffled)
     directions = ("infrared_to_visible", "visible_to_infrared", "sampled_infrared_to_visible")
-    there, back, variant = list_searches(corpus, VisibleInfraredOptions(directions=directions))
-    galleries = [to_files(corpus, trial.gallery) for trial in there.trials]
+    there, back, variant = list_searches(corpus, VisibleInfrared.Options(directions=directions))
+    galleries = [to_files(corpus, trial.gallery) for trial in there.search.trials]
     assert galleries == case["infrared_to_visible"]["gallery"]
-    assert to_files(corpus, there.trials[0].queries) == case["query"]
+    assert to_files(corpus, there.search.trials[0].queries) == case["query"]
     # The authors' script draws infrared images and lists all visible ones; who of them searches differs.
     known = case["cosine_of_raw_features"][1]
-    for trial, reverse, drawn in zip(back.trials, variant.trials, known["sampled"], strict=True):
+    for trial, reverse, drawn in zip(
+        back.search.trials, variant.search.trials, known["sampled"], strict=True
+    ):
         assert to_files(corpus, trial.gallery) == to_files(corpus, reverse.queries) == drawn
         assert to_files(corpus, trial.queries) == to_files(corpus, reverse.gallery) == known["listed_once"]
 
@@ -182,8 +186,8 @@ def test_published_draw_of_oracle_texts(kind: str) -> None:
     case = PROTOCOLS[kind]
     corpus = make_corpus(case)
     infrared = list_images(corpus, infrared=True)
-    options = VisibleInfraredOptions(text="oracle", text_seed=case["text"]["numpy_seed"])
-    texts = choose_texts(corpus, infrared, options, needs_own=True)
+    seed = case["text"]["numpy_seed"]
+    texts = choose_texts(corpus, infrared, "oracle", seed, needs_own=True)
     captions = [caption for row in range(len(corpus)) for caption in corpus.captions(row)]
     people = corpus.identity[infrared].tolist()
     assert [captions[number] for number in texts.given] == [
@@ -203,8 +207,7 @@ def test_draws_of_the_specification() -> None:
     assert draw_places([20, 19, 5, 400, 401, 3, 1, 20], 0) == [12, 13, 0, 132, 261, 1, 0, 9]
     pools = [10, 10, 9, 17, 23, 5, 1, 10]
     corpus = make_people(pools, 1)
-    options = VisibleInfraredOptions(text="oracle")
-    texts = choose_texts(corpus, list_images(corpus, infrared=True), options, needs_own=False)
+    texts = choose_texts(corpus, list_images(corpus, infrared=True), "oracle", 1, needs_own=False)
     starts = corpus.caption_offsets[np.flatnonzero(~corpus.infrared())]
     assert (texts.given - starts).tolist() == [5, 8, 5, 15, 0, 0, 0, 1]
 
@@ -219,7 +222,17 @@ def make_people(captions: list[int], images: int) -> Corpus:
     names = [f"{row:06d}.jpg" for row in range(len(rows))]
     table = pa.table({"image": names, "camera": camera, "infrared": infrared, "captions": texts})
     offsets = offsets_of(table.column("captions"))
-    return Corpus("few", "test", Path(), table, np.array(identity), offsets, True, "few", protocol="sysu")
+    return Corpus(
+        "few",
+        "test",
+        Path(),
+        table,
+        np.array(identity),
+        offsets,
+        True,
+        "few",
+        task=Task("visible_infrared", "sysu", False),
+    )
 
 
 def draw_places(sizes: list[int], seed: int) -> list[int]:
@@ -260,7 +273,9 @@ def draw_raw_features(case: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(torch.from_numpy(np.array(part).astype("float32")) for part in (files, visible, infrared))
 
 
-def make_features(case: dict[str, Any], corpus: Corpus, setting: str, *, mixed_heads: bool) -> Features:
+def make_features(
+    case: dict[str, Any], corpus: Corpus, setting: str, *, mixed_heads: bool
+) -> dict[str, Encoded]:
     """Vectors whose inner products are the published similarities of every kind of query.
 
     A second half stands for the second head, on which infrared images alone search. mixed_heads: visible
@@ -281,7 +296,7 @@ def make_features(case: dict[str, Any], corpus: Corpus, setting: str, *, mixed_h
     images = torch.cat([heads(visible, 0), heads(visible, 0 if mixed_heads else 1)], dim=1)
     place = np.full(len(corpus), -1)
     place[infrared_rows], place[visible_rows] = np.arange(len(infrared)), np.arange(len(visible))
-    return Features(place, images, features)
+    return {name: Encoded(vectors, place) for name, vectors in (features | {"visible": images}).items()}
 
 
 def list_published() -> Iterator[tuple[str, str, str, str, str]]:
@@ -302,17 +317,19 @@ def test_published_results(protocol: str, place: str, direction: str, setting: s
     known = case[place].get("results", case[place])[setting][kind]
     corpus = make_corpus(case)
     names = (place,) if protocol == "sysu" else ("all",)
-    (search,) = list_searches(corpus, VisibleInfraredOptions(sysu=names, directions=(direction,)))
+    (search,) = list_searches(corpus, VisibleInfrared.Options(sysu=names, directions=(direction,)))
     features = make_features(case, corpus, setting, mixed_heads=place == "visible_to_thermal")
     ours = {"IR": "infrared", "Text": "text", "Fusion": "fused"}[kind]
     if kind == "Fusion" and "ensemble" in setting and place != "visible_to_thermal":
         ours = "ensemble"
     if protocol == "llcm" and kind == "IR":
         # As published: SYSU-MM01's rule, which drops nothing here.
-        columns = {"camera": np.zeros(len(corpus), dtype=np.int64)}
-        table = corpus.table.drop_columns(list(columns)).append_column("camera", pa.array(columns["camera"]))
-        corpus = replace(corpus, table=table, protocol="sysu")
-    check_results(rank_trials(corpus, search, features, ours), known)
+        labels = Labels(corpus.identity, np.zeros(len(corpus), dtype=np.int64))
+        search = replace(
+            search, search=replace(search.search, queries=labels, gallery=labels, rule=RULES["sysu"])
+        )
+    pair = choose_sides(features, ours, direction)
+    check_results(run_search(search.search, *pair), known)
 
 
 def check_results(results: list[QueryResults], known: dict[str, Any]) -> None:
@@ -335,8 +352,7 @@ def check_results(results: list[QueryResults], known: dict[str, Any]) -> None:
 )
 def test_results_of_the_script_of_the_authors_of_llcm(direction: str, known: dict[str, Any]) -> None:
     corpus = make_corpus(PROTOCOLS["llcm"])
-    (search,) = list_searches(corpus, VisibleInfraredOptions(directions=(direction,)))
+    (search,) = list_searches(corpus, VisibleInfrared.Options(directions=(direction,)))
     raw = functional.normalize(draw_raw_features(PROTOCOLS["llcm"])[0])
     raw = raw[corpus.table.column("file").to_numpy().copy()]
-    features = Features(np.arange(len(corpus)), raw, {"infrared": raw})
-    check_results(rank_trials(corpus, search, features, "infrared"), known)
+    check_results(run_search(search.search, Encoded(raw), Encoded(raw)), known)

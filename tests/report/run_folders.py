@@ -7,8 +7,7 @@ from typing import Any
 from tpr.config.schema import Choice, DataOptions, Experiment
 from tpr.data.adapters import ADAPTERS
 from tpr.engine.run_folder import open_folder
-from tpr.evaluation.metrics import Metrics
-from tpr.evaluation.results import Direction, Results, Row
+from tpr.evaluation.rows import Results, Row
 from tpr.models.clip import ClipOptions
 from tpr.report.closing import write_results
 from tpr.report.journal import Journal
@@ -18,13 +17,33 @@ Score = tuple[int, int, str, Results]
 """Epoch, step, split, and what was found."""
 
 
-def make_results(mark: str = "", direction: Direction = "text_to_image", **r1: float) -> Results:
-    """A row per set: R@1 as given, R@5 and R@10 one and two above it, mAP the half, mINP a quarter."""
-    rows = []
-    for name, value in r1.items():
-        metrics = Metrics(r1=value, r5=value + 1, r10=value + 2, map=value / 2, minp=value / 4, queries=9)
-        rows.append(Row(name, direction, metrics))
-    return Results(tuple(rows), mark)
+def make_results(mark: str = "", direction: str = "text_to_image", **r1: float) -> Results:
+    """A row per dataset with these R@1, as `make_row` has them."""
+    return Results(tuple(make_row(name, value, direction=direction) for name, value in r1.items()), mark)
+
+
+def make_row(name: str, r1: float, **labels: Any) -> Row:
+    """A row of texts and images: R@5 and R@10 one and two above R@1, mAP the half, mINP a quarter."""
+    measures = {"r1": r1, "r5": r1 + 1, "r10": r1 + 2, "map": r1 / 2, "minp": r1 / 4}
+    own = {
+        "protocol": "text",
+        "measures": measures,
+        "is_main": labels.get("direction") != "image_to_text",
+        "facts": {"queries": 9, "unmatched": 0},
+    }
+    return Row(name=name, **(own | labels))
+
+
+def make_crossed_row(name: str, r1: float, **labels: Any) -> Row:
+    """A row of a visible-infrared set: as `make_row`, with R@20 three above R@1."""
+    measures = {"r1": r1, "r5": r1 + 1, "r10": r1 + 2, "r20": r1 + 3, "map": r1 / 2, "minp": r1 / 4}
+    own = {
+        "protocol": "visible_infrared",
+        "measures": measures,
+        "direction": "infrared_to_visible",
+        "facts": {"queries": 9, "unmatched": 0, "trials": 1},
+    }
+    return Row(name=name, **(own | labels))
 
 
 def make_experiment(seed: int = 1, **options: Any) -> Experiment:

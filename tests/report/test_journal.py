@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.report.run_folders import make_crossed_row, make_row
 from tpr.errors import DataError, TrainingError
-from tpr.evaluation.metrics import Metrics
-from tpr.evaluation.results import Probe, Results, Row
+from tpr.evaluation.rows import Results
 from tpr.report.journal import Journal, read_journal
 
-METRICS = Metrics(r1=10.0, r5=20.0, r10=30.0, map=15.0, minp=5.0, queries=10)
-RESULTS = Results((Row("a", "text_to_image", METRICS), Row("b", "text_to_image", METRICS)))
+RESULTS = Results(tuple(make_row(name, 10.0, direction="text_to_image") for name in ("a", "b")))
 
 
 def write_steps(journal: Journal, steps: range) -> None:
@@ -28,18 +27,27 @@ def without_time(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_visible_infrared_rows_have_a_curve_per_kind_of_query(tmp_path: Path) -> None:
-    metrics = Metrics(r1=10.0, r5=20.0, r10=30.0, r20=40.0, map=15.0, minp=5.0, queries=10)
-    kinds = (Probe("infrared", "all"), Probe("fused", "all", "oracle", 10, {"r1": 1.0}))
-    rows = [Row("sysu_mm01", "infrared_to_visible", metrics, probe=probe) for probe in kinds]
+    rows = (
+        make_crossed_row("sysu_mm01", 37.0, search="all", query="infrared"),
+        make_crossed_row(
+            "sysu_mm01",
+            37.0,
+            search="all",
+            query="fused (ORACLE)",
+            facts={"queries": 10, "unmatched": 0, "trials": 10},
+            deviations={"r1": 1.0},
+            notes=("beware",),
+        ),
+    )
     journal = Journal(tmp_path)
-    journal.evaluation(4, 1, "test", Results(tuple(rows)))
+    journal.evaluation(4, 1, "test", Results(rows))
     journal.close()
     board = EventAccumulator(str(tmp_path)).Reload()
-    for kind in ("infrared", "fused_oracle"):
+    for kind in ("infrared", "fused_ORACLE"):
         (point,) = board.Scalars(f"test/sysu_mm01_all/infrared_to_visible/{kind}/r20")
         assert (point.step, point.value) == (4, 40.0)
     (event,) = read_journal(tmp_path / "journal.jsonl")
-    assert Results.from_json(event) == Results(tuple(rows))
+    assert Results.from_json(event) == Results(rows)
 
 
 def test_events_are_lines_of_json(tmp_path: Path) -> None:
@@ -48,7 +56,7 @@ def test_events_are_lines_of_json(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
     assert [line["kind"] for line in lines] == ["step", "evaluation", "checkpoint"]
     assert lines[0]["losses"] == {"loss": 0.25} and lines[0]["lr"] == 0.1
-    assert lines[1]["rows"][0]["r1"] == 10.0 and lines[1]["split"] == "val"
+    assert lines[1]["rows"][0]["measures"]["r1"] == 10.0 and lines[1]["split"] == "val"
     assert lines[2]["path"] == "last.pt" and lines[2]["step"] == 4
     journal.close()
     journal.close()

@@ -1,12 +1,13 @@
 """Published numbers beside a run's own, with the difference."""
 
+from dataclasses import replace
+
 import pytest
 
 from tpr.config.published import PublishedOptions
 from tpr.config.typed import build_options
 from tpr.errors import ConfigError
-from tpr.evaluation.metrics import Metrics
-from tpr.evaluation.results import Probe, Results, Row
+from tpr.evaluation.rows import Results, Row
 from tpr.report.published import tabulate_published
 
 IRRA = PublishedOptions(
@@ -17,16 +18,23 @@ IRRA = PublishedOptions(
 )
 
 
-def make_results(r1: float, name: str = "cuhk_pedes", probe: Probe | None = None) -> Results:
-    metrics = Metrics(r1=r1, r5=90, r10=95, map=60, minp=40, queries=10)
-    direction = "infrared_to_visible" if probe else "text_to_image"
-    rows = [Row(name, direction, metrics, probe=probe)]
-    if probe is None:
-        rows.insert(
-            0, Row(name, "text_to_image", Metrics(**{**vars(metrics), "r1": 1.0}), model="direct transfer")
-        )
-        rows.append(Row(name, "image_to_text", metrics))
-    return Results(tuple(rows))
+def make_results(r1: float) -> Results:
+    """The row of a set of captions between one of another model and one of another direction."""
+    measures = {"r1": r1, "r5": 90.0, "r10": 95.0, "map": 60.0, "minp": 40.0}
+    row = Row(name="cuhk_pedes", protocol="text", direction="text_to_image", measures=measures)
+    direct = replace(row, measures=measures | {"r1": 1.0}, model="direct transfer")
+    return Results((direct, row, replace(row, direction="image_to_text", is_main=False)))
+
+
+def make_crossed(r1: float, query: str) -> Results:
+    row = Row(
+        name="llcm",
+        protocol="visible_infrared",
+        direction="infrared_to_visible",
+        measures={"r1": r1, "r5": 90.0, "r10": 95.0, "r20": 97.0, "map": 60.0, "minp": 40.0},
+        query=query,
+    )
+    return Results((row,))
 
 
 def test_the_difference_is_that_of_the_last_model_averaged_over_runs() -> None:
@@ -42,8 +50,7 @@ def test_the_difference_is_that_of_the_last_model_averaged_over_runs() -> None:
 
 def test_what_was_not_measured_in_the_same_way_has_no_difference() -> None:
     oracle = PublishedOptions(dataset="llcm", measures={"r1": 58.0}, source="T", query="ensemble (ORACLE)")
-    own = make_results(50, "llcm", Probe("ensemble", text="own"))
-    same = make_results(50, "llcm", Probe("ensemble", text="oracle"))
+    own, same = make_crossed(50, "ensemble"), make_crossed(50, "ensemble (ORACLE)")
     assert "found - published |" in tabulate_published([oracle], [own])
     assert "-8.00" not in tabulate_published([oracle], [own])
     assert "-8.00" in tabulate_published([oracle], [same])

@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +35,7 @@ def test_a_folder_or_a_file_in_it_is_one_run(tmp_path: Path, monkeypatch: pytest
     (run,) = read_runs([folder, folder / "best.pt", folder / "results.json", tmp_path / "." / "x"])
     assert (run.label, run.seed, run.epochs, run.has_tests) == ("x", 7, 60, True)
     assert run.closing is not None and run.closing.is_whole and run.cut_step is None
-    assert [(row.model, row.metrics.r1) for row in run.closing.results.rows] == [
+    assert [(row.model, row.measures["r1"]) for row in run.closing.results.rows] == [
         ("direct transfer", 4),
         ("fine-tuned", 10),
     ]
@@ -125,6 +126,28 @@ def test_a_damaged_file_is_one_clear_line(name: str, text: str, message: str, tm
     folder = write_run(tmp_path / "x", TEN)
     (folder / name).write_text(text)
     with pytest.raises((ConfigError, DataError), match=message):
+        read_runs([folder])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"measures": {"r1": "x"}},
+        {"measures": {"r1": None}},
+        {"measures": {"r1": math.nan}},
+        {"measures": {"r2": 1.0}},
+        {"measures": 7},
+        {"intervals": {"r1": [9.0, 1.0]}},
+        {"odd": 1},
+    ],
+    ids=str,
+)
+def test_a_damaged_row_is_one_clear_line(damage: dict[str, Any], tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "x", TEN)
+    content = json.loads((folder / "results.json").read_text())
+    content["results"]["rows"][0] |= damage
+    (folder / "results.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="results.json: not the results of a run"):
         read_runs([folder])
 
 

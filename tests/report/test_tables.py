@@ -4,9 +4,10 @@ from typing import Literal
 
 import pytest
 
-from tests.report.run_folders import make_results
-from tpr.evaluation.metrics import Metrics
-from tpr.evaluation.results import TEXT_NOTES, Probe, Results, Row
+from tests.report.run_folders import make_crossed_row, make_results
+from tpr.evaluation.protocols.visible_infrared import TEXT_NOTES
+from tpr.evaluation.rows import Results
+from tpr.report.result_table import draw_table
 from tpr.report.tables import compare_runs, format_seeds, join_before_and_after
 
 RULES = "| :--- | ---: | ---: | ---: | ---: |"
@@ -20,10 +21,10 @@ def cells_of(table: str, name: str) -> list[str]:
 
 def test_direct_transfer_stands_beside_fine_tuned() -> None:
     joined = join_before_and_after(make_results(a=10, b=20), make_results(a=50, b=30))
-    table = joined.to_table().splitlines()
+    table = draw_table(joined).splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in table if line.startswith("| ")]
     assert rows == [
-        ["set", "model", "R@1"],
+        ["dataset", "model", "R@1"],
         ["a", "direct transfer", "10.00"],
         ["b", "direct transfer", "20.00"],
         ["mean", "direct transfer", "15.00"],
@@ -142,12 +143,12 @@ def test_a_name_with_a_bar_keeps_the_columns_of_markdown() -> None:
 def make_crossed(scale: float, text: Literal["own", "oracle"]) -> Results:
     """Two searches by two kinds of query, and a direction that papers do not print."""
     rows = []
-    for place, (query, search) in enumerate(product(("infrared", "fused"), ("all", "indoor")), 1):
-        r1 = scale * place
-        metrics = Metrics(r1=r1, r5=r1 + 1, r10=r1 + 2, r20=r1 + 3, map=r1 / 2, minp=r1 / 4, queries=9)
-        probe = Probe(query, search, None if query == "infrared" else text)
-        rows.append(Row("sysu_mm01", "infrared_to_visible", metrics, probe=probe))
-    return Results((*rows, replace(rows[0], direction="visible_to_infrared")))
+    fused = "fused (ORACLE)" if text == "oracle" else "fused"
+    for place, (query, search) in enumerate(product(("infrared", fused), ("all", "indoor")), 1):
+        notes = () if query == "infrared" else (TEXT_NOTES[text],)
+        row = make_crossed_row("sysu_mm01", scale * place, search=search, query=query, notes=notes)
+        rows.append(row)
+    return Results((*rows, replace(rows[0], direction="visible_to_infrared", is_main=False)))
 
 
 def test_kinds_of_query_are_lines_and_searches_are_columns_without_a_mean() -> None:

@@ -14,6 +14,7 @@ from tpr.engine.precision import choose_device, choose_precision
 from tpr.errors import ConfigError
 from tpr.evaluation.evaluator import Evaluator
 from tpr.report.console import configure_logging, say
+from tpr.report.result_table import draw_table
 from tpr.systems import load_system
 
 logger = logging.getLogger(__name__)
@@ -55,10 +56,11 @@ def run(namespace: argparse.Namespace) -> int:
     with distributed.main_rank_first():
         corpora = load_corpora(replace(experiment.data, train=()), experiment.evaluation, experiment.seed)
     precision = choose_precision(experiment.runtime, device)
-    evaluator = Evaluator(experiment, corpora, device=device, precision=precision)
+    evaluator = Evaluator(experiment, corpora, device=device, autocast=precision.autocast)
+    evaluator.check(system)
     results = evaluator.evaluate(system, "test")
     if distributed.is_main_rank():
         title = f"{namespace.checkpoint}, test sets, %"
-        say(json.dumps(results.to_json(), indent=2) if namespace.json else results.to_table(title))
+        say(json.dumps(results.to_json(), indent=2) if namespace.json else draw_table(results, title))
     distributed.stop()
     return 0

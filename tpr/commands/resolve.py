@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tpr.commands.arguments import type_word
+from tpr.config.messages import guess
 from tpr.config.places import forget_places
 from tpr.config.ranges import Seed
 from tpr.config.reader import COMMAND_LINE, read_stored_tree, read_tree
@@ -20,8 +21,6 @@ from tpr.models.weights import read_checkpoint
 from tpr.systems import TABLES, read_experiment_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-DRAWN_MODEL = "clip"
-"""Towers that the drawn recipe of fine-tuning has."""
 SHARED_BY_STAGES = re.compile(r"(model|data|runtime|report)[.=]")
 """Words of a command line that hold for a run that is trained first as well."""
 
@@ -34,6 +33,8 @@ def resolve_experiment(arguments: Sequence[str], finetune: Path | None = None) -
         overrides = [*architecture, *overrides]
     tree = read_tree(config, overrides)
     experiment = build_experiment(tree, TABLES)
+    if experiment.report.finetune is not None:
+        find_shipped(experiment.report.finetune)
     if finetune is not None:
         # Not as an override: YAML cannot say every letter that a path may have.
         experiment = replace(experiment, init=replace(experiment.init, checkpoint=finetune))
@@ -103,21 +104,26 @@ def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 
 def choose_finetune_config(finetune: Path | None) -> tuple[Path, list[str]]:
-    """Without a CONFIG: the drawn recipe for a drawn checkpoint, with the checkpoint's architecture."""
+    """Without a CONFIG: the recipe that the checkpoint's own recipe names, with its architecture."""
     if finetune is None:
         raise ConfigError(f"no CONFIG given; name one of {name_configs('*/*')}, or --finetune CHECKPOINT")
     checkpoint = read_checkpoint(finetune)
     stored = None if checkpoint.config is None else read_experiment_of(checkpoint)
-    if stored is None or not (stored.name or "").startswith("drawn-"):
-        found = "is not of the drawn world"
-    elif stored.model.name != DRAWN_MODEL:
-        found = f"has towers '{stored.model.name}', which the drawn recipe does not take"
-    else:
-        return CONFIGS / "drawn" / "finetune.yaml", copy_architecture(stored)
+    if stored is not None and stored.report.finetune is not None:
+        return find_shipped(stored.report.finetune), copy_architecture(stored)
     raise ConfigError(
-        f"--finetune {finetune}: this checkpoint {found}, so a CONFIG must say what to "
-        f"fine-tune on; choose one of {name_configs('*/finetune*')}, {name_configs('irra/*')}"
+        f"--finetune {finetune}: this checkpoint names no recipe for it (report.finetune), so a CONFIG must "
+        f"say what to fine-tune on; choose one of {name_configs('*/finetune*')}, {name_configs('irra/*')}"
     )
+
+
+def find_shipped(name: str) -> Path:
+    """The shipped recipe of a name such as drawn/finetune. Raises ConfigError."""
+    shipped = {f"{path.parent.name}/{path.stem}": path for path in CONFIGS.glob("*/*.yaml")}
+    if name not in shipped or name.startswith("shared/"):
+        near = guess(name, shipped)
+        raise ConfigError(f"report.finetune='{name}' is no shipped recipe{near}; `ls configs/*` shows them")
+    return shipped[name]
 
 
 def copy_architecture(stored: Experiment) -> list[str]:

@@ -27,7 +27,7 @@ from tpr.engine.schedule import check_schedule
 from tpr.engine.trainer import Trainer
 from tpr.errors import ConfigError, TrainingError, UserError
 from tpr.evaluation.evaluator import Evaluator
-from tpr.evaluation.results import Results
+from tpr.evaluation.rows import Results
 from tpr.report.closing import draw_images, say_closing, say_comparison, write_results
 from tpr.report.console import configure_logging
 from tpr.report.recorder import RunRecorder
@@ -150,7 +150,7 @@ def fit_and_report(experiment: Experiment, folder: Path, device: torch.device) -
     system = build_start(experiment, setting)
     loader = build_loader(experiment, corpora, system, device)
     check_schedule(experiment.schedule, len(loader))
-    evaluator = Evaluator(experiment, corpora, device=device, precision=precision)
+    evaluator = Evaluator(experiment, corpora, device=device, autocast=precision.autocast)
     evaluator.check(system)
     recording = RunRecorder(
         folder,

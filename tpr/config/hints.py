@@ -5,6 +5,7 @@ from dataclasses import Field, dataclass, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from tpr.config.groups import groups_of
 from tpr.config.scalars import split_hint
 from tpr.config.schema import Named
 
@@ -83,7 +84,13 @@ def walk_options(
     hints = type_hints(cls)
     for field in fields(cls):
         hint = hints[field.name]
-        dotted = f"{where}.{field.name}" if where else field.name
+        prefix = f"{where}." if where else ""
+        if (table := groups_of(field)) is not None:
+            for name, options in tables.get(table, {}).items():
+                yield OptionField(f"{prefix}{name}", cls, field, options, choice)
+                yield from walk_options(options, tables, f"{prefix}{name}", choice, seen)
+            continue
+        dotted = f"{prefix}{field.name}"
         yield OptionField(dotted, cls, field, hint, choice)
         for spot, inner in _parts(hint, dotted):
             kind = named_kind(inner)

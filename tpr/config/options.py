@@ -7,6 +7,7 @@ from dataclasses import MISSING, is_dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
+from tpr.config.groups import groups_of
 from tpr.config.hints import OptionField, Tables, type_words, walk_options
 from tpr.config.resolved import dump_value, plain_value
 
@@ -33,6 +34,8 @@ def describe_options(cls: type[Any], tables: Tables) -> list[OptionRow]:
 
 def _row(option: OptionField, tables: Tables) -> OptionRow:
     words = type_words(option.hint, tables)
+    if groups_of(option.field) is not None:
+        return OptionRow(option.dotted, words, "", inspect.cleandoc(option.hint.__doc__ or ""), option.choice)
     sentence = find_sentence(option.owner, option.field.name)
     return OptionRow(option.dotted, words, _default(option), sentence, option.choice)
 

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from tpr.config.measures import MEASURES
 from tpr.config.ranges import Range
 from tpr.errors import ConfigError
-
-MEASURES = ("r1", "r5", "r10", "r20", "map", "minp")
-"""Names that measures go by in results, options and curves."""
 
 
 @dataclass(frozen=True, kw_only=True)

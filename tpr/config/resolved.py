@@ -11,6 +11,7 @@ import yaml
 from yaml.nodes import ScalarNode
 
 from tpr.config.changeable import drop_changeable
+from tpr.config.groups import groups_of
 from tpr.config.schema import Choice, Experiment
 
 
@@ -42,7 +43,11 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, Choice):
         return {"name": value.name, **plain_value(value.options)}
     if is_dataclass(value):
-        return {field.name: plain_value(getattr(value, field.name)) for field in fields(value) if field.init}
+        tree: dict[str, Any] = {}
+        for field in (field for field in fields(value) if field.init):
+            plain = plain_value(getattr(value, field.name))
+            tree |= plain if groups_of(field) is not None else {field.name: plain}
+        return tree
     if isinstance(value, Mapping):
         return {key: plain_value(value[key]) for key in value}
     if isinstance(value, (tuple, list)):

@@ -14,10 +14,10 @@ from tpr.config.changeable import changeable
 from tpr.config.evaluation import EvaluationOptions
 from tpr.config.messages import show_value
 from tpr.config.noise import NoiseOptions
+from tpr.config.numbered_splits import check_splits
 from tpr.config.paths import type_path
 from tpr.config.published import PublishedOptions
 from tpr.config.ranges import Count, NotNegative, PartialShare, Positive, Range, Seed, Share, Whole
-from tpr.config.visible_infrared import check_splits
 from tpr.errors import ConfigError
 
 
@@ -247,6 +247,8 @@ class ReportOptions:
     """Write TensorBoard events."""
     ranking_queries: Annotated[int, Range(0, 1000)] = changeable(8)
     """Queries drawn into ranking.png per test set; 0 writes no image."""
+    finetune: str | None = changeable(None)
+    """Shipped recipe that fine-tunes this run's checkpoint unless a CONFIG is given: drawn/finetune."""
     published: tuple[PublishedOptions, ...] = changeable(())
     """Numbers that a paper prints for this recipe, shown with the difference below the closing table."""
 

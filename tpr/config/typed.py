@@ -10,6 +10,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
+from tpr.config.groups import groups_of
 from tpr.config.hints import Tables, is_union, named_kind, type_hints, type_words, union_members, walk_options
 from tpr.config.messages import class_title, guess, nearest, show_name, show_value
 from tpr.config.reader import COMMAND_LINE, Tree, read_tree
@@ -70,14 +71,22 @@ class _Builder:
         if not isinstance(values, Mapping):
             raise self.error(where, f"expected options of {class_title(cls)}, got {show_value(values)}")
         declared, hints = {field.name: field for field in fields(cls) if field.init}, type_hints(cls)
-        values = rename_options(values, declared, where, self.origins)
+        groups = {name: self.tables.get(kind, {}) for name in declared if (kind := groups_of(declared[name]))}
+        known = [name for field in declared for name in groups.get(field, [field])]
+        values = rename_options(values, known, where, self.origins)
         for key in values:
-            if key not in declared:
-                raise self.unknown(cls, show_name(key), list(declared), where)
+            if key not in known:
+                raise self.unknown(cls, show_name(key), known, where)
         arguments = {}
         for name, field in declared.items():
-            if name in values:
-                arguments[name] = self.convert(values[name], hints[name], _join(where, name))
+            if name in groups:
+                arguments[name] = {
+                    entry: self.convert_options(options, values.get(entry, {}), _join(where, entry))
+                    for entry, options in groups[name].items()
+                }
+            elif name in values or is_dataclass(field.default_factory):
+                # A group that is not given may hold groups of tables, which are filled.
+                arguments[name] = self.convert(values.get(name, {}), hints[name], _join(where, name))
             elif _is_required(field):
                 raise self.missing(hints[name], _join(where, name))
         try:

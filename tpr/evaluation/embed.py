@@ -4,35 +4,50 @@ Chunk i goes to rank i modulo the number of ranks. The chunks are those of a sin
 comes out of the very same product and no number depends on how many processes took part.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from tpr import distributed
 from tpr.config.schema import DataOptions
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.loader import iterate_captions, iterate_images
-from tpr.data.samples.sender import Sender
-from tpr.data.samples.views import Arrays
+from tpr.data.samples.views import Views
 from tpr.data.tables.corpus import Corpus, IndexArray
-from tpr.data.text.token_cache import corpus_tokens
-from tpr.evaluation.protocols import Texts
-from tpr.systems.base import Side, System
 
 Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+class Encoder(Protocol):
+    """What is measured: a system, or anything that encodes as one."""
+
+    def views(self) -> Views:
+        """What its images and captions go through."""
+
+    def sides(self) -> Sequence[str]:
+        """Kinds of items that it encodes, such as image and text."""
+
+    def encode_queries(self, batch: Batch, sides: Sequence[Any]) -> Mapping[Any, Tensor]:
+        """(N, D) features of a batch for each side."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """All parts, for their training mode."""
+
+    def eval(self) -> Any:
+        """Turn to evaluation."""
 
 
 @dataclass(frozen=True, eq=False)
 class Embedder:
     """Features of one corpus by one system, the same on every rank. All ranks must call it together."""
 
-    system: System
+    system: Encoder
     corpus: Corpus
     data: DataOptions
     batch: int
@@ -43,7 +58,7 @@ class Embedder:
     workers: int = 0
     start: str = "auto"
 
-    def embed(self, side: Side, indices: IndexArray | None = None) -> Tensor:
+    def embed(self, side: str, indices: IndexArray | None = None) -> Tensor:
         """(N, D) float32 on the device: each image, or each caption, of the corpus.
 
         indices: only these images (rows) or captions (running numbers), in this order.
@@ -53,7 +68,7 @@ class Embedder:
 
         def read(places: IndexArray) -> Iterator[Batch]:
             if side == "image":
-                return self._read_images(wanted[places])
+                return self.read_images(wanted[places])
             return iterate_captions(
                 self.corpus,
                 self.data,
@@ -63,37 +78,10 @@ class Embedder:
                 tokenizer=self.system.views().tokenizer,
             )
 
-        return self._encode(len(wanted), (side,), read)[side]
+        return self.encode(len(wanted), (side,), read)[side]
 
-    def embed_infrared(
-        self, rows: IndexArray, texts: Texts | None, sides: Sequence[Side]
-    ) -> dict[Side, Tensor]:
-        """(N, D) float32 for each side of these infrared images; one pass serves all sides.
-
-        texts: the images' captions, None where no side reads any.
-        """
-        tokenizer = self.system.views().tokenizer
-        tokens = None if texts is None else corpus_tokens(self.corpus, self.data, tokenizer)
-        sender, length = Sender(self.device), self.data.text_length
-
-        def read(places: IndexArray) -> Iterator[Batch]:
-            for number, image in enumerate(self._read_images(rows[places])):
-                entries: Arrays = {}
-                if texts is not None and tokens is not None:
-                    here = places[number * self.batch : (number + 1) * self.batch]
-                    entries["tokens"] = tokens.rows(texts.given[here], length)
-                    entries["longest_caption"] = tokens.find_longest(texts.given[here], length)
-                    if texts.own is not None:
-                        entries["infrared_tokens"] = tokens.rows(texts.own[here], length)
-                        entries["longest_infrared_caption"] = tokens.find_longest(texts.own[here], length)
-                found = sender.send(entries)
-                found["infrared_images"], found["identity"] = image["images"], image["identity"]
-                found["infrared_index"] = image["image_index"]
-                yield found
-
-        return self._encode(len(rows), sides, read)
-
-    def _read_images(self, rows: IndexArray) -> Iterator[Batch]:
+    def read_images(self, rows: IndexArray) -> Iterator[Batch]:
+        """These images, `batch` at a time."""
         return iterate_images(
             self.corpus,
             self.data,
@@ -105,13 +93,13 @@ class Embedder:
             chain=self.system.views().chain,
         )
 
-    def _encode(
-        self, total: int, sides: Sequence[Side], read: Callable[[IndexArray], Iterator[Batch]]
-    ) -> dict[Side, Tensor]:
+    def encode(
+        self, total: int, sides: Sequence[str], read: Callable[[IndexArray], Iterator[Batch]]
+    ) -> dict[str, Tensor]:
         """Features of items 0..total-1; read: those at these places, `batch` at a time."""
         chunks = assign_chunks(total, self.batch, distributed.world_size())
         own = chunks[distributed.rank()]
-        parts: dict[Side, list[Tensor]] = {side: [] for side in sides}
+        parts: dict[str, list[Tensor]] = {side: [] for side in sides}
         with hold_in_evaluation(self.system), torch.inference_mode():
             for piece in read(own) if len(own) else ():
                 with self.autocast():
@@ -150,7 +138,7 @@ def gather_chunks(local: Tensor, chunks: list[IndexArray]) -> Tensor:
 
 
 @contextmanager
-def hold_in_evaluation(system: System) -> Iterator[None]:
+def hold_in_evaluation(system: Encoder) -> Iterator[None]:
     """Every module in eval mode, and afterwards each one in the mode it was in."""
     modes = {module: module.training for module in system.modules()}
     system.eval()

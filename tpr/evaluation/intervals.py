@@ -3,11 +3,11 @@
 Queries of one person succeed and fail together, so whole identities are drawn, not queries.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tpr.evaluation.metrics import MEASURES, QueryResults
+from tpr.evaluation.query_results import RETRIEVAL, QueryResults
 
 Interval = tuple[float, float]
 DRAWS_AT_ONCE = 2**22
@@ -15,16 +15,21 @@ DRAWS_AT_ONCE = 2**22
 
 
 def bootstrap_intervals(
-    results: QueryResults, *, samples: int = 1000, seed: int = 0, level: float = 0.95
+    results: QueryResults,
+    wanted: Sequence[str] = RETRIEVAL,
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> Mapping[str, Interval]:
-    """Percentile interval in percent of each of `MEASURES`; the same numbers for the same seed.
+    """Percentile interval in percent of each wanted measure; the same numbers for the same seed.
 
     Each sample draws as many identities, with replacement, as there are among queries with a match, and
     averages over the queries of those drawn.
     """
     measures = results.measures()
     names, member = np.unique(results.identity[results.first > 0], return_inverse=True)
-    sums = np.zeros((len(names), 1 + len(MEASURES)))
+    sums = np.zeros((len(names), 1 + len(RETRIEVAL)))
     np.add.at(sums, member, np.column_stack([np.ones(len(measures)), measures]))
     rng = np.random.default_rng(seed)
     shares = np.full(len(names), 1 / len(names))
@@ -37,4 +42,5 @@ def bootstrap_intervals(
     )
     means = totals[:, 1:] / totals[:, :1]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {name: (float(a), float(b)) for name, a, b in zip(MEASURES, low, high, strict=True)}
+    found = {name: (float(a), float(b)) for name, a, b in zip(RETRIEVAL, low, high, strict=True)}
+    return {name: found[name] for name in wanted}

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from tpr.evaluation.metrics import QueryResults
+from tpr.evaluation.query_results import RETRIEVAL, QueryResults
 
 LEAST_SHARE = 1.0
 """Percent of a query's scores, in the mean over queries, above which ties are told of."""
-EXPECTED = ("r1", "r5", "r10", "r20", "map", "minp")
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Ties:
 def find_ties(trials: Sequence[QueryResults], measures: Sequence[str]) -> Ties | None:
     """What is to be told of ties in a row, which is the mean over its trials; None where there are few.
 
-    measures: names of `EXPECTED` that the row shows.
+    measures: names of `RETRIEVAL` that the row shows.
     """
     if all(trial.expected is None for trial in trials):
         return None
@@ -45,4 +44,4 @@ def _average_trial(trial: QueryResults) -> dict[str, float]:
     expected, matched = trial.expect(), trial.first > 0
     columns = [expected.share, *expected.hits.T, expected.precision, expected.penalty]
     means = [100 * float(column[matched].mean()) for column in columns]
-    return dict(zip(("share", *EXPECTED), means, strict=True))
+    return dict(zip(("share", *RETRIEVAL), means, strict=True))

@@ -16,11 +16,12 @@ from tpr.config.schema import Experiment
 from tpr.engine.run_folder import RESULTS_FILE
 from tpr.errors import TrainingError
 from tpr.evaluation.evaluator import Evaluator
-from tpr.evaluation.results import Results
+from tpr.evaluation.rows import Results
 from tpr.report.console import say
 from tpr.report.gallery import draw_rankings
 from tpr.report.published import tabulate_published
 from tpr.report.recorder import RunRecorder
+from tpr.report.result_table import draw_table
 from tpr.report.runs import Closing, group_seeds, read_closing, read_runs, tabulate_runs
 from tpr.systems.base import System
 from tpr.whole_files import write_whole
@@ -53,7 +54,7 @@ def draw_images(folder: Path, evaluator: Evaluator, system: System, recorder: Ru
     if not queries or not tests:
         return
     each = max(1, queries // len(tests))
-    sections = {name: (corpus, evaluator.rankings(system, name, each)) for name, corpus in tests.items()}
+    sections = {name: (corpus, evaluator.list_examples(system, name, each)) for name, corpus in tests.items()}
     if recorder.journal.is_writing:
         max_pixels = evaluator.experiment.data.max_image_pixels
         draw_rankings(folder / IMAGE, sections, max_pixels=max_pixels)
@@ -64,7 +65,7 @@ def say_closing(folder: Path, experiment: Experiment) -> None:
     """Print the table of a run, where everything is, and what to type next."""
     closing = read_closing(folder)
     if closing is not None:
-        say(closing.results.to_table(f"{folder.name}: test sets, %, epoch {closing.epoch}"))
+        say(draw_table(closing.results, f"{folder.name}: test sets, %, epoch {closing.epoch}"))
     if closing is not None and experiment.report.published:
         say(tabulate_published(experiment.report.published, [closing.results]))
     say(f"run folder:  {folder}")
@@ -81,22 +82,16 @@ def say_comparison(folders: Sequence[Path]) -> None:
 
 
 def suggest_command(folder: Path, experiment: Experiment, closing: Closing | None) -> str:
-    """Fine-tuning after pre-training on the drawn world, a closer look after any other run."""
-    is_drawn = str(experiment.name).startswith("drawn-") and experiment.model.name == "clip"
-    if experiment.init.checkpoint is None and is_drawn:
+    """Fine-tuning where the recipe names one for it, a closer look at the numbers after any other run."""
+    if experiment.report.finetune is not None and experiment.init.checkpoint is None:
         return f"sh finetune.sh --finetune {folder / 'best.pt'}"
     return f"{find_program()} evaluate {folder / 'best.pt'}{suggest_option(closing)}"
 
 
 def suggest_option(closing: Closing | None) -> str:
-    """What a closer look may add: intervals on sets of captions, oracle text on visible-infrared ones."""
-    if closing is None:
-        return ""
-    probes = [row.probe for row in closing.results.rows]
-    if None in probes:
-        return " --intervals"
-    is_described = any(probe is not None and probe.text is not None for probe in probes)
-    return " evaluation.visible_infrared.text=oracle" if is_described else ""
+    """What a closer look may add: intervals, where a row is no mean over galleries."""
+    rows = [] if closing is None else closing.results.rows
+    return " --intervals" if any(row.is_averaged for row in rows) else ""
 
 
 def find_program() -> str:

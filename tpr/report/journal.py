@@ -20,9 +20,7 @@ import numpy.typing as npt
 
 from tpr import distributed
 from tpr.errors import DataError, TrainingError
-from tpr.evaluation.metrics import MEASURES
-from tpr.evaluation.results import Results
-from tpr.evaluation.visible_infrared import CROSS_MEASURES
+from tpr.evaluation.rows import Results
 from tpr.report.board import Board
 from tpr.whole_files import write_whole
 
@@ -79,10 +77,9 @@ class Journal:
     def evaluation(self, step: int, epoch: int, split: str, results: Results) -> None:
         """Every row of an evaluation of one split, with its means."""
         self.current_step = step
-        curves = {}
+        curves: dict[str, float] = {}
         for row in (*results.rows, *results.list_means()):
-            for name in CROSS_MEASURES if row.probe else MEASURES:
-                curves[f"{split}/{row.curve}/{name}"] = getattr(row.metrics, name)
+            curves |= {f"{split}/{row.curve}/{name}": value for name, value in row.measures.items()}
         self._write("evaluation", split, {"epoch": epoch, "split": split} | results.to_json(), curves)
 
     def event(self, kind: str, **fields: Any) -> None:

@@ -5,8 +5,10 @@ from statistics import fmean
 
 from prettytable import PrettyTable
 
-from tpr.config.published import MEASURES, PublishedOptions
-from tpr.evaluation.results import ABSENT, TITLES, Results, Row
+from tpr.config.measures import MEASURES
+from tpr.config.published import PublishedOptions
+from tpr.evaluation.rows import Results, Row
+from tpr.report.result_table import ABSENT
 from tpr.report.tables import format_markdown
 
 
@@ -26,7 +28,7 @@ def tabulate_published(
         lines.append([*[f"{record.dataset} [{number}]", record.query][: len(heads)], *cells])
         cells = [show(subtract(rows, record, name), sign="+") for name in names]
         lines.append([*["found - published", ""][: len(heads)], *cells])
-    titles = [TITLES[name] for name in names]
+    titles = [MEASURES[name].title for name in names]
     table = format_markdown(heads, titles, lines) if markdown else format_pairs(heads, titles, lines)
     sources = [
         f"[{number}] {'; '.join(filter(None, (record.source, record.selection)))}"
@@ -55,7 +57,7 @@ def find_row(record: PublishedOptions, results: Results) -> Row | None:
 
 def subtract(rows: Sequence[Row], record: PublishedOptions, name: str) -> float | None:
     """Mean of what was found minus what is published; None where either is absent."""
-    found = [value for row in rows if (value := getattr(row.metrics, name)) is not None]
+    found = [value for row in rows if (value := row.measures.get(name)) is not None]
     return fmean(found) - record.measures[name] if found and name in record.measures else None
 
 

@@ -8,9 +8,10 @@ from typing import Self
 from tpr import distributed
 from tpr.config.schema import Experiment
 from tpr.errors import TrainingError
-from tpr.evaluation.results import Results
+from tpr.evaluation.rows import Results
 from tpr.report.console import Progress, say
 from tpr.report.journal import Journal
+from tpr.report.result_table import draw_table
 
 
 class RunRecorder:
@@ -52,7 +53,7 @@ class RunRecorder:
         """A table of one split, measured after `step`."""
         self.journal.evaluation(step, epoch, split, results)
         if distributed.is_main_rank():
-            say(results.to_table(f"epoch {epoch}, {split}"))
+            say(draw_table(results, f"epoch {epoch}, {split}"))
 
     def __enter__(self) -> Self:
         return self

@@ -20,7 +20,7 @@ from tpr.config.schema import Experiment
 from tpr.config.typed import build_options
 from tpr.engine.run_folder import CONFIG_FILE, RESULTS_FILE, read_fingerprint
 from tpr.errors import ConfigError, DataError
-from tpr.evaluation.results import Results
+from tpr.evaluation.rows import Results, Row
 from tpr.report.journal import JOURNAL_FILE, read_journal
 from tpr.report.published import tabulate_published
 from tpr.report.tables import compare_runs, join_before_and_after
@@ -188,13 +188,18 @@ def read_history(path: Path) -> History:
                 loss = float(event["losses"]["loss"])
                 losses.append(LossPoint(int(event["epoch"]), int(event["step"]), loss))
             elif event["kind"] == "evaluation":
-                r1 = fmean(row.metrics.r1 for row in Results.from_json(event).list_deciding())
+                r1 = fmean(map(main_measure, Results.from_json(event).list_deciding()))
                 scores.append(ScorePoint(int(event["epoch"]), int(event["step"]), str(event["split"]), r1))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: not the journal of a run ({describe_error(error)}); leave this run out"
         ) from None
     return History(tuple(losses), tuple(scores))
+
+
+def main_measure(row: Row) -> float:
+    """R@1, or what stands first where it was not measured."""
+    return row.measures["r1"] if "r1" in row.measures else next(iter(row.measures.values()))
 
 
 def read_closing(folder: Path) -> Closing | None:

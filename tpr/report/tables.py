@@ -6,13 +6,14 @@ from statistics import fmean, stdev
 
 from prettytable import PrettyTable
 
-from tpr.evaluation.metrics import MEASURES, Metrics
-from tpr.evaluation.results import ABSENT, MEAN, SPREAD, TITLES, Results, Row, average
+from tpr.config.measures import MEASURES
+from tpr.evaluation.rows import MEAN, Results, Row, average
+from tpr.report.result_table import ABSENT, SPREAD
 
 DIRECT = "direct transfer"
 FINETUNED = "fine-tuned"
-SHOWN = MEASURES[:4]
-SHOWN_TITLES = tuple(TITLES[name] for name in SHOWN)
+SHOWN = ("r1", "r5", "r10", "map")
+SHOWN_TITLES = tuple(MEASURES[name].title for name in SHOWN)
 """R@1, R@5, R@10 and mAP: what the papers print per set."""
 
 
@@ -32,7 +33,7 @@ def compare_runs(
     """
     rows = [row for found in runs.values() for results in found for row in choose_rows(results)]
     sets = list(dict.fromkeys(name_group(row) for row in rows))
-    averaged = list(dict.fromkeys(row.name for row in rows if row.probe is None))
+    averaged = list(dict.fromkeys(row.name for row in rows if row.is_averaged))
     groups = [*(sets or ["test sets"]), *([MEAN] if len(averaged) > 1 else [])]
     optional = {"model": any(row.model for row in rows), "query": any(row.query for row in rows)}
     names = ["run", *(name for name, is_shown in optional.items() if is_shown)]
@@ -51,7 +52,7 @@ def compare_runs(
 
 def name_group(row: Row) -> str:
     """The group of columns that a row stands in: its set, with its search and a rare direction."""
-    is_rare = row.probe is not None and not row.is_main
+    is_rare = not row.is_averaged and not row.is_main
     return f"{row.title}, {row.direction.replace('_', ' ')}" if is_rare else row.title
 
 
@@ -64,21 +65,26 @@ def format_group(
     found: Sequence[Results], line: tuple[str, str], group: str, averaged: Sequence[str]
 ) -> list[str]:
     """The cells of a line on one set, or of its mean; dashes unless all of its runs measured it."""
-    measured = [find_metrics(results, line, group, averaged) for results in found]
+    measured = [find_measures(results, line, group, averaged) for results in found]
     if not all(measured):
         return [ABSENT] * len(SHOWN)
-    return [format_seeds([getattr(metrics, name) for metrics in measured]) for name in SHOWN]
+    return [
+        format_seeds([values[name] for values in measured if values])
+        if all(values and name in values for values in measured)
+        else ABSENT
+        for name in SHOWN
+    ]
 
 
-def find_metrics(
+def find_measures(
     results: Results, line: tuple[str, str], group: str, averaged: Sequence[str]
-) -> Metrics | None:
-    """The metrics of a line on one set, or their mean if it measured all sets; None where there are none."""
+) -> Mapping[str, float] | None:
+    """The measures of a line on one set, or their mean if it measured all sets; None where there are none."""
     rows = {name_group(row): row for row in choose_rows(results) if name_line(row) == line}
     if group in rows:
-        return rows[group].metrics
+        return rows[group].measures
     is_whole = group == MEAN and rows.keys() == set(averaged)
-    return average(list(rows.values())).metrics if is_whole else None
+    return average(list(rows.values())).measures if is_whole else None
 
 
 def format_seeds(values: Sequence[float]) -> str:

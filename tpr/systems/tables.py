@@ -1,8 +1,9 @@
-"""The tables that configs choose systems, models and datasets from; nothing depends on their order."""
+"""The tables that configs choose systems, models, datasets and protocols from, in any order."""
 
 from typing import Any
 
 from tpr.data.adapters import ADAPTERS
+from tpr.evaluation.protocols import PROTOCOLS
 from tpr.models.clip import ClipOptions
 from tpr.models.two_stream import TwoStreamOptions
 from tpr.systems.base import System
@@ -23,5 +24,6 @@ MODELS: dict[str, type[Any]] = {"clip": ClipOptions, "two_stream": TwoStreamOpti
 TABLES: dict[str, dict[str, type[Any]]] = {
     "system": {name: system.Options for name, system in SYSTEMS.items()},
     "model": MODELS,
+    "protocol": {name: protocol.Options for name, protocol in PROTOCOLS.items()},
     "adapter": {name: adapter.Options for name, adapter in ADAPTERS.items()},
 }

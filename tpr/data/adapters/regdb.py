@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from tpr.config.numbered_splits import NumberedSplit
 from tpr.config.ranges import Range
-from tpr.config.visible_infrared import NumberedSplit
 from tpr.data.adapters.base import Counts
 from tpr.data.adapters.visible_infrared import (
     VisibleInfraredAdapter,
     collect_labels,
     read_index,
 )
-from tpr.data.samples.sample import Modality, Sample, Split
+from tpr.data.samples.sample import Modality, Sample, Split, Task
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 KINDS: tuple[tuple[Modality, str, str], ...] = (
@@ -47,7 +47,7 @@ class RegDb(VisibleInfraredAdapter):
     folders = ("RegDB", "regdb")
     layout = "RegDB/{Visible/, Thermal/, idx/*.txt, perhaps Text/}"
     counts = {"train": Counts(206, 4_120, None), "test": Counts(206, 4_120, None)}
-    protocol = "regdb"
+    task = Task("visible_infrared", "regdb", needs_captions=False)
 
     def index_file(self, root: Path, split: Split, folder: str) -> Path:
         """The list of one split and kind."""

@@ -27,7 +27,7 @@ from tpr.data.adapters.visible_infrared import (
     read_people,
     read_text_array,
 )
-from tpr.data.samples.sample import Modality, Sample, Split
+from tpr.data.samples.sample import Modality, Sample, Split, Task
 from tpr.data.tables.array_files import map_array_file
 from tpr.data.tables.walks import Leftovers
 from tpr.errors import DataError
@@ -73,7 +73,7 @@ class SysuMm01(VisibleInfraredAdapter):
     folders = ("SYSU-MM01", "SYSU_MM01", "sysu")
     layout = "SYSU-MM01/{cam1/ .. cam6/, exp/{train,val,test}_id.txt, perhaps Text/}"
     counts = {"train": Counts(395, 34_167, None), "test": Counts(96, 10_578, None, exact=False)}
-    protocol = "sysu"
+    task = Task("visible_infrared", "sysu", needs_captions=False)
 
     @property
     def kinds(self) -> tuple[Kind, Kind]:

@@ -5,10 +5,20 @@ from typing import Literal
 
 Split = Literal["train", "val", "test"]
 Modality = Literal["visible", "infrared"]
-Protocol = Literal["text", "sysu", "regdb", "llcm"]
-"""How a test set is measured: descriptions against images, or infrared against visible images."""
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a dataset is measured by."""
+
+    protocol: str = "text"
+    """Name in the table of protocols (`tpr.evaluation.protocols`)."""
+    rules: str = ""
+    """Which of the protocol's rules are the dataset's; empty where the protocol has one set of them."""
+    needs_captions: bool = True
+    """Whether an image without a caption is of no use, and all captions of an image are descriptions."""
 
 
 @dataclass(frozen=True, slots=True)

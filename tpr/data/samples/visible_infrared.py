@@ -152,19 +152,3 @@ def check_kinds(corpus: Corpus, visible: IndexArray, infrared: IndexArray) -> No
                 f"{corpus.name}: {len(lacking):,} of {corpus.identity_count:,} persons have no {kind} "
                 f"image to train on, the first is identity {person}; add some or leave the person out"
             )
-
-
-def list_identity_captions(corpus: Corpus) -> dict[int, IndexArray]:
-    """Caption numbers of each identity's visible images, without repeated texts, in order.
-
-    corpus: an evaluation split, which holds no rephrasings.
-    """
-    known: dict[int, dict[str, int]] = {}
-    captions = corpus.table.column("captions")
-    for row in np.flatnonzero(~corpus.infrared()).tolist():
-        texts = known.setdefault(int(corpus.identity[row]), {})
-        for number, text in enumerate(captions[row].as_py(), start=int(corpus.caption_offsets[row])):
-            texts.setdefault(text, number)
-    return {
-        identity: np.array(list(texts.values()), dtype=np.int64) for identity, texts in known.items() if texts
-    }

@@ -17,7 +17,7 @@ from typing import Any
 
 from tpr.config.schema import DataOptions
 from tpr.data.adapters.base import Adapter, Counts
-from tpr.data.samples.sample import SPLITS, Protocol, Split
+from tpr.data.samples.sample import SPLITS, Split, Task
 from tpr.data.tables.columns import SplitWriter, open_split, read_identity, write_index
 from tpr.data.tables.corpus import Corpus, map_files, take_rows
 from tpr.data.tables.manifest import FORMAT, MANIFEST, Manifest, SplitFiles, load_manifest, save_manifest
@@ -41,7 +41,7 @@ class Entry:
     manifest: Manifest
     root: Path
     label: str
-    protocol: Protocol = "text"
+    task: Task = Task()
 
     @property
     def splits(self) -> list[Split]:
@@ -62,7 +62,7 @@ class Entry:
         except DataError as error:
             remedy = "pack the set again" if self.is_packed else "start again"
             raise DataError(f"{error}; {remedy}") from None
-        return replace(corpus, protocol=self.protocol)
+        return replace(corpus, task=self.task)
 
 
 def default_cache() -> Path:
@@ -87,7 +87,7 @@ def open_entry(adapter: Adapter, data: DataOptions) -> Entry:
                 "%s: packed by an older version, without checksums; packed again, its images are verified",
                 adapter.label,
             )
-        return Entry(packed, manifest, root, adapter.label, adapter.protocol)
+        return Entry(packed, manifest, root, adapter.label, adapter.task)
     folder = cache_folder(data) / "corpora" / f"{adapter.name}-{entry_key(adapter, root)}"
     try:
         manifest = _load_whole(folder)
@@ -97,7 +97,7 @@ def open_entry(adapter: Adapter, data: DataOptions) -> Entry:
         logger.info("%s: %s", adapter.label, note)
     for warning in manifest.warnings:
         logger.warning("%s: %s", adapter.label, warning)
-    return Entry(folder, manifest, root, adapter.label, adapter.protocol)
+    return Entry(folder, manifest, root, adapter.label, adapter.task)
 
 
 def find_packed(adapter: Adapter, root: Path) -> Path | None:

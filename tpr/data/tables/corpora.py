@@ -97,7 +97,7 @@ def load_corpora(data: DataOptions, evaluation: EvaluationOptions, seed: int) ->
         try:
             entry = open_entry(adapter, data)
             corpus = open_corpus(entry, "train", adapter)
-            if corpus.protocol == "text":
+            if corpus.task.needs_captions:
                 corpus = drop_uncaptioned(corpus)
             if evaluation.select_on == "val":
                 corpus, held = split_validation(entry, corpus, adapter, evaluation.held_out, seed)
@@ -111,7 +111,7 @@ def load_corpora(data: DataOptions, evaluation: EvaluationOptions, seed: int) ->
             corpus = load_split(choice, "test", data)
         except DataError as error:
             raise DataError(f"data.test[{number}] {error}") from None
-        if corpus.protocol == "text" and not corpus.caption_count:
+        if corpus.task.needs_captions and not corpus.caption_count:
             raise DataError(f"data.test[{number}] '{corpus.name}': no image of the test split has a caption")
         corpora.test[corpus.name] = corpus
     return corpora
@@ -148,12 +148,12 @@ def split_validation(
     """Training and validation corpus: the set's own validation split, else identities held out."""
     if "val" in entry.splits:
         own = open_corpus(entry, "val", adapter)
-        if own.caption_count or own.protocol != "text":
+        if own.caption_count or not own.task.needs_captions:
             return corpus, own
     held = choose_held_out(corpus.identity_count, share, seed)[corpus.identity]
     rows = np.flatnonzero(held)
     validation = corpus.select(rows, split="val")
-    if validation.protocol != "text":
+    if not validation.task.needs_captions:
         validation = keep_descriptions(validation)
     published = read_identity(validation.table)
     logger.info("%s: %s images held out for validation", corpus.name, f"{len(rows):,}")
