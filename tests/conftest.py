@@ -30,17 +30,21 @@ def no_child_is_left() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def logging_is_as_before() -> Iterator[None]:
+def logging_is_as_at_the_start() -> Iterator[None]:
     """A command sets the level, handlers and streams of its log, which the next test does not expect."""
-    logger = logging.getLogger("tpr")
-    level, propagates, handlers = logger.level, logger.propagate, list(logger.handlers)
+    # Before the test as well: fixtures of a module run commands, too, and come before this one.
+    reset_logging()
     yield
-    for handler in logger.handlers:
-        if handler not in handlers:
-            handler.close()
-    logger.setLevel(level)
-    logger.propagate = propagates
-    logger.handlers[:] = handlers
+    reset_logging()
+
+
+def reset_logging() -> None:
+    logger = logging.getLogger("tpr")
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import threadpoolctl
+import torch
+
 LAST_RESORT = 1800.0
 """Seconds after which a test stops waiting: ten times what the longest wait takes on a slow, busy machine."""
 MARK = "TPR_TEST_STARTED_THIS"
@@ -99,9 +102,17 @@ def fork_child(work: Callable[[], int | None]) -> int:
         return child
     code = 1
     try:
+        use_one_thread()
         code = work() or 0
     finally:
         os._exit(code)
+
+
+def use_one_thread() -> None:
+    """In a forked process: it has none of the threads of OpenMP, and would wait for them for ever."""
+    # There are several copies of OpenMP in a process, such as torch's and scikit-learn's.
+    threadpoolctl.threadpool_limits(1)
+    torch.set_num_threads(1)
 
 
 def end_forked() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.multiprocessing as mp
 
-from tests.processes import LAST_RESORT
+from tests.processes import LAST_RESORT, use_one_thread
 
 
 def run_ranks(function: Callable[..., None], arguments: tuple[Any, ...], *, ranks: int = 2) -> None:
@@ -32,6 +32,5 @@ def run_ranks(function: Callable[..., None], arguments: tuple[Any, ...], *, rank
 
 
 def begin_rank(rank: int, function: Callable[..., None], *arguments: Any) -> None:
-    """One thread: those of OpenMP are not copied with their process."""
-    torch.set_num_threads(1)
+    use_one_thread()
     function(rank, *arguments)

@@ -40,6 +40,7 @@ SLOWER = [
     "nam",
     "rde",
     "caption",
+    "visible_infrared",
 ]
 PARITY = Path(__file__).parent / "parity"
 
@@ -145,9 +146,8 @@ def test_side_a_of_sampler_deals_distinct_identities():
     assert all(len(set(step[:, 0])) == 3 for step in order)
 
 
-@pytest.mark.parametrize("name", ["sampler", "visible_infrared"])
-def test_quick_benchmark_finds_both_sides_equal(name, capsys):
-    assert runner.main([name, "--quick", "--check"]) == 0, capsys.readouterr().out
+def test_quick_benchmark_finds_both_sides_equal(capsys):
+    assert runner.main(["sampler", "--quick", "--check"]) == 0, capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -4,7 +4,12 @@ import os
 import sys
 import time
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+import threadpoolctl
+import torch
+from sklearn.cluster import KMeans
 
 from tests.processes import MARK, Processes, end_forked, find_marked, fork_child, wait_until
 from tests.ranks import run_ranks
@@ -31,6 +36,23 @@ def test_a_forked_child_ends_with_its_test() -> None:
     end_forked()
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_a_forked_child_computes_though_its_parent_had_several_threads() -> None:
+    points = np.random.default_rng(0).random((600, 2))
+    with threadpoolctl.threadpool_limits(2):
+        KMeans(2, n_init=1).fit(points)
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        torch.rand(1_000_000).exp()
+        child = fork_child(lambda: compute(points))
+        torch.set_num_threads(before)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def compute(points: "npt.NDArray[np.float64]") -> None:
+    KMeans(2, n_init=1).fit(points)
+    torch.rand(1_000_000).exp()
 
 
 def test_waiting_ends_with_the_process_that_is_waited_for(processes: Processes) -> None:

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except UserError as error:
-        if is_alone or processes.claim_last_word():
+        if is_alone or processes.claim_last_word() or processes.outlives_the_speaker():
             sys.stderr.write(f"tpr: {' '.join(str(error).split())}\n")
         return 2
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ LAUNCH = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 HIGHEST_PORT = 65_535
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Signals that end a run; Ctrl-C and schedulers send them to children as well."""
+
+SECONDS_FOR_THE_SPEAKER = 60.0
+"""Time in which the process that speaks finds the mistake that another one of its machine has found."""
 
 INTERRUPTED = "tpr: stopped by Ctrl-C\n"
 INTERRUPTED_CODE = 128 + signal.SIGINT
@@ -143,6 +147,19 @@ def claim_last_word() -> bool:
     except (RuntimeError, ValueError):
         # The process that keeps the list is gone: better twice than never.
         return True
+
+
+def outlives_the_speaker() -> bool:
+    """Wait for the process that speaks for this machine to end; True where this one must speak after all.
+
+    Before the processes have met, the first that ends with a mistake has all others ended by whoever started
+    them, and on a busy machine that would be the one that was to tell it.
+    """
+    if _group() is not None:
+        return False
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    time.sleep(SECONDS_FOR_THE_SPEAKER)
+    return True
 
 
 def end_at_once_on_interrupt() -> None:

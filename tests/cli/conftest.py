@@ -64,5 +64,6 @@ def tiny_run(world: Path, tmp_path: Path) -> list[str]:
         "data.batch=8",
         "runtime.workers=0",
         "runtime.max_steps=2",
+        "report.ranking_queries=1",  # encoding the image of eight takes longer than two steps
         f"runtime.output={tmp_path / 'runs'}",
     ]

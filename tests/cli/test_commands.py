@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.screen import Type
-from tests.processes import Processes
-from tpr.cli import COMMANDS, build_parser, parse
+from tests.processes import Processes, fork_child
+from tpr import processes
+from tpr.cli import COMMANDS, build_parser, main, parse
 from tpr.errors import ConfigError
 
 
@@ -132,16 +133,48 @@ def test_ctrl_c_in_a_command_is_one_line_and_code_130(
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "tpr: stopped by Ctrl-C\n")
 
 
-@pytest.mark.parametrize(("command", "said"), [("draw", True), ("train", False)])
-def test_one_process_of_several_is_silent_only_in_commands_that_they_run_together(
-    command: str, said: bool, type_command: Type, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def second_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is not the one that speaks for its machine."""
     place = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
-    outcome = type_command(command, "--nothing")
-    assert outcome.code == 2
-    assert bool(outcome.err) == said
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_in_a_command_that_needs_no_other_process_each_of_several_speaks(type_command: Type) -> None:
+    assert type_command("draw", "--nothing").message.startswith("tpr: ")
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_a_process_that_is_silent_leaves_the_end_to_the_one_that_speaks(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    monkeypatch.setattr(
+        processes.time, "sleep", lambda seconds: os.write(writer, b"waits") and signal.pause()
+    )
+    child = fork_child(lambda: main(["train", "--nothing"]))
+    os.close(writer)
+    assert os.read(reader, 5) == b"waits"
+    os.close(reader)
+    # As the launcher does when the one that speaks has ended.
+    os.kill(child, signal.SIGTERM)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_a_mistake_that_the_speaking_process_does_not_make_is_told_by_another(
+    type_command: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "SECONDS_FOR_THE_SPEAKER", 0.0)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        message = type_command("train", "--nothing").message
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert message.startswith("tpr: ")
 
 
 def test_a_lost_loader_worker_is_one_line(type_command: Type, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,10 @@
 """The promise of the drawn SYSU-MM01, end to end: infrared images find visible ones, text helps."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tests.cli.screen import ROOT
 from tpr.cli import main
@@ -19,21 +17,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The world, and both stages of `sh run.sh configs/drawn/visible_infrared.yaml` trained on it."""
     folder = tmp_path_factory.mktemp("drawn")
     draw_world(folder / "data", sets=["sysu_mm01"])
-    before = torch.get_num_threads()
-    # As the script has them on two cores.
-    torch.set_num_threads(2)
     words = [
         f"data.root={folder / 'data'}",
         f"data.cache={folder / 'cache'}",
         f"runtime.output={folder / 'runs'}",
     ]
     assert main(["train", str(ROOT / "configs/drawn/visible_infrared.yaml"), *words]) == 0
-    yield folder
-    torch.set_num_threads(before)
+    return folder
 
 
 def read_r1(root: Path, run: str, search: str) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """The promise of the drawn world, end to end: learnt, transferred, fine-tuned, and not to be cheated."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,6 @@ from tpr.systems.base import System
 pytestmark = pytest.mark.slow
 BENCHMARKS = ("cuhk_pedes", "icfg_pedes", "rstpreid")
 PERMUTATIONS = 20
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_threads() -> Iterator[None]:
-    """As `sh run.sh` has them on two cores: the promised numbers are those of two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,7 @@ def tiny_streams(world: Path, tmp_path: Path) -> list[str]:
         "data.batch=8",
         "runtime.workers=0",
         "runtime.max_steps=2",
+        "report.ranking_queries=1",
         f"runtime.output={tmp_path / 'runs'}",
     ]
 

@@ -39,6 +39,7 @@ SMALL = [
     "runtime.log_every_steps=1",
     "runtime.workers=0",
     "runtime.device=cpu",
+    "report.ranking_queries=1",
 ]
 DRIVER = """
 import json, runpy, sys

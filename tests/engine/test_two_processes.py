@@ -1,4 +1,4 @@
-"""One process and two must train the same thing: losses, gradients and parameters after ten steps."""
+"""One process and two must train the same thing: losses, gradients, and parameters after six steps."""
 
 import os
 from functools import cache
@@ -25,7 +25,8 @@ from tpr.systems.rde import RdeOptions
 from tpr.systems.tvi_lfm_options import Losses as InfraredLosses
 from tpr.systems.tvi_lfm_options import TviLfmOptions
 
-STEPS = 10
+STEPS = 6
+"""One epoch and a half: what a system does before the second one is in it."""
 NOISE_AWARE = Choice(
     "mllm4text",
     Mllm4TextOptions(losses=MatchingLosses(sdm=0.1, itc=0.1), temperature=0.1, mask_rate=0.3),
@@ -110,7 +111,7 @@ RUNS = [
 
 
 def train(folder: Path, case: str, double: bool) -> dict[str, object]:
-    """Ten steps of one case on this rank (one in float32); losses are summed over ranks."""
+    """Six steps of one case on this rank (one in float32); losses are summed over ranks."""
     losses, data = CASES[case]
     data = dict(data)
     shape = {"images": 25, "captions": 1} if data.pop("odd", False) else {}

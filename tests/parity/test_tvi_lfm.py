@@ -311,6 +311,11 @@ def test_optional_losses():
     close(found["orthogonality"] * CASE["batch"] ** 2, wanted["uni_orth2_loss"])
     close(found["text_alignment"], wanted["T2I_Regular_loss"])
     close(found["infrared_alignment"], wanted["I2T_Regular_loss"])
+
+
+@pytest.mark.slow
+def test_rows_without_infrared_ones():
+    wanted = CASE["other_modes"]["uni, optional losses"]
     rows = ("visible", "fused", "text")
     without = build(**INCREMENTAL, rows=rows).train()(make_batch(), FIRST).losses
     close(without["identity"], wanted["uni_id_woir_loss"])

@@ -25,7 +25,7 @@ PUBLISHED = AugmentOptions(erase=0.6, erase_ratio=(0.3, 1 / 0.3), erase_law="uni
 def test_an_epoch_has_the_published_steps_and_slots() -> None:
     case = CASES["sampler"]
     visible, infrared = (np.array(case[f"labels_{kind}"]) for kind in ("visible", "infrared"))
-    size, people = case["images_per_identity"], case["identities_per_batch"]
+    size, people = case["pictures_per_identity"], case["identities_per_batch"]
     sampler = CrossModalitySampler(visible, infrared, people * size, size, seed=1)
     assert len(sampler) == case["batches"]
     published = np.array(case["visible_rows"]) * len(infrared) + np.array(case["infrared_rows"])
