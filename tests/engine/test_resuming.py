@@ -216,8 +216,8 @@ def test_auto_goes_on_only_where_it_means_the_same(trained: tuple[Trainer, State
         (None, "not of the form that this version writes"),
         ([], "not of the form that this version writes"),
         ({"mark": ""}, "'rows' is missing"),
-        ({"rows": [{}]}, "'r1' is missing"),
-        ({"rows": [{"set": 1}], "mark": []}, "'r1' is missing"),
+        ({"rows": [{}]}, "'dataset' is missing"),
+        ({"rows": [{"set": 1}], "mark": []}, "'direction' is missing"),
     ],
     ids=str,
 )

@@ -6,7 +6,7 @@ to plain values is `resolved.py`.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -25,6 +25,7 @@ __all__ = [
     "build_experiment",
     "build_options",
     "dump_yaml",
+    "fill_protocols",
     "fingerprint",
     "read_experiment",
     "to_tree",
@@ -56,6 +57,13 @@ def build_options(cls: type[T], values: Mapping[str, Any], tables: Tables, where
     """Any options dataclass from plain values; where: dotted name that messages begin with."""
     result: T = _Builder(tables, {}, cls).convert_options(cls, values, where)
     return result
+
+
+def fill_protocols(experiment: Experiment, tables: Tables) -> Experiment:
+    """The same experiment with the options of every protocol, as one that was read has them."""
+    given = experiment.evaluation.protocols
+    filled = {name: given.get(name, options()) for name, options in tables["protocol"].items()}
+    return replace(experiment, evaluation=replace(experiment.evaluation, protocols=filled))
 
 
 class _Builder:

@@ -9,7 +9,7 @@ from tpr import distributed
 from tpr.config.changeable import drop_changeable, find_differences
 from tpr.config.reader import read_tree
 from tpr.config.schema import Experiment
-from tpr.config.typed import build_experiment, fingerprint, to_tree
+from tpr.config.typed import build_experiment, fill_protocols, fingerprint, to_tree
 from tpr.engine.run_folder import CONFIG_FILE, is_finished, is_taken, open_folder, read_fingerprint
 from tpr.errors import ConfigError, UserError
 from tpr.locks import hold_folder
@@ -86,21 +86,22 @@ def is_run_of(folder: Path, experiment: Experiment) -> bool:
     The options in config.yaml decide and not its first line, which an older version made otherwise. Raises
     ConfigError if that line is of this configuration and the options are not.
     """
-    stored, wanted = read_fingerprint(folder), fingerprint(experiment)
+    stored, filled = read_fingerprint(folder), fill_protocols(experiment, TABLES)
+    is_marked = stored in (fingerprint(experiment), fingerprint(filled))
     if stored is None:
         return False
     path, advice = folder / CONFIG_FILE, "put the file back, or move the folder away to start anew"
     try:
         found = build_experiment(read_tree(path).values, TABLES)
     except ConfigError as error:
-        if stored == wanted:
+        if is_marked:
             raise ConfigError(f"{error}; this is the run's own record of its options: {advice}") from None
         return False
-    if fingerprint(found) == wanted:
+    if fingerprint(found) == fingerprint(filled):
         return True
-    if stored == wanted:
+    if is_marked:
         raise ConfigError(
-            f"{path}: its options are not those of the run ({compare(found, experiment)}); {advice}"
+            f"{path}: its options are not those of the run ({compare(found, filled)}); {advice}"
         )
     return False
 

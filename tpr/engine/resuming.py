@@ -13,7 +13,7 @@ from torch import Tensor
 from tpr.config.changeable import drop_changeable, find_differences
 from tpr.config.messages import show_value
 from tpr.config.schema import Experiment
-from tpr.config.typed import build_experiment, to_tree
+from tpr.config.typed import build_experiment, fill_protocols, to_tree
 from tpr.engine.checkpoint import read_checkpoint_file
 from tpr.engine.optim import find_entry
 from tpr.errors import CheckpointError, ConfigError
@@ -125,7 +125,9 @@ def compare_config(stored: Mapping[str, Any], experiment: Experiment) -> str:
         found = build_experiment(stored, TABLES)
     except ConfigError as error:
         return f"its configuration is not for this version ({error})"
-    stored, own = (drop_changeable(to_tree(each), Experiment) for each in (found, experiment))
+    stored, own = (
+        drop_changeable(to_tree(each), Experiment) for each in (found, fill_protocols(experiment, TABLES))
+    )
     return list_some(find_differences(stored, own))
 
 
