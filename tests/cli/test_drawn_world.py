@@ -120,7 +120,7 @@ def test_half_of_the_pairs_wrong_the_division_finds_those_that_are_right(
     assert 0.45 < is_clean.mean() < 0.55
     assert is_clean[taken].mean() >= 0.85  # precision
     assert taken[is_clean].mean() >= 0.85  # recall
-    # The plain recipe loses eight points on these pairs (docs/noise.md).
+    # The plain recipe loses eight points on these pairs (docs/rde.md).
     assert r1_of(read_rows(folder), "cuhk_pedes") > r1_of(read_rows(pretrained), "cuhk_pedes") - 4
 
 

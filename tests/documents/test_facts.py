@@ -28,7 +28,7 @@ from tpr.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, PLANNERS
 from tpr.systems import SYSTEMS, TABLES
 from tpr.systems.irra import Losses
 
-DATA = ROOT / "docs" / "data.md"
+DATA = [ROOT / "docs" / "data_formats.md", ROOT / "docs" / "data.md"]
 RECIPES = ROOT / "docs" / "recipes.md"
 NAMED_PATH = re.compile(r"(?<![\w/.-])((?:configs|docs|tpr|scripts|tests)/[\w./{},*-]*\w)")
 OPTION = re.compile(r"`([a-z]+(?:\.[a-z_0-9]+)+)(?:[=:][^`]*)?`")
@@ -121,7 +121,7 @@ def test_hyper_parameters_in_the_docs_are_those_of_the_configs() -> None:
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_every_data_set_is_described(name: str) -> None:
-    text, adapter = read(DATA), ADAPTERS[name]
+    text, adapter = "\n".join(map(read, DATA)), ADAPTERS[name]
     assert f"`{name}`" in text
     common = {field.name for field in fields(SubsetOptions)}
     for word in (*adapter.folders, *getattr(adapter, "files", ()), *options_of(adapter), *common):

@@ -194,7 +194,7 @@ def _add_finetune(commands: Any) -> None:
     finetune.add_argument(
         "--model", required=True, metavar="FOLDER", help="BLIP to begin with; hub:ORG/NAME fetches one"
     )
-    _add_words(finetune, "--settings", "of the training, such as epochs=3 infrared=only; docs/captions.md")
+    _add_words(finetune, "--settings", "of the training, such as epochs=3 infrared=only; docs/captions_models.md")
     finetune.add_argument("--root", type=typed(Path), help="data root; default: TPR_DATA, else data")
     finetune.add_argument("--split", choices=["train", "val", "test"], default="train")
     _add_words(finetune, "--options", "options of the set")

@@ -1,6 +1,6 @@
 """Options of finding styles and of teaching them to a model; nothing heavy is imported here.
 
-The defaults of training are ours; HAM's are told in docs/captions.md.
+The defaults of training are ours; HAM's are told in docs/captions_styles.md.
 """
 
 from dataclasses import dataclass
