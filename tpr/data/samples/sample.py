@@ -6,6 +6,8 @@ from typing import Literal
 Split = Literal["train", "val", "test"]
 Modality = Literal["visible", "infrared"]
 
+Role = Literal["", "query", "gallery"]
+
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -37,3 +39,5 @@ class Sample:
     """Kind of camera."""
     attributes: tuple[int, ...] = ()
     """Attribute labels, -1 unknown; empty where a set has none."""
+    role: Role = ""
+    """What the image is in a test split whose queries and gallery are other images; empty elsewhere."""
