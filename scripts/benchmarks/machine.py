@@ -27,7 +27,7 @@ def has_bf16() -> bool:
 
 
 def is_held_back() -> bool:
-    """True where ATEN_CPU_CAPABILITY keeps torch from AVX-512 that is there: its bf16 attention then fails."""
+    """True where ATEN_CPU_CAPABILITY keeps torch from the AVX-512 there is: its bf16 attention fails then."""
     return "avx512f" in cpu_flags() and torch.backends.cpu.get_cpu_capability() != "AVX512"
 
 
