@@ -20,8 +20,9 @@ from tpr.data.images.reader import decode
 from tpr.data.images.transforms import normalise_pixels
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.loader import TrainLoader, iterate_images
+from tpr.data.samples.modality_tests import list_identity_captions
 from tpr.data.samples.views import Views
-from tpr.data.samples.visible_infrared import CrossModalitySamples, list_identity_captions
+from tpr.data.samples.visible_infrared import CrossModalitySamples
 from tpr.data.tables.corpora import keep_descriptions
 from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError

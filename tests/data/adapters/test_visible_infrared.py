@@ -25,8 +25,9 @@ from tpr.config.schema import EvaluationOptions
 from tpr.config.typed import build_options
 from tpr.data.adapters import ADAPTERS, Counts
 from tpr.data.images.reader import decode, read_bytes
+from tpr.data.samples.modality_tests import list_identity_captions
 from tpr.data.samples.views import Views
-from tpr.data.samples.visible_infrared import CrossModalitySamples, list_identity_captions
+from tpr.data.samples.visible_infrared import CrossModalitySamples
 from tpr.data.tables.check import check_sets, choose_sets
 from tpr.data.tables.corpora import load_corpora, load_split
 from tpr.data.tables.corpus import Corpus
