@@ -163,7 +163,7 @@ def test_sets_without_text_are_read_without_captions(
     assert corpora.train.caption_count == sum(corpus.caption_count for corpus in corpora.test.values()) == 0
     assert "sysu_mm01: there is no folder Text: the images have no captions" in caplog.text
     samples = CrossModalitySamples(
-        corpora.train, make_options(tmp_path), Views(tokens=False, infrared=True), seed=1
+        corpora.train, make_options(tmp_path), Views(tokens=False, kind="slot"), seed=1
     )
     assert len(samples) == (22 + 4) * (12 + 4)
 
@@ -295,7 +295,7 @@ def test_a_person_without_infrared_images_ends_training_in_one_line(tmp_path: Pa
         np.save(path, np.delete(np.load(path), range(4, 8)))
     corpus = load(tmp_path, "sysu_mm01")
     with pytest.raises(DataError, match="1 of 3 persons have no infrared image .* is identity 5; add some"):
-        CrossModalitySamples(corpus, make_options(tmp_path), Views(infrared=True), seed=1)
+        CrossModalitySamples(corpus, make_options(tmp_path), Views(kind="slot"), seed=1)
 
 
 @pytest.mark.parametrize("prefix", ["datasets/regdb/", "/data0/hzy_data/RegDB/", "", "C:\\sets\\"])
