@@ -22,8 +22,13 @@ def cpu_flags() -> set[str]:
 
 
 def has_bf16() -> bool:
-    """True when the CPU multiplies bf16 numbers in hardware."""
-    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+    """True when the CPU multiplies bf16 numbers in hardware, and torch may."""
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}) and not is_held_back()
+
+
+def is_held_back() -> bool:
+    """True where ATEN_CPU_CAPABILITY keeps torch from the AVX-512 there is: its bf16 attention fails then."""
+    return "avx512f" in cpu_flags() and torch.backends.cpu.get_cpu_capability() != "AVX512"
 
 
 def describe_machine() -> str:

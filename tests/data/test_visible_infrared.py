@@ -20,15 +20,16 @@ from tpr.data.images.reader import decode
 from tpr.data.images.transforms import normalise_pixels
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.loader import TrainLoader, iterate_images
+from tpr.data.samples.modality_tests import list_identity_captions
 from tpr.data.samples.views import Views
-from tpr.data.samples.visible_infrared import CrossModalitySamples, list_identity_captions
+from tpr.data.samples.visible_infrared import CrossModalitySamples
 from tpr.data.tables.corpora import keep_descriptions
 from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
 
 CHAIN = name_chain("lanczos", "imagenet")
-SLOTS = Views(infrared=True, chain=CHAIN)
-BASE = Views(infrared=True, chain=CHAIN, tokens=False)
+SLOTS = Views(kind="slot", chain=CHAIN)
+BASE = Views(kind="slot", chain=CHAIN, tokens=False)
 CALM = AugmentOptions(flip=0, pad=0, erase=0, infrared_erase=0)
 
 

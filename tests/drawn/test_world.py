@@ -16,8 +16,8 @@ from PIL import Image
 from tests.data.small_sets import choose
 from tests.marks import slow_except
 from tpr.config.schema import DataOptions
+from tpr.data.samples.modality_tests import list_identity_captions
 from tpr.data.samples.sample import Split
-from tpr.data.samples.visible_infrared import list_identity_captions
 from tpr.data.tables.check import check_sets
 from tpr.data.tables.corpora import load_split
 from tpr.drawn import draw_world

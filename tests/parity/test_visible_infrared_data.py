@@ -14,8 +14,9 @@ from tpr.config.augment import AugmentOptions
 from tpr.data.images.chains import name_chain
 from tpr.data.images.infrared import KEPT, choose_channel, choose_grey, exchange_channels
 from tpr.data.images.transforms import erase, find_boxes
+from tpr.data.samples.modality_tests import list_identity_captions
 from tpr.data.samples.samplers import CrossModalitySampler
-from tpr.data.samples.visible_infrared import choose_captions, list_identity_captions
+from tpr.data.samples.visible_infrared import choose_captions
 from tpr.data.tables.corpus import Corpus
 
 CASES = json.loads((Path(__file__).parent / "tvi_lfm.json").read_text())

@@ -53,6 +53,17 @@ def exclude_nothing(queries: Labels, gallery: Labels) -> Iterable[Index]:
     return ()
 
 
+def exclude_same_camera(queries: Labels, gallery: Labels) -> Iterable[Index]:
+    """Images of the same identity before the same camera do not count for one another."""
+    # One number per identity and camera; cameras are 32 bits, and an unknown one may be negative.
+    wanted, known = (side.identity * 2**32 + side.camera + 2**31 for side in (queries, gallery))
+    order = np.argsort(known, kind="stable")
+    start = np.searchsorted(known[order], wanted)
+    count = np.searchsorted(known[order], wanted, side="right") - start
+    rows = np.repeat(np.arange(len(wanted)), count)
+    yield rows, order[np.arange(len(rows)) + np.repeat(start - np.cumsum(count) + count, count)]
+
+
 @dataclass(frozen=True)
 class Rule:
     """What a query must not see, and what stands before a match at R@k."""

@@ -6,6 +6,8 @@ from typing import Literal
 Split = Literal["train", "val", "test"]
 Modality = Literal["visible", "infrared"]
 
+Role = Literal["", "query", "gallery"]
+
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -19,6 +21,8 @@ class Task:
     """Which of the protocol's rules are the dataset's; empty where the protocol has one set of them."""
     needs_captions: bool = True
     """Whether an image without a caption is of no use, and all captions of an image are descriptions."""
+    is_ordered: bool = False
+    """Whether images stand in the order of the protocol, as an index file lists them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +41,5 @@ class Sample:
     """Kind of camera."""
     attributes: tuple[int, ...] = ()
     """Attribute labels, -1 unknown; empty where a set has none."""
+    role: Role = ""
+    """What the image is in a test split whose queries and gallery are other images; empty elsewhere."""

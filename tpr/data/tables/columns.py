@@ -36,8 +36,16 @@ SCHEMA = pa.schema(
         ("attributes", pa.list_(pa.int8())),
     ]
 )
-PACKED_SCHEMA = SCHEMA.append(IMAGE).append(CHECKSUM)
-"""Columns of a packed set."""
+ROLE = pa.field("role", pa.string())
+"""Column of splits whose queries and gallery are other images."""
+
+
+def choose_schema(*, roles: bool, packed: bool = False, has_checksums: bool = True) -> pa.Schema:
+    """Columns of one split of an entry."""
+    schema = SCHEMA.append(ROLE) if roles else SCHEMA
+    if packed:
+        schema = schema.append(IMAGE)
+    return schema.append(CHECKSUM) if packed and has_checksums else schema
 
 
 class ShardWriter:
@@ -87,6 +95,7 @@ class SplitWriter:
 
     def __init__(self, folder: Path, split: Split) -> None:
         self.shards = ShardWriter(folder, split, SCHEMA)
+        self.is_begun = False
         self.samples: list[Sample] = []
 
     def add(self, sample: Sample) -> None:
@@ -97,9 +106,14 @@ class SplitWriter:
 
     def flush(self) -> None:
         """Write the samples collected so far."""
-        if self.samples:
-            self.shards.write(make_batch(self.samples))
-            self.samples = []
+        if not self.samples:
+            return
+        if not self.is_begun:
+            # A split has roles for all of its images or for none.
+            self.shards.schema = choose_schema(roles=any(sample.role for sample in self.samples))
+            self.is_begun = True
+        self.shards.write(make_batch(self.samples, self.shards.schema))
+        self.samples = []
 
     def close(self) -> None:
         """Write what is left."""
@@ -107,21 +121,21 @@ class SplitWriter:
         self.shards.close()
 
 
-def make_batch(samples: list[Sample]) -> pa.RecordBatch:
+def make_batch(samples: list[Sample], schema: pa.Schema = SCHEMA) -> pa.RecordBatch:
     """Samples as columns; DataError names the image whose values do not fit."""
     try:
-        return pa.record_batch(_make_columns(samples), schema=SCHEMA)
+        return pa.record_batch(_make_columns(samples, schema), schema=schema)
     except (UnicodeEncodeError, OverflowError, pa.ArrowInvalid):
         for sample in samples:
             try:
-                pa.record_batch(_make_columns([sample]), schema=SCHEMA)
+                pa.record_batch(_make_columns([sample], schema), schema=schema)
             except (UnicodeEncodeError, OverflowError, pa.ArrowInvalid) as error:
                 image = sample.image.encode("ascii", "backslashreplace").decode()
                 raise DataError(f"image '{image}': its values cannot be stored ({error})") from None
         raise
 
 
-def _make_columns(samples: list[Sample]) -> list[pa.Array]:
+def _make_columns(samples: list[Sample], schema: pa.Schema) -> list[pa.Array]:
     values: list[list[Any]] = [
         [sample.image for sample in samples],
         [sample.identity for sample in samples],
@@ -129,8 +143,9 @@ def _make_columns(samples: list[Sample]) -> list[pa.Array]:
         [sample.modality == "infrared" for sample in samples],
         [sample.captions for sample in samples],
         [sample.attributes for sample in samples],
+        [sample.role for sample in samples],
     ]
-    return [pa.array(column, type=kind) for column, kind in zip(values, SCHEMA.types, strict=True)]
+    return [pa.array(column, type=kind) for column, kind in zip(values, schema.types, strict=False)]
 
 
 def sync(path: Path) -> None:
@@ -224,9 +239,10 @@ def check_columns(folder: Path, table: pa.Table, *, has_checksums: bool) -> None
 
     A packed set may come from elsewhere, and an old one has no checksums: no text or offset is trusted.
     """
-    packed = PACKED_SCHEMA if has_checksums else SCHEMA.append(IMAGE)
+    roles = ROLE.name in table.column_names
+    packed = choose_schema(roles=roles, packed=True, has_checksums=has_checksums)
     is_packed = table.schema.equals(packed)
-    if not is_packed and not table.schema.equals(SCHEMA):
+    if not is_packed and not table.schema.equals(choose_schema(roles=roles)):
         raise DataError(f"{folder}: the Arrow files have other columns than an entry")
     if is_packed:
         try:

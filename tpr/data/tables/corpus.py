@@ -100,6 +100,12 @@ class Corpus:
         flags: Flags = self.table.column("infrared").to_numpy().astype(np.bool_)
         return flags
 
+    def roles(self) -> "npt.NDArray[np.str_] | None":
+        """(N,) role of each image, None where every image is both query and gallery."""
+        if "role" not in self.table.column_names:
+            return None
+        return np.array(self.table.column("role").to_pylist(), dtype=np.str_)
+
     def caption_owners(self) -> IndexArray:
         """(captions,) row of the image that each caption describes."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.caption_offsets))

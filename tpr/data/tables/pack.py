@@ -20,7 +20,7 @@ from tpr.data.images.reader import read_bytes
 from tpr.data.samples.sample import Split
 from tpr.data.tables.cache import PACKED, open_entry, plain_options
 from tpr.data.tables.checksums import hash_bytes
-from tpr.data.tables.columns import PACKED_SCHEMA, SCHEMA, ShardWriter, read_identity, write_index
+from tpr.data.tables.columns import ROLE, ShardWriter, choose_schema, read_identity, write_index
 from tpr.data.tables.corpora import build_adapter, open_corpus
 from tpr.data.tables.corpus import Corpus
 from tpr.data.tables.manifest import FORMAT, MANIFEST, SplitFiles, save_manifest
@@ -87,7 +87,8 @@ def _refuse_existing(folder: Path) -> None:
 
 
 def _pack_split(corpus: Corpus, folder: Path, shard_bytes: int) -> SplitFiles:
-    writer = ShardWriter(folder, corpus.split, PACKED_SCHEMA, shard_bytes)
+    schema = choose_schema(roles=ROLE.name in corpus.table.column_names, packed=True)
+    writer = ShardWriter(folder, corpus.split, schema, shard_bytes)
     digest = hashlib.sha256(corpus.fingerprint.encode())
     target = max(1, min(BATCH_BYTES, shard_bytes // 4))
     images: list[bytes] = []
@@ -117,7 +118,8 @@ def _read_original(corpus: Corpus, row: int) -> bytes:
 
 def _make_batch(corpus: Corpus, start: int, images: list[bytes]) -> pa.RecordBatch:
     """The rows from `start` on with their images, as one batch of its own."""
-    rows = corpus.table.select(SCHEMA.names).slice(start, len(images))
+    names = choose_schema(roles=ROLE.name in corpus.table.column_names).names
+    rows = corpus.table.select(names).slice(start, len(images))
     table = rows.append_column(IMAGE, pa.array(images, type=IMAGE.type))
     checksums = pa.array([hash_bytes(content) for content in images], type=CHECKSUM.type)
     (batch,) = table.append_column(CHECKSUM, checksums).combine_chunks().to_batches()

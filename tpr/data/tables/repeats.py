@@ -109,6 +109,7 @@ def read_samples(table: pa.Table) -> list[Sample]:
             row["camera"],
             "infrared" if row["infrared"] else "visible",
             tuple(row["attributes"]),
+            row.get("role", ""),
         )
         for row in table.to_pylist()
     ]

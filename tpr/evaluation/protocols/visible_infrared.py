@@ -26,7 +26,7 @@ from tpr.evaluation.protocols.base import Protocol, find_best
 from tpr.evaluation.rankings import Ranking, spread_queries
 from tpr.evaluation.rows import Row
 from tpr.evaluation.scores import Index
-from tpr.evaluation.search import Encoded, Labels, Rule, Search, Trial, run_search
+from tpr.evaluation.search import Encoded, Labels, Rule, Search, Trial, exclude_same_camera, run_search
 
 Rules = Literal["sysu", "regdb", "llcm"]
 Query = Literal["infrared", "text", "fused", "ensemble"]
@@ -56,26 +56,13 @@ def exclude_same_room(queries: Labels, gallery: Labels) -> Iterator[Index]:
         yield np.ix_(queries.camera == searching, gallery.camera == found)
 
 
-def exclude_same_camera(queries: Labels, gallery: Labels) -> Iterator[Index]:
-    """Images of the same person and camera do not count for one another.
-
-    Source: TVI-LFM, official `tools/eval_metrics.py`, for LLCM. Differs: for every kind of query.
-    """
-    # One number per person and camera; cameras are below 2^15.
-    wanted, known = (side.identity * 2**16 + side.camera for side in (queries, gallery))
-    order = np.argsort(known, kind="stable")
-    start = np.searchsorted(known[order], wanted)
-    count = np.searchsorted(known[order], wanted, side="right") - start
-    rows = np.repeat(np.arange(len(wanted)), count)
-    yield rows, order[np.arange(len(rows)) + np.repeat(start - np.cumsum(count) + count, count)]
-
-
 RULES: dict[str, Rule] = {
     "sysu": Rule(exclude_same_room, "identities"),
     "regdb": Rule(),
     "llcm": Rule(exclude_same_camera, "identities"),
 }
-"""By the name that an adapter's task gives."""
+"""By the name that an adapter's task gives. Source: TVI-LFM, official `tools/eval_metrics.py`. Differs:
+LLCM's rule is the same whatever searches."""
 
 
 @dataclass(frozen=True, eq=False)
