@@ -61,7 +61,7 @@ class FinetuneOptions:
     batch: Count = 32
     """Captions of a step."""
     lr: Positive = 5e-5
-    """Learning rate at the start; it falls to zero in a straight line."""
+    """Learning rate at the start; it falls to zero linearly."""
     weight_decay: NotNegative = 0.05
     """AdamW's decay."""
     longest_caption: Annotated[int, Range(3, 4096)] = 64
@@ -77,9 +77,9 @@ class FinetuneOptions:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Arithmetic; weights are float32. Auto is bf16 on a GPU that has it."""
     workers: Annotated[int, Range(0, 1024)] = 2
-    """Processes that read images; 0: none beside the one that trains."""
+    """Processes that read images; 0: the training process reads them."""
     save_every_steps: Count = 500
-    """How often a state is kept that a later start goes on from."""
+    """Steps between two saved states, from which a later start continues."""
 
 
 class Finetuning:

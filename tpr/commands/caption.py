@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "caption",
         help="let a model write captions",
-        description="Captions for images by a model, in shards that can be stopped and gone on with.",
+        description="Captions for images by a model, in shards that can be stopped and resumed.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -110,7 +110,7 @@ def _add_plan(commands: Any) -> None:
         "--styles", type=typed(int), default=0, metavar="N", help="the model's styles; default: none"
     )
     plan.add_argument(
-        "--images", type=typed(Count), metavar="N", help="so many images at random; default: all"
+        "--images", type=typed(Count), metavar="N", help="number of images, drawn at random; default: all"
     )
     plan.add_argument(
         "--shard-images", type=typed(int), default=2048, metavar="N", help="default: %(default)s"
@@ -118,14 +118,16 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument(
         "--texts", type=typed(Path), metavar="FOLDER", help="instructions.yaml and templates.txt"
     )
-    plan.add_argument("--root", type=typed(Path), help="data root of a set; default: TPR_DATA, else data")
-    plan.add_argument("--split", choices=["train", "val", "test", "all"], default="train", help="of a set")
-    _add_words(plan, "--options", "options of the set")
+    plan.add_argument("--root", type=typed(Path), help="data root of a dataset; default: TPR_DATA, else data")
+    plan.add_argument(
+        "--split", choices=["train", "val", "test", "all"], default="train", help="of a dataset"
+    )
+    _add_words(plan, "--options", "options of the dataset")
     plan.add_argument(
         "--infrared",
         choices=["any", "only", "never"],
         default="any",
-        help="images of which cameras of a set",
+        help="images of a dataset: any, infrared ones only, or never them",
     )
     plan.add_argument(
         "--identity",
@@ -136,7 +138,7 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument(
         "--rephrase",
         action="store_true",
-        help="say captions in other words: those of a finished plan, or the first ones of a set",
+        help="say captions in other words: those of a finished plan, or the first ones of a dataset",
     )
     plan.add_argument("--view", metavar="NAME", help="which captions of a plan to rephrase")
 
@@ -186,7 +188,7 @@ def _add_merge(commands: Any) -> None:
 
 def _add_finetune(commands: Any) -> None:
     finetune = _add_command(
-        commands, "finetune", "caption_finetune", "train a BLIP captioner on a set's captions", plans=0
+        commands, "finetune", "caption_finetune", "train a BLIP captioner on a dataset's captions", plans=0
     )
     finetune.epilog = FINETUNE_EXAMPLES
     finetune.add_argument("set", metavar="SET", help=f"of {', '.join(ADAPTERS)}")
@@ -194,7 +196,9 @@ def _add_finetune(commands: Any) -> None:
     finetune.add_argument(
         "--model", required=True, metavar="FOLDER", help="BLIP to begin with; hub:ORG/NAME fetches one"
     )
-    _add_words(finetune, "--settings", "of the training, such as epochs=3 infrared=only; docs/captions_models.md")
+    _add_words(
+        finetune, "--settings", "of the training, such as epochs=3 infrared=only; docs/captions_models.md"
+    )
     finetune.add_argument("--root", type=typed(Path), help="data root; default: TPR_DATA, else data")
     finetune.add_argument("--split", choices=["train", "val", "test"], default="train")
-    _add_words(finetune, "--options", "options of the set")
+    _add_words(finetune, "--options", "options of the dataset")

@@ -34,7 +34,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--out",
         type=typed(Path),
-        help="file to write, .safetensors or any other; default: beside it, ending in .tpr.pt",
+        help="file to write, .safetensors or any other; default: in the same folder, ending in .tpr.pt",
     )
     parser.set_defaults(run=run)
 

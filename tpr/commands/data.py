@@ -41,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
         "check",
         help="compare datasets with what was published",
         description="Counts, missing and unreadable images, overlap of training and test. Without CONFIG: "
-        "every set whose folder exists. Exit code 2 if something must be mended.",
+        "every dataset whose folder exists. Exit code 2 if something must be mended.",
         epilog=CHECK_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -52,14 +52,14 @@ def add_parser(subparsers: Any) -> None:
     check.set_defaults(run=run_check)
     pack = commands.add_parser(
         "pack",
-        help="write a set with its images into a few Arrow files",
+        help="write a dataset with its images into a few Arrow files",
         description="Write OUT/<set folder>/packed/, which data.root=OUT reads in place of loose files.",
         epilog=PACK_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     pack.add_argument("set", metavar="SET", help=f"one of {', '.join(ADAPTERS)}")
-    pack.add_argument("--options", nargs="+", default=[], metavar="key=value", help="options of the set")
+    pack.add_argument("--options", nargs="+", default=[], metavar="key=value", help="options of the dataset")
     pack.add_argument(
         "--root", type=typed(Path), help="data root; default: the environment variable TPR_DATA, else data"
     )

@@ -44,7 +44,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--sets",
         metavar="A,B",
         default=",".join(DEFAULT_SETS),
-        help=f"sets to draw, or all ({','.join(DEFAULT_SETS)}; known: {', '.join(PLANNERS)})",
+        help=f"datasets to draw, or all ({','.join(DEFAULT_SETS)}; known: {', '.join(PLANNERS)})",
     )
     parser.add_argument(
         "--workers",

@@ -28,8 +28,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register `tpr evaluate`."""
     parser = subparsers.add_parser(
         "evaluate",
-        help="one checkpoint on all named sets",
-        description="Retrieval of a checkpoint, ours or an official file, on the test split of each set.",
+        help="one checkpoint on all named datasets",
+        description="Retrieval of a checkpoint, ours or an official file, on the test split of each dataset.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

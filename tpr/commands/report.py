@@ -17,8 +17,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "report",
         help="one table, and curves, over several runs",
-        description="Runs side by side on all their test sets; runs that differ in their seed alone are one "
-        "row, mean ± standard deviation.",
+        description="Runs side by side on all their test datasets; runs that differ in their seed alone "
+        "are one row, mean ± standard deviation.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

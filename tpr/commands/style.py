@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
     features.add_argument("out", metavar="OUT", type=typed(Path), help="folder to write into")
     features.add_argument("--sets", nargs="+", required=True, metavar="SET", help=f"of {', '.join(ADAPTERS)}")
     features.add_argument("--root", type=typed(Path), help="data root; default: TPR_DATA, else data")
-    _add_words(features, "--options", "options of the set, where there is one")
+    _add_words(features, "--options", "options of the dataset, if there is only one")
     features.add_argument(
         "--engine",
         metavar="NAME",
@@ -46,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
     features.add_argument(
         "--texts", type=typed(Path), metavar="FOLDER", help="styles/words.yaml and styles/rewrite.txt"
     )
-    cluster = _add_command(commands, "cluster", "captions that are put alike are a style")
+    cluster = _add_command(commands, "cluster", "captions with a similar wording are a style")
     cluster.epilog = list_options("options", ClusterOptions)
     cluster.add_argument(
         "features", metavar="FEATURES", type=typed(Path), help="folder of `tpr style features`"
@@ -60,7 +60,7 @@ def add_parser(subparsers: Any) -> None:
         "data", metavar="DATA", type=typed(Path), help="folder of `tpr style cluster`, or HAM's JSON"
     )
     train.add_argument(
-        "out", metavar="OUT", type=typed(Path), help="folder of the run; one that is there is gone on with"
+        "out", metavar="OUT", type=typed(Path), help="folder of the run; an existing run is resumed"
     )
     train.add_argument("arguments", nargs="*", metavar="key=value")
     export = _add_command(commands, "export", "a model folder with the styles inside")

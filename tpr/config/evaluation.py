@@ -20,13 +20,13 @@ class EvaluationOptions:
     batch: Count = changeable(512)
     """Images or captions embedded at once; results do not depend on it beyond rounding."""
     select_on: Literal["val", "test", "last"] = "val"
-    """What picks best.pt: validation, the test sets (as published, marked in tables), or the last epoch."""
+    """What picks best.pt: validation, the test splits (as published, marked in tables), or the last epoch."""
     select_by: str | None = None
     """Measure that picks it, such as map; null: what each dataset's protocol prefers, R@1 for retrieval."""
     held_out: InnerShare = 0.1
-    """Share of training identities held out for validation where a set has no validation split."""
+    """Share of training identities held out for validation where a dataset has no validation split."""
     before: bool = False
-    """Evaluate once before the first step: the direct-transfer row beside a fine-tuned one."""
+    """Evaluate once before the first step: a direct-transfer row above the fine-tuned one."""
     intervals: bool = False
     """Add 95 % bootstrap intervals over query identities, where rows are no means over drawn galleries."""
     protocols: Mapping[str, Any] = table_groups("protocol")

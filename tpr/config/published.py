@@ -21,7 +21,7 @@ class PublishedOptions:
     selection: str = ""
     """Checkpoint, epoch or draw that it belongs to, where the source says so."""
     query: str = ""
-    """Kind of query, such as ensemble (ORACLE), on sets of visible and infrared images."""
+    """Kind of query, such as ensemble (ORACLE), on datasets of visible and infrared images."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.measures if name not in MEASURES]

@@ -60,7 +60,7 @@ class DataOptions:
     root: Path = field(default_factory=default_root)
     """Folder that holds the published dataset folders; the environment variable TPR_DATA is its default."""
     train: tuple[AdapterChoice, ...] = ()
-    """Datasets to train on, joined; identities of later sets follow those of earlier ones."""
+    """Datasets to train on, joined; identities of later ones follow those of earlier ones."""
     test: tuple[AdapterChoice, ...] = ()
     """Datasets to evaluate, one table row each."""
     cache: Path | None = changeable(None)
@@ -105,7 +105,7 @@ def _refuse_repeats(name: str, chosen: tuple[Choice, ...]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimOptions:
-    """The optimiser; systems multiply rate and decay for parts of themselves."""
+    """The optimiser; systems multiply learning rate and decay for some of their parts."""
 
     name: Literal["adam", "adamw", "sgd", "adan"] = "adam"
     """Update rule; adam adds the decay to the gradient (L2), adamw and adan decay the weights."""
@@ -139,7 +139,7 @@ class ScheduleOptions:
     """How long, and how the learning rate moves."""
 
     epochs: Annotated[int, Range(1, 1_000_000)] = 60
-    """Passes over the training set."""
+    """Passes over the training data."""
     name: Literal["cosine", "step", "constant", "linear", "linear_step"] = "cosine"
     """Shape after the warm-up; linear_step is linear times the factors of step."""
     warmup_epochs: Whole = WARMUP_EPOCHS
@@ -149,13 +149,13 @@ class ScheduleOptions:
     warmup_share: Annotated[float, Range(0, 1, "both")] | None = None
     """Share of the run that is linear warm-up, in place of `warmup_epochs`."""
     warmup_factor: Share = 0.1
-    """Share of the rate at which the warm-up starts."""
+    """Share of the learning rate at which the warm-up starts."""
     minimum_factor: Share = 0.0
-    """Share of the rate at which cosine and linear schedules end."""
+    """Share of the learning rate at which cosine and linear schedules end."""
     per: Literal["epoch", "step"] = "epoch"
-    """The rate changes once per epoch, as published, or at every step."""
+    """The learning rate changes once per epoch, as published, or at every step."""
     milestones: tuple[Count, ...] = (20, 50)
-    """Epochs after which step and linear_step multiply the rate by `gamma`."""
+    """Epochs after which step and linear_step multiply the learning rate by `gamma`."""
     gamma: Positive | tuple[Positive, ...] = 0.1
     """Factor at every milestone, or a list with one factor per milestone."""
 
@@ -230,7 +230,7 @@ class RuntimeOptions:
     save_every_steps: Count = changeable(1000)
     """Steps between two writes of last.pt within an epoch; every epoch's end writes it too."""
     max_steps: Count | None = changeable(None)
-    """Stop after so many steps of this run; absent: run all epochs."""
+    """Stop after this number of steps; absent: run all epochs."""
     max_bad_steps: Count = changeable(3)
     """Steps in a row with a non-finite loss after which the run stops."""
     resume: Literal["auto", "never"] = changeable("auto")
@@ -241,12 +241,12 @@ class RuntimeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """What a run writes beside its checkpoints."""
+    """What a run writes in addition to its checkpoints."""
 
     tensorboard: bool = changeable(True)
     """Write TensorBoard events."""
     ranking_queries: Annotated[int, Range(0, 1000)] = changeable(8)
-    """Queries drawn into ranking.png per test set; 0 writes no image."""
+    """Queries drawn into ranking.png per test dataset; 0 writes no image."""
     finetune: str | None = changeable(None)
     """Shipped recipe that fine-tunes this run's checkpoint unless a CONFIG is given: drawn/finetune."""
     published: tuple[PublishedOptions, ...] = changeable(())

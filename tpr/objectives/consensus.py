@@ -49,7 +49,7 @@ class DivisionOptions:
     augment: bool = True
     """Measure images and captions as they are augmented for training, as published, or as they are."""
     reuse_losses: bool = False
-    """Divide by the losses that the epoch before met in its steps, instead of a pass of its own."""
+    """Divide by the losses that the steps of the last epoch met, instead of an extra pass."""
     mixture: MixtureOptions = field(default_factory=MixtureOptions)
     """How the two components are fitted."""
 

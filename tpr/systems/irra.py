@@ -42,7 +42,7 @@ class Losses:
     id: NotNegative = 1.0
     """Identity classification of both sides."""
     mlm: NotNegative = 1.0
-    """Masked words, guessed with the image's help."""
+    """Masked language modelling: tokens guessed with the image's help."""
     itc: NotNegative = 0.0
     """Contrast of pairs, whatever their identity."""
     cmpm: NotNegative = 0.0
@@ -67,7 +67,7 @@ class IrraOptions:
     sdm_text: Literal["masked", "full"] = "masked"
     """Captions that SDM, ID, ITC and CMPM read: masked, as the official code does by accident, or full."""
     mask_rate: InnerShare = 0.15
-    """Share of words that are masked."""
+    """Share of tokens that are masked."""
     depth: Annotated[int, Range(1, 64)] = 4
     """Blocks of the cross-modal transformer."""
     word_positions: Literal["all", "caption"] = "all"
@@ -75,11 +75,11 @@ class IrraOptions:
     keep_patches: PositiveShare = 1.0
     """Share of patches, drawn anew each time, that the image tower reads in training; 1 as published."""
     groups: Literal["irra", "single"] = "irra"
-    """IRRA's rates and decays by part, or one for everything, as in MLLM4Text-ReID's pre-training."""
+    """IRRA's learning rates and decays by part, or one for all, as in MLLM4Text-ReID's pre-training."""
     new_lr: NotNegative = 5.0
-    """Factor of the rate of classifier, cross-modal parts and word head."""
+    """Factor of the learning rate of classifier, cross-modal parts and token head."""
     bias_lr: NotNegative = 2.0
-    """Factor of the rate of biases, which are not decayed."""
+    """Factor of the learning rate of biases, which are not decayed."""
 
 
 class Features(NamedTuple):

@@ -1,8 +1,8 @@
 """MLLM4Text-ReID (CVPR 2024): pre-training on generated captions whose doubtful words are masked most.
 
-Similarity distribution matching between the image and the masked caption. How well each word of the full
-caption fits the image is looked up in passing, below the last two blocks, and decides in the next epoch
-how likely that word is to be masked.
+Similarity distribution matching between the image and the masked caption. How well each token of the full
+caption fits the image is measured two blocks before the end of the towers, and decides in the next epoch
+how likely that token is to be masked.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -51,13 +51,13 @@ class NoiseOptions:
     layer: Layers | None = None
     """Blocks that the compared tokens pass in both towers; absent: all but the last two, as published."""
     every: Count = 1
-    """Captions are scored in each so many-th epoch from the first; between them scores stay."""
+    """Captions are scored in every k-th epoch, counted from the first; in between scores stay."""
     momentum: PartialShare = 0.0
     """Share that a caption's older score keeps; 0 overwrites it, as published."""
     plain_view: bool = False
     """Score on the image without augmentation, at the cost of another pass of the image tower."""
     whole_words: bool = False
-    """The pieces of a word share the mean of their scores."""
+    """The tokens of a word share the mean of their scores."""
     storage: Storage = "float16"
     """How a score is kept: 2 bytes, 1 (uint8, in steps of 1/127) or 4 (float32)."""
     map_above: Bytes = LARGEST_ON_DEVICE
@@ -75,17 +75,17 @@ class Mllm4TextOptions:
     itc_scale: Positive | None = None
     """Factor of the cosine in ITC; absent: 1 / temperature."""
     masking: Literal["noise_aware", "equal", "none"] = "noise_aware"
-    """Words that fit the image least are masked most (equally in the first epoch), all equally, or none."""
+    """Tokens that fit the image least are masked most (equally in the first epoch), all equally, or none."""
     mask_rate: InnerShare = 0.15
-    """Mean share of a caption's words that are masked."""
+    """Mean share of a caption's tokens that are masked."""
     keep_patches: PositiveShare = 1.0
     """Share of patches, drawn anew each time, that the image tower reads in training; 1 as published."""
     parity: bool = False
-    """The published masking: clipping may move the mean, a caption left whole loses its first word."""
+    """The published masking: clipping may move the mean, a caption left whole loses its first token."""
     nam: NoiseOptions = field(default_factory=NoiseOptions)
     """Noise-aware masking."""
     groups: Literal["single", "irra"] = "single"
-    """One rate and decay for everything, as published, or IRRA's: biases at twice the rate, not decayed."""
+    """One learning rate and decay for all, as published, or IRRA's: biases at twice the rate, not decayed."""
 
     def __post_init__(self) -> None:
         if self.masking != "noise_aware" and self.nam != NoiseOptions():

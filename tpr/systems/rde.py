@@ -54,9 +54,9 @@ class RdeOptions:
     augment_text: Share = 0.2
     """Share of words that are masked, replaced or deleted in training captions."""
     selection_lr: NotNegative = 1e-3
-    """Rate of the selection layers before the schedule, whatever the base rate."""
+    """Learning rate of the selection layers before the schedule, whatever `optim.lr`."""
     bias_lr: NotNegative = 2.0
-    """Factor of the towers' rate for biases, which are not decayed."""
+    """Factor of the towers' learning rate for biases, which are not decayed."""
     division: DivisionOptions = field(default_factory=DivisionOptions)
     """Which pairs are trained on."""
 
@@ -94,7 +94,7 @@ class RdeOfficial(ClipOfficial):
 
 
 class Rde(DualEncoder):
-    """CLIP with two embeddings per side, trained on the pairs that both hold for clean."""
+    """CLIP with two embeddings per side, trained on pairs that both embeddings judge clean."""
 
     Options: ClassVar[type[Any]] = RdeOptions
     official: ClassVar[Official] = RdeOfficial()

@@ -43,17 +43,17 @@ class TviLfmOptions:
     alignment_scale: Positive = 14.285714
     """Factor of the cosine in both alignments."""
     text_lr: NotNegative = 1e-5
-    """Rate of the text tower's blocks before the schedule, whatever the base rate."""
+    """Learning rate of the text tower's blocks before the schedule, whatever `optim.lr`."""
     text_bias_lr: NotNegative = 2.0
-    """Factor of that rate for their biases."""
+    """Factor of that learning rate for their biases."""
     text_bias_decay: NotNegative = 0.0
     """Factor of the weight decay for their biases."""
     visual_bias_lr: NotNegative = 1.0
-    """Factor of the base rate for biases of the visual tower and of the text tower's last norm."""
+    """Factor of `optim.lr` for biases of the visual tower and of the text tower's last norm."""
     visual_bias_decay: NotNegative = 1.0
     """Factor of the weight decay for these biases."""
     head_lr: NotNegative = 2.0
-    """Factor of the base rate for neck and classifier."""
+    """Factor of `optim.lr` for neck and classifier."""
 
     def __post_init__(self) -> None:
         if "visible" not in self.rows or len(self.rows) < 2 or len(set(self.rows)) < len(self.rows):

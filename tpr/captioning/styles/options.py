@@ -1,6 +1,6 @@
 """Options of finding styles and of teaching them to a model; nothing heavy is imported here.
 
-The defaults of training are ours; HAM's are told in docs/captions_styles.md.
+The defaults of training are ours; HAM's are in docs/captions_styles.md.
 """
 
 from dataclasses import dataclass
@@ -41,11 +41,11 @@ class ClusterOptions:
     ups_members: Count = 200
     """Captions of each of these."""
     ups_reach: Positive = 7.0
-    """Prototypes are drawn within so many standard deviations of the mean, in each column."""
+    """Prototypes are drawn within this number of standard deviations of the mean, in each column."""
     ups_metric: Metric = "l2"
     """How nearness to a prototype is measured."""
     pooled: bool = True
-    """Captions of all sets together; false: so many styles of each set."""
+    """Captions of all datasets together; false: that many styles of each dataset."""
     iterations: Count = 100
     """Most iterations of KMeans."""
     seed: ShortSeed = 0
@@ -85,9 +85,9 @@ class TrainOptions:
     micro_batch: Count = 8
     """Captions that a process computes at a time; gradients of a step add up."""
     lr: Positive = 1e-3
-    """Highest rate of the styles."""
+    """Highest learning rate of the styles."""
     projector_lr: Positive = 2e-5
-    """Highest rate of the projector."""
+    """Highest learning rate of the projector."""
     schedule: Literal["cosine", "log_constant"] = "cosine"
     """Linear warm-up, then down to zero; log_constant is what HAM ran: logarithmic warm-up, then flat."""
     warmup: Share = 0.03
@@ -101,7 +101,7 @@ class TrainOptions:
     longest_caption: Count = 256
     """Tokens that are learned of a caption."""
     min_visual_tokens: Count = 256
-    """Qwen: small images are enlarged in proportion until they fill so many tokens."""
+    """Qwen: small images are enlarged in proportion until they fill this number of tokens."""
     max_visual_tokens: Count = 1280
     """Qwen: large images are shrunk in proportion until they fill no more tokens."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
@@ -125,4 +125,4 @@ class TrainOptions:
 OF_THE_MACHINE = {
     "root", "micro_batch", "device", "checkpointing", "save_every_steps", "log_every_steps", "timeout_seconds"
 }  # fmt: skip
-"""Options that a run may be gone on with otherwise."""
+"""Options that may change when a run resumes."""

@@ -65,7 +65,7 @@ class SysuMm01(VisibleInfraredAdapter):
         training: Literal["folders", "arrays"] = "folders"
         """Training images from the camera folders, or from train_{rgb,ir}_resized_img.npy."""
         validation: Literal["joined", "own"] = "joined"
-        """The published validation persons train as well, as published, or are a validation split."""
+        """The published validation people train as well, as published, or are a validation split."""
         captioner: Literal["Blip", "GIT"] = "Blip"
         """Whose captions visible images have: the folder `<captioner>_RGB` of `Text`."""
 

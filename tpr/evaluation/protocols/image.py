@@ -27,7 +27,7 @@ class ImageRetrieval(Protocol):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """How datasets of persons before cameras are measured; there is nothing to choose."""
+        """How datasets without captions are measured; there is nothing to choose."""
 
     def check(self, encoder: Encoder, corpus: Corpus) -> None:
         """Raises ConfigError for an encoder without images, DataError without queries or gallery."""

@@ -21,7 +21,7 @@ class TextRetrieval(Protocol):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """How sets of captions are measured."""
+        """How datasets of images and captions are measured."""
 
         directions: tuple[Literal["text_to_image", "image_to_text"], ...] = ("text_to_image",)
         """Directions that get a table row."""

@@ -86,7 +86,7 @@ class VisibleInfrared(Protocol):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """How sets of visible and infrared images are measured."""
+        """How datasets of visible and infrared images are measured."""
 
         queries: tuple[Query, ...] = ()
         """What stands for an infrared image: itself, its text, both fused, their sum; empty: all of them."""
@@ -99,7 +99,7 @@ class VisibleInfrared(Protocol):
         shots: Literal["single", "multi"] = "single"
         """Gallery images of each person and camera in SYSU-MM01: one, or up to ten."""
         trials: Annotated[int, Range(1, 1000)] = 10
-        """Galleries that are drawn, by the seeds 0, 1, ...; a set that takes every image has one."""
+        """Galleries that are drawn, by the seeds 0, 1, ...; a dataset that takes every image has one."""
         directions: tuple[Direction, ...] = ("infrared_to_visible",)
         """Who searches whom; sampled: the drawn infrared images search all visible ones, an LLCM variant."""
 
