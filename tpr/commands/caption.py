@@ -119,9 +119,7 @@ def _add_plan(commands: Any) -> None:
         "--texts", type=typed(Path), metavar="FOLDER", help="instructions.yaml and templates.txt"
     )
     plan.add_argument("--root", type=typed(Path), help="data root of a dataset; default: TPR_DATA, else data")
-    plan.add_argument(
-        "--split", choices=["train", "val", "test", "all"], default="train", help="of a dataset"
-    )
+    plan.add_argument("--split", choices=["train", "val", "test", "all"], default="train", help="its split")
     _add_words(plan, "--options", "options of the dataset")
     plan.add_argument(
         "--infrared",
