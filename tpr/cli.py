@@ -19,7 +19,7 @@ from tpr.report.console import configure_logging
 
 COMMANDS = {
     "train": "train, evaluate and keep the best",
-    "evaluate": "one checkpoint on all named sets",
+    "evaluate": "one checkpoint on all named datasets",
     "report": "one table, and curves, over several runs",
     "draw": "draw the embedded datasets in their published layouts",
     "data": "check datasets, pack them",
