@@ -53,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
     pack = commands.add_parser(
         "pack",
         help="write a dataset with its images into a few Arrow files",
-        description="Write OUT/<set folder>/packed/, which data.root=OUT reads in place of loose files.",
+        description="Write OUT/<dataset folder>/packed/, which data.root=OUT reads in place of loose files.",
         epilog=PACK_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
