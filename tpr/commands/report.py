@@ -34,7 +34,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register `tpr report`."""
     parser = subparsers.add_parser(
         "report",
-        help="one table, and curves, over several runs",
+        help="one table over runs, two compared, one looked at",
         usage=USAGE,
         description="Runs side by side on all their test sets; runs that differ in their seed alone are one "
         "row, mean ± standard deviation. `compare` says how far two runs are apart on the same queries, with "
