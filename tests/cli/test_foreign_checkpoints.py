@@ -90,6 +90,8 @@ def test_a_checkpoint_that_names_no_shipped_recipe_needs_a_config(
     content["config"]["report"]["finetune"] = recipe
     torch.save(content, foreign)
     message = type_command("train", "--finetune", foreign, f"runtime.output={tmp_path / 'runs'}").message
+    found = "names no recipe for it (report.finetune)" if recipe is None else f"names '{recipe}'"
+    assert f"--finetune {foreign}: this checkpoint {found}" in message
     assert "so a CONFIG must say what to fine-tune on; choose one of configs/" in message
     assert "configs/drawn/finetune.yaml" in message
     assert not (tmp_path / "runs").exists()

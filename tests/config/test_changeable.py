@@ -72,6 +72,7 @@ COUNTING_GROUPS = (
     "data.augment",
     "data.noise",
     "evaluation.text",
+    "evaluation.image",
     "evaluation.visible_infrared",
 )
 """All of these, options of table entries included."""

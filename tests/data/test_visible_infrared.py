@@ -28,8 +28,8 @@ from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
 
 CHAIN = name_chain("lanczos", "imagenet")
-SLOTS = Views(infrared=True, chain=CHAIN)
-BASE = Views(infrared=True, chain=CHAIN, tokens=False)
+SLOTS = Views(kind="slot", chain=CHAIN)
+BASE = Views(kind="slot", chain=CHAIN, tokens=False)
 CALM = AugmentOptions(flip=0, pad=0, erase=0, infrared_erase=0)
 
 

@@ -54,9 +54,10 @@ def test_resume_never_starts_a_new_folder(experiment):
 
 def test_config_of_a_run_folder_reproduces_the_run(experiment):
     from tpr.config.reader import read_tree
-    from tpr.config.typed import build_experiment
+    from tpr.config.typed import build_experiment, fill_protocols
     from tpr.systems import TABLES
 
+    experiment = fill_protocols(experiment, TABLES)
     folder = find_folder(experiment)
     open_folder(folder, experiment)
     named = replace(experiment, name=folder.name)

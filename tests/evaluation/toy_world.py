@@ -47,7 +47,7 @@ def make_corpus(folder: Path, name: str = "toy", images: int = 13, identities: i
 
 def make_task(rules: Rules) -> Task:
     """What a dataset of two kinds of cameras is measured by."""
-    return Task("visible_infrared", rules, needs_captions=False)
+    return Task("visible_infrared", rules, needs_captions=False, is_ordered=rules == "regdb")
 
 
 def make_pairs(

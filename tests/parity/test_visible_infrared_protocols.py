@@ -130,7 +130,15 @@ def make_corpus(case: dict[str, Any], *, shuffled: bool = False) -> Corpus:
     identity = table.column("identity").to_numpy()
     offsets = offsets_of(table.column("captions"))
     return Corpus(
-        kind, "test", Path(), table, identity, offsets, True, kind, task=Task("visible_infrared", kind, False)
+        kind,
+        "test",
+        Path(),
+        table,
+        identity,
+        offsets,
+        True,
+        kind,
+        task=Task("visible_infrared", kind, False, kind == "regdb"),
     )
 
 

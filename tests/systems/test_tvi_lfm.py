@@ -132,7 +132,7 @@ def test_what_a_base_system_needs_and_encodes():
     system = make_tvi_lfm(OPTIONS["base"])
     assert system.sides() == ("image", "infrared")
     views = system.views()
-    assert (views.infrared, views.tokens) == (True, False)
+    assert (views.kind, views.tokens) == ("slot", False)
     assert views.chain == name_chain("lanczos", "imagenet")
     assert views.sampler == "cross_modality"
     assert not any(name.startswith(("text.", "base_")) for name in system.state_dict())

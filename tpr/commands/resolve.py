@@ -33,8 +33,10 @@ def resolve_experiment(arguments: Sequence[str], finetune: Path | None = None) -
         overrides = [*architecture, *overrides]
     tree = read_tree(config, overrides)
     experiment = build_experiment(tree, TABLES)
-    if experiment.report.finetune is not None:
-        find_shipped(experiment.report.finetune)
+    recipe = experiment.report.finetune
+    if recipe is not None and find_shipped(recipe) is None:
+        near = guess(recipe, list_recipes())
+        raise ConfigError(f"report.finetune='{recipe}' is no shipped recipe{near}; `ls configs/*` shows them")
     if finetune is not None:
         # Not as an override: YAML cannot say every letter that a path may have.
         experiment = replace(experiment, init=replace(experiment.init, checkpoint=finetune))
@@ -109,21 +111,26 @@ def choose_finetune_config(finetune: Path | None) -> tuple[Path, list[str]]:
         raise ConfigError(f"no CONFIG given; name one of {name_configs('*/*')}, or --finetune CHECKPOINT")
     checkpoint = read_checkpoint(finetune)
     stored = None if checkpoint.config is None else read_experiment_of(checkpoint)
-    if stored is not None and stored.report.finetune is not None:
-        return find_shipped(stored.report.finetune), copy_architecture(stored)
+    found = "names no recipe for it (report.finetune)"
+    if stored is not None and (recipe := stored.report.finetune) is not None:
+        if (shipped := find_shipped(recipe)) is not None:
+            return shipped, copy_architecture(stored)
+        found = f"names '{recipe}', which is not shipped here"
     raise ConfigError(
-        f"--finetune {finetune}: this checkpoint names no recipe for it (report.finetune), so a CONFIG must "
-        f"say what to fine-tune on; choose one of {name_configs('*/finetune*')}, {name_configs('irra/*')}"
+        f"--finetune {finetune}: this checkpoint {found}, so a CONFIG must say what "
+        f"to fine-tune on; choose one of {name_configs('*/finetune*')}, {name_configs('irra/*')}"
     )
 
 
-def find_shipped(name: str) -> Path:
-    """The shipped recipe of a name such as drawn/finetune. Raises ConfigError."""
-    shipped = {f"{path.parent.name}/{path.stem}": path for path in CONFIGS.glob("*/*.yaml")}
-    if name not in shipped or name.startswith("shared/"):
-        near = guess(name, shipped)
-        raise ConfigError(f"report.finetune='{name}' is no shipped recipe{near}; `ls configs/*` shows them")
-    return shipped[name]
+def find_shipped(name: str) -> Path | None:
+    """The shipped recipe of a name such as drawn/finetune; None where there is none."""
+    return list_recipes().get(name)
+
+
+def list_recipes() -> dict[str, Path]:
+    """Shipped recipes by folder and stem."""
+    paths = (path for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "shared")
+    return {f"{path.parent.name}/{path.stem}": path for path in paths}
 
 
 def copy_architecture(stored: Experiment) -> list[str]:

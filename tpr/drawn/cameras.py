@@ -107,6 +107,19 @@ LLCM = {
     for number in range(1, 10)
 }
 """Nine places in low light; the infrared cameras there see the same scenes by their own lamp."""
+MARKET = {
+    number: Camera(
+        name=f"c{number}",
+        heights=(128, 128),
+        aspects=(2.0, 2.0),
+        cast=(1 + 0.04 * (number % 3 - 1), 1.0, 1 - 0.05 * (number % 2)),
+        light=(0.75 + 0.04 * number, 1.0 + 0.04 * number),
+        blur=(0.2, 0.9),
+        scenes=OUTDOOR[(number - 1) % len(OUTDOOR) :][:2],
+    )
+    for number in range(1, 7)
+}
+"""Six cameras before one shop and its plaza; every crop has one size."""
 DIFFUSION = (
     Camera(
         name="generated",

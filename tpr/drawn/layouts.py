@@ -7,6 +7,7 @@ from tpr.drawn.benchmarks import CUHK_PEDES, ICFG_PEDES, RSTPREID, plan_benchmar
 from tpr.drawn.corpora import plan_ham_pedes, plan_luperson_mllm, plan_mals, plan_synth_pedes
 from tpr.drawn.infrared import plan_llcm, plan_regdb, plan_sysu_mm01
 from tpr.drawn.plan import Plan
+from tpr.drawn.reidentification import plan_market1501
 
 Planner = Callable[[int, int], Plan]
 
@@ -21,6 +22,7 @@ PLANNERS: dict[str, Planner] = {
     "sysu_mm01": plan_sysu_mm01,
     "regdb": plan_regdb,
     "llcm": plan_llcm,
+    "market1501": plan_market1501,
 }
 """From the number of test identities per benchmark and the seed to the plan of one set."""
 FOLDERS = {
@@ -34,6 +36,7 @@ FOLDERS = {
     "sysu_mm01": "SYSU-MM01",
     "regdb": "RegDB",
     "llcm": "LLCM",
+    "market1501": "Market-1501-v15.09.15",
 }
 DEFAULT_SETS = ("luperson_mllm", "cuhk_pedes", "icfg_pedes", "rstpreid")
 DEFAULT_IDENTITIES = 110

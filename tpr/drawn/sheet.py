@@ -68,8 +68,8 @@ def choose_samples(plan: Plan, count: int) -> Iterator[tuple[Shot, str]]:
 
 def captions_of(plan: Plan) -> dict[str, str]:
     """Image path -> one of its captions, whatever the set's layout."""
-    if plan.examples:
-        return dict(plan.examples)
+    if plan.examples or not plan.captions:
+        return {shot.path: plan.examples.get(shot.path, "") for shot in plan.shots}
     found: dict[str, str] = {}
     for value in plan.files.values():
         for path, text in value.items() if isinstance(value, dict) else map(_path_and_text, value):

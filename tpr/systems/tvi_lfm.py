@@ -95,7 +95,7 @@ class TviLfm(System):
         model = self.model_options
         return Views(
             tokens=self.options.reads_text,
-            infrared=True,
+            kind="slot",
             sampler="cross_modality",
             chain=model.chain,
             tokenizer=model.tokenizer,

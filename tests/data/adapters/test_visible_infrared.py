@@ -64,7 +64,7 @@ def test_sysu_trains_on_train_and_validation_persons_in_the_order_of_the_publish
     assert corpus.identity.tolist() == [order[int(image[5:9])] for image in visible + infrared]
     assert corpus.captions(0) == [f"RGB {visible[0]}", f"again RGB {visible[0]}"]
     assert corpus.captions(len(corpus) - 1) == [f"IR {infrared[-1]}", f"again IR {infrared[-1]}"]
-    assert corpus.protocol == "sysu"
+    assert corpus.task.rules == "sysu"
 
 
 def test_sysu_tests_on_every_image_of_its_test_persons(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_persons_held_out_of_training_have_descriptions_only(tmp_path: Path) -> 
     assert set(kinds(held)) == {False, True}
     assert held.caption_count == len(held)
     assert corpora.train.caption_count == 2 * len(corpora.train)
-    assert (held.protocol, corpora.train.protocol) == ("sysu", "sysu")
+    assert (held.task.rules, corpora.train.task.rules) == ("sysu", "sysu")
 
 
 def test_sysu_prepared_arrays_are_the_same_training_set_without_cameras(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_sets_without_text_are_read_without_captions(
     assert corpora.train.caption_count == sum(corpus.caption_count for corpus in corpora.test.values()) == 0
     assert "sysu_mm01: there is no folder Text: the images have no captions" in caplog.text
     samples = CrossModalitySamples(
-        corpora.train, make_options(tmp_path), Views(tokens=False, infrared=True), seed=1
+        corpora.train, make_options(tmp_path), Views(tokens=False, kind="slot"), seed=1
     )
     assert len(samples) == (22 + 4) * (12 + 4)
 
@@ -295,7 +295,7 @@ def test_a_person_without_infrared_images_ends_training_in_one_line(tmp_path: Pa
         np.save(path, np.delete(np.load(path), range(4, 8)))
     corpus = load(tmp_path, "sysu_mm01")
     with pytest.raises(DataError, match="1 of 3 persons have no infrared image .* is identity 5; add some"):
-        CrossModalitySamples(corpus, make_options(tmp_path), Views(infrared=True), seed=1)
+        CrossModalitySamples(corpus, make_options(tmp_path), Views(kind="slot"), seed=1)
 
 
 @pytest.mark.parametrize("prefix", ["datasets/regdb/", "/data0/hzy_data/RegDB/", "", "C:\\sets\\"])
@@ -317,7 +317,7 @@ def test_regdb_numbers_training_persons_by_their_labels_and_tests_by_folder(tmp_
     assert test.captions(0) == [f"Visible {shorten(test)[0]}"]
     second = load_split(choose("regdb", split=2), "train", make_options(tmp_path))
     assert second.identity.tolist() == [0, 0, 1, 1] * 2
-    assert (test.name, test.protocol) == ("regdb", "regdb")
+    assert (test.name, test.task.rules) == ("regdb", "regdb")
     data = make_options(tmp_path, train=(choose("regdb"),))
     corpora = load_corpora(data, EvaluationOptions(select_on="val", held_out=0.5), seed=1)
     assert set(corpora.val["regdb"].identity.tolist()) < {193, 7}
@@ -411,7 +411,7 @@ def test_llcm_trains_by_its_lists_and_tests_by_its_folders(tmp_path: Path) -> No
     assert shorten(test) == expected
     assert test.cameras().tolist() == [1, 1, 9, 9] * 4
     assert [test.captions(row) for row in range(16)] == [[f"of {image}"] for image in expected]
-    assert (test.protocol, kinds(test)) == ("llcm", [False] * 8 + [True] * 8)
+    assert (test.task.rules, kinds(test)) == ("llcm", [False] * 8 + [True] * 8)
 
 
 def test_published_counts() -> None:
@@ -440,7 +440,7 @@ def test_checking_and_packing_work_on_both_kinds_and_on_arrays(tmp_path: Path) -
             loose, packed = (load(place, name, split, **options) for place in (root, tmp_path / "fast"))
             assert packed.table.drop(["picture", "checksum"]).equals(loose.table)
             assert packed.identity.tolist() == loose.identity.tolist()
-            assert packed.protocol == loose.protocol
+            assert packed.task == loose.task
             assert all(read_bytes(packed, row) == read_bytes(loose, row) for row in range(len(loose)))
 
 

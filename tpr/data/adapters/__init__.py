@@ -8,6 +8,7 @@ from tpr.data.adapters.jsonl import Jsonl
 from tpr.data.adapters.llcm import Llcm
 from tpr.data.adapters.luperson_mllm import LupersonMllm
 from tpr.data.adapters.mals import Mals
+from tpr.data.adapters.market1501 import Market1501
 from tpr.data.adapters.regdb import RegDb
 from tpr.data.adapters.rstpreid import RstpReid
 from tpr.data.adapters.synth_pedes import SynthPedes
@@ -24,6 +25,7 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "sysu_mm01": SysuMm01,
     "regdb": RegDb,
     "llcm": Llcm,
+    "market1501": Market1501,
     "jsonl": Jsonl,
 }
 

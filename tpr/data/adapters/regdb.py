@@ -47,7 +47,7 @@ class RegDb(VisibleInfraredAdapter):
     folders = ("RegDB", "regdb")
     layout = "RegDB/{Visible/, Thermal/, idx/*.txt, perhaps Text/}"
     counts = {"train": Counts(206, 4_120, None), "test": Counts(206, 4_120, None)}
-    task = Task("visible_infrared", "regdb", needs_captions=False)
+    task = Task("visible_infrared", "regdb", needs_captions=False, is_ordered=True)
 
     def index_file(self, root: Path, split: Split, folder: str) -> Path:
         """The list of one split and kind."""

@@ -15,13 +15,12 @@ import torch
 from tpr import distributed
 from tpr.config.schema import DataOptions
 from tpr.data.images.chains import CLIP_CHAIN, ImageChain
-from tpr.data.images.infrared import CrossModalityTransform
-from tpr.data.images.transforms import DeviceTransform, normalise_pixels, normalise_rest
+from tpr.data.images.transforms import normalise_pixels, normalise_rest
 from tpr.data.samples.batch import Batch
+from tpr.data.samples.kinds import KINDS
 from tpr.data.samples.samplers import SamplerName
 from tpr.data.samples.sender import Sender
-from tpr.data.samples.views import ImageReader, Samples, TrainingSamples, Views
-from tpr.data.samples.visible_infrared import CrossModalitySamples
+from tpr.data.samples.views import ImageReader, Samples, Views
 from tpr.data.samples.workers import Task, Work, Workers
 from tpr.data.tables.corpus import Corpus, IndexArray
 from tpr.data.text.token_cache import corpus_tokens
@@ -55,15 +54,14 @@ class TrainLoader:
         Raises ConfigError for a batch that the corpus cannot fill, DataError for a corpus without what
         `views` asks for.
         """
-        kind = CrossModalitySamples if views.infrared else TrainingSamples
-        self.samples: Samples = kind(corpus, data, views, seed=seed)
+        kind = KINDS[views.kind]
+        self.samples: Samples = kind.samples(corpus, data, views, seed=seed)
         self.sampler = self.samples.make_sampler(sampler)
         self.rank = distributed.rank() if rank is None else rank
         self.world = distributed.world_size() if world is None else world
         self.skipped = 0
         """Images of this rank that could not be read and were replaced by a neighbour."""
-        transform = CrossModalityTransform if views.infrared else DeviceTransform
-        self._transform = transform(data.augment, seed=seed, chain=views.chain)
+        self._transform = kind.transform(data.augment, seed=seed, chain=views.chain)
         self._chain = views.chain
         self._sender = Sender(torch.device(device))
         self._workers = Workers(partial(read_step, self.samples), workers, self._sender.device, start=start)

@@ -33,8 +33,7 @@ class Texts:
 def list_images(corpus: Corpus, *, infrared: bool, cameras: Sequence[int] | None = None) -> IndexArray:
     """Rows of one kind of image in the order of the protocol. Raises DataError where there are none.
 
-    By person, camera and path, as published, whatever the order of the corpus; RegDB's order is its index
-    file's.
+    By person, camera and path, as published, whatever the order of the corpus, unless that is the protocol's.
     """
     is_chosen = corpus.infrared() == infrared
     if cameras is not None:
@@ -47,7 +46,7 @@ def list_images(corpus: Corpus, *, infrared: bool, cameras: Sequence[int] | None
             f"{corpus.name}: the {corpus.split} split has no {kind} image{where}; its protocol needs them: "
             "run `tpr data check` to see what is missing"
         )
-    if corpus.task.rules == "regdb":
+    if corpus.task.is_ordered:
         return rows
     paths = corpus.table.column("image").to_pylist()
     places = [(corpus.identity[row], camera, paths[row], row) for row, camera in _pair_cameras(corpus, rows)]

@@ -21,6 +21,8 @@ class Task:
     """Which of the protocol's rules are the dataset's; empty where the protocol has one set of them."""
     needs_captions: bool = True
     """Whether an image without a caption is of no use, and all captions of an image are descriptions."""
+    is_ordered: bool = False
+    """Whether images stand in the order of the protocol, as an index file lists them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ of that number, so nothing here knows about workers, ranks or steps.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,10 @@ NEIGHBOURS = 10
 
 @dataclass(frozen=True)
 class Views:
-    """Which tensors a system asks for."""
+    """Which kind of sample a system is trained on, and which tensors it asks for."""
 
+    kind: Literal["pair", "slot", "labelled"] = "pair"
+    """Name in `tpr.data.samples.kinds`."""
     image: bool = True
     """`images`: the image."""
     tokens: bool = True
@@ -51,8 +54,6 @@ class Views:
     """`attributes`: the image's attribute labels."""
     plain: bool = False
     """`plain_images`: the image once more without augmentation."""
-    infrared: bool = False
-    """Samples are slots: `images`, `second_images`, `infrared_images` and, with tokens, both captions."""
     sampler: SamplerName = "shuffled"
     """Order of the samples, where `data.sampler` leaves it to the system."""
     chain: ImageChain = CLIP_CHAIN
@@ -164,8 +165,9 @@ class TrainingSamples(Samples):
 
     def __init__(self, corpus: Corpus, data: DataOptions, views: Views, *, seed: int) -> None:
         super().__init__(corpus, data, views, seed=seed)
+        self.unit = self.choose_unit()
         captioned = np.diff(corpus.caption_offsets) > 0
-        needs_captions = views.tokens or data.unit == "pair"
+        needs_captions = views.tokens or self.unit == "pair"
         if needs_captions and not captioned.any():
             raise DataError(f"{corpus.name} has no captions to train on")
         self._rows = np.flatnonzero(captioned) if needs_captions and not captioned.all() else None
@@ -173,20 +175,24 @@ class TrainingSamples(Samples):
         self._noise = find_noise(data.noise, corpus) if views.tokens else None
         self._attributes = count_attributes(corpus) if views.attributes else 0
 
+    def choose_unit(self) -> Literal["pair", "image"]:
+        """What counts as a sample: a caption with its image, or an image."""
+        return self.data.unit
+
     def __len__(self) -> int:
-        if self.data.unit == "pair":
+        if self.unit == "pair":
             return self.corpus.caption_count
         return len(self.corpus) if self._rows is None else len(self._rows)
 
     def find_numbers(self, places: IndexArray) -> IndexArray:
         """Sample numbers of places 0..len-1, by which samplers count."""
-        if self.data.unit == "pair" or self._rows is None:
+        if self.unit == "pair" or self._rows is None:
             return places
         return self._rows[places]
 
     def find_rows(self, samples: IndexArray) -> IndexArray:
         """Corpus row of each sample's image."""
-        if self.data.unit == "image":
+        if self.unit == "image":
             return samples
         rows: IndexArray = np.searchsorted(self.corpus.caption_offsets, samples, side="right") - 1
         return rows
@@ -210,7 +216,7 @@ class TrainingSamples(Samples):
     def find_neighbour(self, sample: int) -> int:
         """The first sample of the next image that has one."""
         offsets = self.corpus.caption_offsets
-        if self.data.unit == "pair":
+        if self.unit == "pair":
             row = int(self.find_rows(np.array([sample]))[0])
             return int(offsets[row + 1]) % self.corpus.caption_count
         if self._rows is None:
@@ -262,7 +268,7 @@ class TrainingSamples(Samples):
 
     def _choose_captions(self, samples: IndexArray, epoch: int) -> tuple[IndexArray, IndexArray]:
         """Caption numbers, and the place in the batch of the image that each describes."""
-        if self.data.unit == "pair":
+        if self.unit == "pair":
             return samples, np.arange(len(samples))
         wanted = self.data.captions_per_image
         first = self.corpus.caption_offsets[samples]
@@ -283,6 +289,17 @@ class TrainingSamples(Samples):
             known = column[row].as_py() or []
             label[: len(known)] = known
         return labels
+
+
+class LabelledSamples(TrainingSamples):
+    """Images with identities or attributes; captions are not read, and no image needs one."""
+
+    def __init__(self, corpus: Corpus, data: DataOptions, views: Views, *, seed: int) -> None:
+        super().__init__(corpus, data, replace(views, tokens=False), seed=seed)
+
+    def choose_unit(self) -> Literal["pair", "image"]:
+        """An image."""
+        return "image"
 
 
 def count_attributes(corpus: Corpus) -> int:

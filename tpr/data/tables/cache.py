@@ -191,7 +191,8 @@ def _build_once(adapter: Adapter, root: Path, folder: Path) -> Manifest:
 
 
 def _build(adapter: Adapter, root: Path, folder: Path) -> Manifest:
-    logger.info("%s: parsing %s", adapter.label, ", ".join(str(path) for path in adapter.sources(root)))
+    sources = adapter.sources(root) or [adapter.folder(root)]
+    logger.info("%s: parsing %s", adapter.label, ", ".join(map(str, sources)))
     remove_leftovers(folder, older_than_seconds=LEFTOVER_SECONDS)
     with build_folder(folder) as temporary:
         parse_into(adapter, root, temporary)

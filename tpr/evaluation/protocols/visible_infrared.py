@@ -62,8 +62,8 @@ RULES: dict[str, Rule] = {
     "regdb": Rule(),
     "llcm": Rule(exclude_same_camera, "identities"),
 }
-"""By the name that an adapter's task gives. Source: TVI-LFM, official `tools/eval_metrics.py`. Differs: LLCM's
-rule is that of every kind of query."""
+"""By the name that an adapter's task gives. Source: TVI-LFM, official `tools/eval_metrics.py`. Differs:
+LLCM's rule is the same whatever searches."""
 
 
 @dataclass(frozen=True, eq=False)
