@@ -49,10 +49,10 @@ def test_every_part_has_its_queries_and_measures_and_the_worst_stand_first(corpu
         "| by | part | queries | R@1 | mAP |",
         "| :--- | :--- | ---: | ---: | ---: |",
         "| all |  | 4 | 50.00 | 68.75 |",
-        "| caption length | 2 to 2 words | 1 | 100.00 | 100.00 |",
-        "| caption length | 4 to 4 words | 1 | 100.00 | 100.00 |",
-        "| caption length | 6 to 6 words | 1 | 0.00 | 25.00 |",
-        "| caption length | 10 to 10 words | 1 | 0.00 | 50.00 |",
+        "| caption length | 2 words | 1 | 100.00 | 100.00 |",
+        "| caption length | 4 words | 1 | 100.00 | 100.00 |",
+        "| caption length | 6 words | 1 | 0.00 | 25.00 |",
+        "| caption length | 10 words | 1 | 0.00 | 50.00 |",
         "| word | blue | 2 | 50.00 | 75.00 |",
         "| word | red | 1 | 100.00 | 100.00 |",
         "| attribute | 0: 1 | 3 | 66.67 | 75.00 |",
@@ -73,6 +73,22 @@ def test_a_query_counts_once_over_its_trials_and_not_where_it_has_no_match(corpu
     assert "| all |  | 3 | 33.33 | 55.56 |" in lines
     assert lines[-2].endswith("| toy/1.jpg | 4 | 25.00 |")
     assert lines[-1].endswith("| toy/0.jpg | 2 | 66.67 |")
+
+
+def test_lengths_fall_into_four_parts(corpus: Corpus) -> None:
+    many = corpus.select(np.tile(np.arange(4), 3))
+    lengths = [line for line in look(make_table([1, 4, 1, 2] * 3, [5, 5, 6, 6] * 3), many) if "words" in line]
+    assert [line.split(" | ")[1:3] for line in lengths] == [
+        [f"{words} words", "3"] for words in (2, 4, 6, 10)
+    ]
+    varied = corpus.select(np.array([0, 1, 1, 1, 1, 1, 2, 3]))
+    identity = varied.identity.tolist()
+    lengths = [line for line in look(make_table([1] * 8, identity), varied) if "words" in line]
+    assert [line.split(" | ")[1:3] for line in lengths] == [
+        ["2 to 4 words", "2"],
+        ["6 words", "5"],
+        ["10 words", "1"],
+    ]
 
 
 def test_images_that_search_have_no_captions_to_look_at(corpus: Corpus) -> None:

@@ -110,8 +110,9 @@ def list_parts(
         bounds = np.unique(np.quantile(lengths, np.arange(1, PARTS) / PARTS, method="inverted_cdf"))
         parts = np.searchsorted(bounds, lengths)
         for part in np.unique(parts):
-            own = lengths[parts == part]
-            yield "caption length", f"{own.min()} to {own.max()} words", parts == part
+            least, most = lengths[parts == part].min(), lengths[parts == part].max()
+            span = f"{least} to {most}" if least < most else f"{most}"
+            yield "caption length", f"{span} words", parts == part
         said = [set(re.findall(r"[\w-]+", caption.lower())) for caption in captions]
         flags = {word: np.array([word in own for own in said]) for word in words}
         for word, chosen in list_frequent(flags):
