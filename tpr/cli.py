@@ -20,7 +20,7 @@ from tpr.report.console import configure_logging
 COMMANDS = {
     "train": "train, evaluate and keep the best",
     "evaluate": "one checkpoint on all named datasets",
-    "report": "one table, and curves, over several runs",
+    "report": "one table over runs, two compared, one looked at",
     "draw": "draw the embedded datasets in their published layouts",
     "data": "check datasets, pack them",
     "caption": "let a model write captions",

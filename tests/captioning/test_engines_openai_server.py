@@ -186,6 +186,7 @@ def ask(path, words="describe", seed=7):
     )
 
 
+@pytest.mark.slow
 def test_order_is_kept_whatever_each_call_goes_through(server, engine, image):
     moods = ["slow", "busy", "broken", "cut", "gone", "garbled", "empty", "dribbling"]
     requests = [ask(image, f"person {index}") for index in range(24)]
@@ -228,6 +229,7 @@ def test_retry_after_as_a_date():
     assert read_retry_after(formatdate(time.time() - 30, usegmt=True)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mood", "reason"),
     [

@@ -49,6 +49,7 @@ def ask_all(images):
     return [ask(path, "describe the person" + " coat" * index, index) for index, path in enumerate(images)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", slow_except({1.0}, [0.0, 1.0]))
 @pytest.mark.parametrize("family", BUILDERS)
 def test_a_text_does_not_depend_on_its_batch(folders, images, family, temperature):

@@ -70,6 +70,7 @@ def train(data: Path, blip: Path, out: Path, *settings: str) -> int:
     return main(["caption", "finetune", "jsonl", str(out), *map(str, words), *settings])
 
 
+@pytest.mark.slow
 def test_a_captioner_learns_its_captions_and_plain_transformers_writes_them(
     tmp_path: Path, data: Path, blip: Path, capfd
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_second_training_of_the_same_folder_says_so(tmp_path: Path, data: Path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_ends_with_the_same_weights(
     tmp_path: Path, data: Path, blip: Path
 ) -> None:

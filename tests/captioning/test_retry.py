@@ -80,6 +80,7 @@ def test_an_image_that_was_mended_is_no_failure_any_more(tmp_path: Path, crops: 
     assert verify_plan(plan).captions == plan.requests
 
 
+@pytest.mark.slow
 def test_kill_9_while_failures_are_asked_for_loses_and_doubles_nothing(
     tmp_path: Path, crops: Path, plan: Plan
 ) -> None:

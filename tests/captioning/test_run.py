@@ -93,6 +93,7 @@ def test_a_finished_plan_asks_for_nothing(tmp_path: Path, crops: Path) -> None:
     assert not engine.asked
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path: Path, crops: Path) -> None:
     whole = make_plan(tmp_path / "whole", crops, engine={**BAD, "batch": 2})
     length = count_calls(lambda: run_plan(whole))
@@ -271,6 +272,7 @@ def test_shards_of_another_plan_are_refused(tmp_path: Path, crops: Path) -> None
         run_plan(plan)
 
 
+@pytest.mark.slow
 def test_ten_thousand_requests_are_quick(tmp_path: Path) -> None:
     crops = make_crops(tmp_path / "crops", people=1, each=1)
     for number in range(2, 1251):

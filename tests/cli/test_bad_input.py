@@ -287,6 +287,7 @@ def test_a_spoilt_image_stops_the_run_with_its_name(
     assert problem in message
 
 
+@pytest.mark.slow
 @SPOILT
 def test_a_spoilt_image_is_skipped_and_counted_where_asked(
     spoil: Callable[[Path], None], problem: str, root: Path, train: Type
@@ -328,6 +329,7 @@ def test_rare_kinds_of_images_train(root: Path, train: Type) -> None:
 # Captions and corpora.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "caption",
     [
@@ -411,6 +413,7 @@ def test_a_run_that_another_process_works_on_is_one_line(train: Type, tmp_path: 
     assert (folder / "last.pt").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_in_place_of_the_last_is_one_line(train: Type, tmp_path: Path) -> None:
     assert train("runtime.max_steps=1").code == 0
     folder = tmp_path / "runs" / "irra-cuhk_pedes"
@@ -448,6 +451,7 @@ def test_a_read_only_run_folder_is_one_line(train: Type, monkeypatch: pytest.Mon
     assert "the run folder cannot be written (Read-only file system)" in message
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_keeps_what_was_written_before(
     train: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

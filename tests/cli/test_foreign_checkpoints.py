@@ -50,6 +50,7 @@ def test_evaluating_reads_the_stored_data_folder_and_writes_to_our_own_cache(
     assert any(session_cache.rglob("*.*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["pt", "safetensors"])
 def test_converting_leaves_places_and_machine_behind_and_keeps_the_numbers(
     ending: str, foreign: Path, elsewhere: Path, type_command: Type, tmp_path: Path

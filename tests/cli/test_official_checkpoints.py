@@ -53,6 +53,7 @@ def find_report(out: str, path: Path) -> str:
     return next(line for line in out.splitlines() if line.startswith(f"{path}: weights: "))
 
 
+@pytest.mark.slow
 def test_an_official_file_is_evaluated_and_converted_to_the_same_numbers(
     official: tuple[str, Path], world: Path, type_command: Type, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_an_official_file_is_evaluated_and_converted_to_the_same_numbers(
     assert (official_system.encode_texts(texts[:1]) @ own.encode_texts(texts[1:2]).T).item() < 0.9999
 
 
+@pytest.mark.slow
 def test_an_official_file_is_a_start_for_fine_tuning(
     official: tuple[str, Path], world: Path, type_command: Type, tmp_path: Path
 ) -> None:
@@ -120,6 +122,7 @@ def test_an_official_file_is_a_start_for_fine_tuning(
     torch.testing.assert_close(trained, stored, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_clip_file_named_by_model_weights_is_a_start_for_training(
     world: Path, type_command: Type, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ def older_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("runs/fx-tiny")
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_goes_on(older_run: Path, type_command: Type) -> None:
     shutil.copy(FIXTURES / "run_of_format_1.yaml", "tiny.yaml")
     outcome = type_command("train", "tiny.yaml", "name=fx-tiny")

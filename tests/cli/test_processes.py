@@ -132,6 +132,7 @@ def test_two_processes_end_with_the_table_of_one_and_a_second_start_prints_it_at
     assert read_table(together.out) == read_table(alone.out)
     assert together.out.count("run folder:") == 1
     assert read_results(two) == read_results(one)
+    assert (two / "queries.parquet").read_bytes() == (one / "queries.parquet").read_bytes()
     assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in one.iterdir())
     steps = [
         [line for line in (folder / "journal.jsonl").read_text().splitlines() if '"loss"' in line]

@@ -141,6 +141,7 @@ def read_cells(out: str, label: str) -> list[str]:
     return [f"{mean} {deviation}" for mean, deviation in zip(above, below, strict=True)]
 
 
+@pytest.mark.slow
 def test_a_run_per_seed_and_a_table_of_their_mean(train: Type, tmp_path: Path) -> None:
     outcome = train("--seeds", "1,2")
     assert (outcome.code, outcome.err) == (0, "")
@@ -171,6 +172,7 @@ def test_a_run_per_seed_and_a_table_of_their_mean(train: Type, tmp_path: Path) -
     assert read_rows(tmp_path / "runs" / "alone") == found[1], "the run before leaves no trace"
 
 
+@pytest.mark.slow
 def test_a_finished_seed_is_not_run_again_and_an_interrupted_one_goes_on(train: Type, tmp_path: Path) -> None:
     first = train("--seeds", "1")
     assert first.code == 0

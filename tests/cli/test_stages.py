@@ -74,6 +74,7 @@ def test_the_first_run_is_trained_and_the_second_starts_from_its_best(
     assert torch.equal(towers(first / "best.pt"), towers(second / "best.pt"))
 
 
+@pytest.mark.slow
 def test_a_first_run_that_is_there_is_not_trained_again(
     words: list[str], type_command: Type, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_checkpoint_that_is_named_makes_the_first_run_superfluous(
     assert "two-first" not in outcome.out
 
 
+@pytest.mark.slow
 def test_every_seed_has_a_first_run_of_its_own(words: list[str], type_command: Type, tmp_path: Path) -> None:
     outcome = type_command("train", *words, "--seeds", "1,2")
     assert outcome.code == 0, outcome.err

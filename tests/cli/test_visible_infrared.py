@@ -78,6 +78,7 @@ def train(
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_a_recipe_trains_both_stages_and_ends_with_its_tables(
     name: str, train: Callable[[str], tuple[Outcome, Path]]
@@ -98,6 +99,7 @@ def test_a_recipe_trains_both_stages_and_ends_with_its_tables(
     assert f"run folder:  {whole}" in second
 
 
+@pytest.mark.slow
 def test_oracle_text_is_marked_and_finds_no_less_than_a_row_of_its_own(
     train: Callable[[str], tuple[Outcome, Path]], type_command: Type
 ) -> None:
@@ -124,6 +126,7 @@ def save_official(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_official_file_is_evaluated_and_converted_to_the_same_numbers(
     world: Path, type_command: Type, tmp_path: Path
 ) -> None:

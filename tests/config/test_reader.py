@@ -313,6 +313,7 @@ def test_a_base_may_lie_in_the_home_folder(write, monkeypatch, tmp_path):
     assert read_tree(write("x/a.yaml", "base: ~/own.yaml\n")).values == {"a": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["!!timestamp x", "!!bool abc", "!!int ''", "!!float abc", "!!binary x",
                                    "!!set {x}", "!!python/name:os.system x", "'", "9" * 5000, "[" * 3000,
                                    '"\\U00110000"'])  # fmt: skip

@@ -56,6 +56,7 @@ def drawn() -> tuple[list[Shot], list[Features]]:
     return shots, [np.asarray(image, dtype=np.float64) for image in images]
 
 
+@pytest.mark.slow
 def test_background_alone_scores_chance(drawn: tuple[list[Shot], list[Features]]) -> None:
     shots, images = drawn
     identity = np.array([shot.identity for shot in shots])

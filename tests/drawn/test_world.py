@@ -276,6 +276,7 @@ def test_stamp_counts_what_is_on_disk(world: World) -> None:
     assert stamp["sets"]["luperson_mllm"]["captions"] == 4 * 27 * SMALL
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bytes_whatever_the_workers_and_another_seed_does_not(
     world: World, tmp_path: Path
 ) -> None:

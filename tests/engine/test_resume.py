@@ -220,6 +220,7 @@ def logged(tmp_path_factory):
     return experiment, corpus, whole.recorder.steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [3, 4, 5])
 def test_means_of_a_stopped_and_resumed_run_are_of_all_steps_that_they_name(tmp_path, logged, stop):
     experiment, corpus, expected = logged
@@ -242,6 +243,7 @@ def test_means_of_a_stopped_and_resumed_run_are_of_all_steps_that_they_name(tmp_
     assert first.recorder.steps + second.recorder.steps == expected
 
 
+@pytest.mark.slow
 def test_best_is_kept_and_last_goes_on(tmp_path):
     corpus = make_corpus(tmp_path)
     trainer = make_trainer(make_experiment(tmp_path, LOSSES), corpus, tmp_path / "run")

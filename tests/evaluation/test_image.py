@@ -12,6 +12,7 @@ from tests.evaluation.toy_world import TableSystem, make_corpus, make_evaluator
 from tpr.data.samples.sample import Task
 from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
+from tpr.evaluation.query_table import NO_CAPTION
 from tpr.evaluation.rows import Row
 
 TASK = Task("image", needs_captions=False)
@@ -63,6 +64,9 @@ def test_queries_search_the_gallery_of_other_cameras(tmp_path: Path) -> None:
     wanted = rank_plainly(corpus, draw(13), [0, 3, 6, 9], gallery)
     assert (row.measures["r1"], row.measures["map"]) == pytest.approx(wanted)
     assert (row.direction, row.protocol, row.title) == ("image_to_image", "image", "toy")
+    assert row.queries is not None
+    assert row.queries.image.tolist() == [0, 3, 6, 9]
+    assert set(row.queries.caption.tolist()) == {NO_CAPTION}
 
 
 @pytest.mark.parametrize("cameras", [[1, 2, 1, 2, 1, 2, 1], [-1] * 7])

@@ -89,8 +89,8 @@ def test_agrees_with_plain_loops_in_float64(seed: int, dtype: torch.dtype) -> No
     assert in_order(metrics) == pytest.approx(expected, abs=1e-10)
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("queries_at_once", [1, 2, 5, 64])
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("queries_at_once", [1, 5, 64])
 def test_equal_images_keep_gallery_order_whatever_the_block(seed: int, queries_at_once: int) -> None:
     # BLAS rounds equal columns of a small product differently, so ties need more than float32 scores.
     queries, gallery, query_identity, gallery_identity = draw(seed, 64, 301, 12, 128)
@@ -212,6 +212,7 @@ def test_memory_stays_at_one_block() -> None:
     assert peak < 2 * 2**20
 
 
+@pytest.mark.slow
 def test_no_tensor_of_queries_times_gallery_is_ever_made() -> None:
     generator = torch.Generator().manual_seed(0)
     queries, gallery = (torch.randn(600, 8, generator=generator) for _ in range(2))

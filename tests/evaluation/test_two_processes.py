@@ -30,7 +30,9 @@ def measure(folder: Path) -> dict[str, Any]:
         system = ProductSystem()
         for side in ("image", "text"):
             found[f"{batch} {side}"] = evaluator.make_embedder(system, corpora[0]).embed(side)
-        found[f"{batch} results"] = evaluator.evaluate(system, "test").to_json()
+        results = evaluator.evaluate(system, "test")
+        found[f"{batch} results"] = results.to_json()
+        found[f"{batch} queries"] = [table.results.first.tolist() for _, table in results.list_queries()]
         rankings = evaluator.list_examples(system, "a", queries=3)
         found[f"{batch} ranking"] = [ranking.rows.tolist() for ranking in rankings]
         for protocol in ("sysu", "regdb", "llcm"):

@@ -76,6 +76,7 @@ def test_traced_modules_and_shared_weights_are_read(tmp_path: Path) -> None:
         assert torch.equal(found[name], value), name
 
 
+@pytest.mark.slow
 def test_nothing_here_can_run_an_archive_or_a_pickle() -> None:
     runs = re.compile(r"^(torch\.(load|jit\b.*)|torch\.serialization\b.*|_?pickle\..*)$")
     for path in PACKAGE.rglob("*.py"):

@@ -104,6 +104,7 @@ def test_gradients_of_the_published_losses(batch):
         assert found[name].item() == pytest.approx(wanted, rel=tolerance, abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_masked_captions_for_sdm_take_one_pass_over_the_text_tower(batch):
     system = build(PUBLISHED, sdm_text="masked")
     passes = []

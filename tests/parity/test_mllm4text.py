@@ -219,6 +219,7 @@ def test_noise_aware_masking_of_a_known_caption(seed, selected, became):
     assert masked[0, selected].tolist() == became
 
 
+@pytest.mark.slow
 def test_three_epochs(batch, monkeypatch):
     system, found, chosen = build(), [], []
     start = {name: parameter.detach().clone() for name, parameter in system.named_parameters()}

@@ -472,6 +472,7 @@ def test_the_last_stage_keeps_its_resolution(full_size):
     assert maps.shape == (1, 2048, 18, 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backup", slow_except({False}, [True, False]))
 def test_an_official_checkpoint_is_loaded_by_its_content(tmp_path, backup):
     path = tmp_path / "vi.pth"

@@ -11,8 +11,10 @@ from tpr.commands.arguments import typed
 from tpr.commands.resolve import resolve_checkpoint
 from tpr.data.tables.corpora import load_corpora
 from tpr.engine.precision import choose_device, choose_precision
-from tpr.errors import ConfigError
+from tpr.errors import ConfigError, explain_disk
 from tpr.evaluation.evaluator import Evaluator
+from tpr.evaluation.query_table import QUERIES_SUFFIX, write_queries
+from tpr.evaluation.rows import Results
 from tpr.report.console import configure_logging, say
 from tpr.report.result_table import draw_table
 from tpr.systems import load_system
@@ -38,6 +40,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("arguments", nargs="*", default=[], metavar="key=value")
     parser.add_argument("--intervals", action="store_true", help="add 95 %% intervals over identities")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON instead of a table")
+    parser.add_argument(
+        "--queries",
+        type=typed(Path),
+        metavar="FILE.parquet",
+        help="keep what each query found, for `tpr report compare` and `tpr report look`",
+    )
     parser.set_defaults(run=run)
 
 
@@ -46,6 +54,9 @@ def run(namespace: argparse.Namespace) -> int:
     overrides = list(namespace.arguments)
     if namespace.intervals:
         overrides.append("evaluation.intervals=true")
+    queries: Path | None = namespace.queries
+    if queries is not None and (queries.suffix != QUERIES_SUFFIX or not queries.parent.is_dir()):
+        raise ConfigError(f"--queries {queries}: expected a file {QUERIES_SUFFIX} in a folder that exists")
     experiment = resolve_checkpoint(namespace.checkpoint, overrides)
     if not experiment.data.test:
         raise ConfigError("data.test: nothing to evaluate on; add data.test=[cuhk_pedes] or other sets")
@@ -62,5 +73,15 @@ def run(namespace: argparse.Namespace) -> int:
     if distributed.is_main_rank():
         title = f"{namespace.checkpoint}, test sets, %"
         say(json.dumps(results.to_json(), indent=2) if namespace.json else draw_table(results, title))
+        if queries is not None:
+            keep_queries(queries, results)
     distributed.stop()
     return 0
+
+
+def keep_queries(path: Path, results: Results) -> None:
+    """Write what each query found. Raises DataError in one line where the file cannot be written."""
+    try:
+        write_queries(path, results.list_queries())
+    except OSError as error:
+        raise explain_disk(error, path) from error

@@ -23,6 +23,7 @@ from tpr.whole_files import PARTIAL, write_whole
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "log.txt"
 RESULTS_FILE = "results.json"
+QUERIES_FILE = "queries.parquet"
 MARK = "# fingerprint: "
 LONGEST_PATH = 200
 """Letters of a path that a message shows."""

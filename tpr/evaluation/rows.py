@@ -12,6 +12,7 @@ from typing import Any
 from tpr.config.measures import MEASURES
 from tpr.evaluation.intervals import Interval
 from tpr.evaluation.older_rows import read_older_row
+from tpr.evaluation.query_table import QueryTable, RowLabel
 from tpr.evaluation.tie_note import Ties
 
 MEAN = "mean"
@@ -50,6 +51,8 @@ class Row:
     """What was measured, such as direct transfer or fine-tuned; empty where there is only one."""
     ties: Ties | None = None
     """Equal scores, where more than a few tie with a match."""
+    queries: QueryTable | None = field(default=None, compare=False, repr=False)
+    """What each query found, in results just measured; kept in a file of its own."""
 
     @property
     def title(self) -> str:
@@ -148,6 +151,14 @@ class Results:
             chosen.append([row for row in rows if (row.title, row.direction) == first][-1])
         return chosen
 
+    def list_queries(self) -> list[tuple[RowLabel, QueryTable]]:
+        """The queries of the rows whose protocol hands them out."""
+        return [
+            (RowLabel(row.name, row.search, row.direction, row.query), row.queries)
+            for row in self.rows
+            if row.queries is not None
+        ]
+
     def list_models(self) -> list[str]:
         """What was measured, in order of first appearance."""
         return list(dict.fromkeys(row.model for row in self.rows))
@@ -156,7 +167,7 @@ class Results:
         """Plain dictionaries and numbers; `from_json` reads them back."""
         rows = []
         for row in self.rows:
-            entry = asdict(row)
+            entry = asdict(replace(row, queries=None))
             entry["dataset"] = entry.pop("name")
             rows.append({key: value for key, value in entry.items() if key == "is_main" or value})
         return {"rows": rows, "mark": self.mark}

@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 
 from tpr.config.schema import Experiment
-from tpr.engine.run_folder import RESULTS_FILE
+from tpr.engine.run_folder import QUERIES_FILE, RESULTS_FILE
 from tpr.errors import TrainingError
 from tpr.evaluation.evaluator import Evaluator
+from tpr.evaluation.query_table import write_queries
 from tpr.evaluation.rows import Results
 from tpr.report.console import say
 from tpr.report.gallery import draw_rankings
@@ -32,7 +33,10 @@ IMAGE = "ranking.png"
 def write_results(
     folder: Path, results: Results, before: Mapping[str, Any], epoch: int, *, finished: bool
 ) -> None:
-    """Keep the final numbers; `finished` tells a whole run from one that `runtime.max_steps` cut."""
+    """Keep the final numbers and what each query found.
+
+    finished: tells a whole run from one that `runtime.max_steps` cut.
+    """
     content = {
         "results": results.to_json(),
         "before": dict(before),
@@ -40,6 +44,8 @@ def write_results(
         "finished": finished,
     }
     try:
+        # First: a run with results is not measured again.
+        write_queries(folder / QUERIES_FILE, results.list_queries())
         write_whole(folder / RESULTS_FILE, json.dumps(content, indent=2))
     except OSError as error:
         raise TrainingError(

@@ -64,6 +64,7 @@ def test_without_a_style_everything_is_as_it_was(folders, family):
     assert write(captioner, images, instructions, None) == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", CHAT)
 def test_styled_texts_do_not_depend_on_their_batch_and_differ(folders, family):
     images = [image(index) for index in (0, 1, 2, 0, 0, 0)]

@@ -281,6 +281,7 @@ def write_two_habits(root, images=12):
     return root
 
 
+@pytest.mark.slow
 def test_styles_make_words_of_people_who_were_not_seen_likelier(folders, tmp_path):
     root = write_two_habits(tmp_path)
     trainer = make_trainer(

@@ -226,10 +226,12 @@ def stop_workers(results: Any) -> None:
 
 def find_end(results: Any) -> str:
     """How the first of the workers behind torch's iterator ended that is gone."""
-    for _ in connection.wait([worker.sentinel for worker in results._workers], timeout=LOST_SECONDS):
-        for worker in results._workers:
-            if worker.exitcode:
-                return processes.describe_exit(worker.exitcode)
+    ended = connection.wait([worker.sentinel for worker in results._workers], timeout=LOST_SECONDS)
+    for worker in (worker for worker in results._workers if worker.sentinel in ended):
+        # Its files are closed a moment before the system knows its exit code.
+        worker.join(LOST_SECONDS)
+        if worker.exitcode:
+            return processes.describe_exit(worker.exitcode)
     return "its sockets are closed"
 
 

@@ -11,6 +11,7 @@ from tpr.data.tables.corpus import Corpus, IndexArray
 from tpr.evaluation.embed import Embedder, Encoder
 from tpr.evaluation.intervals import bootstrap_intervals
 from tpr.evaluation.query_results import QueryResults, summarise_trials
+from tpr.evaluation.query_table import Asked, QueryTable
 from tpr.evaluation.rankings import Ranking
 from tpr.evaluation.rows import Row
 from tpr.evaluation.scores import Products
@@ -56,10 +57,17 @@ class Protocol(ABC):
         """The best results of queries spread evenly over a split, for looking at. Every rank must call it."""
 
     def make_row(
-        self, corpus: Corpus, trials: Sequence[QueryResults], *, intervals: bool = False, **labels: Any
+        self,
+        corpus: Corpus,
+        trials: Sequence[QueryResults],
+        *,
+        asked: Sequence[Asked] = (),
+        intervals: bool = False,
+        **labels: Any,
     ) -> Row:
         """A row of the table: means over queries and trials. labels: `direction`, `query` and the like.
 
+        asked: the queries of each trial, for `tpr report compare` and `look`; none: these leave the row out.
         Raises DataError where no query has a match.
         """
         title = f"{corpus.name} {labels.get('search', '')}".strip()
@@ -74,6 +82,7 @@ class Protocol(ABC):
             deviations={name: deviations[name] for name in self.measures if deviations},
             intervals=bootstrap_intervals(trials[0], self.measures) if intervals else {},
             ties=find_ties(trials, self.measures),
+            queries=QueryTable.join(asked, trials) if asked else None,
             **labels,
         )
 

@@ -11,6 +11,7 @@ from tpr.data.tables.corpus import Corpus, IndexArray
 from tpr.errors import ConfigError, DataError
 from tpr.evaluation.embed import Embedder, Encoder
 from tpr.evaluation.protocols.base import Protocol, find_best
+from tpr.evaluation.query_table import Asked
 from tpr.evaluation.rankings import Ranking, spread_queries
 from tpr.evaluation.rows import Row
 from tpr.evaluation.search import Encoded, Labels, Rule, Search, Trial, exclude_same_camera, run_search
@@ -61,7 +62,9 @@ class ImageRetrieval(Protocol):
         self.check(embedder.system, corpus)
         images = Encoded(embedder.embed("image"))
         trials = run_search(self.make_search(corpus), images, images)
-        return [self.make_row(corpus, trials, intervals=intervals, direction="image_to_image")]
+        asked = [Asked.of(corpus, *self.find_rows(corpus))]
+        row = self.make_row(corpus, trials, asked=asked, intervals=intervals, direction="image_to_image")
+        return [row]
 
     def list_examples(self, embedder: Embedder, queries: int, top: int) -> list[Ranking]:
         """Queries spread evenly: not the best or worst ones, but a fair sample."""

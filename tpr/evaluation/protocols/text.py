@@ -9,6 +9,7 @@ from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
 from tpr.evaluation.embed import Embedder, Encoder
 from tpr.evaluation.protocols.base import Protocol, find_best
+from tpr.evaluation.query_table import Asked
 from tpr.evaluation.rankings import Ranking, spread_queries
 from tpr.evaluation.rows import Row
 from tpr.evaluation.search import Encoded, Labels, Search, run_search
@@ -42,17 +43,27 @@ class TextRetrieval(Protocol):
         corpus = embedder.corpus
         self.check(embedder.system, corpus)
         encoded = {side: Encoded(embedder.embed(side)) for side in ("image", "text")}
+        images, owners = np.arange(len(corpus)), corpus.caption_owners()
         labels = {"image": Labels.of(corpus.identity)}
-        labels["text"] = labels["image"].take(corpus.caption_owners())
+        labels["text"] = labels["image"].take(owners)
+        asked = {
+            "image": Asked.of(corpus, images, owners),
+            "text": Asked.of(corpus, owners, images, caption=np.arange(len(owners))),
+        }
         rows = []
         for direction in self.options.directions:
             query, _, gallery = direction.partition("_to_")
             search = Search(labels[query], labels[gallery])
             trials = run_search(search, encoded[query], encoded[gallery])
-            is_main = direction == "text_to_image"
-            rows.append(
-                self.make_row(corpus, trials, intervals=intervals, direction=direction, is_main=is_main)
+            row = self.make_row(
+                corpus,
+                trials,
+                asked=[asked[query]],
+                intervals=intervals,
+                direction=direction,
+                is_main=direction == "text_to_image",
             )
+            rows.append(row)
         return rows
 
     def list_examples(self, embedder: Embedder, queries: int, top: int) -> list[Ranking]:

@@ -23,6 +23,7 @@ from tpr.data.text.token_cache import corpus_tokens
 from tpr.errors import ConfigError
 from tpr.evaluation.embed import Embedder, Encoder
 from tpr.evaluation.protocols.base import Protocol, find_best
+from tpr.evaluation.query_table import Asked
 from tpr.evaluation.rankings import Ranking, spread_queries
 from tpr.evaluation.rows import Row
 from tpr.evaluation.scores import Index
@@ -120,7 +121,7 @@ class VisibleInfrared(Protocol):
         """Each image is embedded once for all searches and kinds."""
         corpus, kinds = embedder.corpus, choose_queries(embedder.system, self.options)
         searches = list_searches(corpus, self.options)
-        sides, _ = embed_sides(embedder, self.options, kinds, searches)
+        sides, texts = embed_sides(embedder, self.options, kinds, searches)
         rows = []
         for line in searches:
             for kind in kinds:
@@ -129,6 +130,7 @@ class VisibleInfrared(Protocol):
                 row = self.make_row(
                     corpus,
                     trials,
+                    asked=list_asked(corpus, line, None if kind == "infrared" else texts),
                     intervals=intervals and len(trials) == 1,
                     direction=line.direction,
                     is_main=line.direction == "infrared_to_visible",
@@ -261,6 +263,17 @@ def embed_sides(
     found |= embed_queries(embedder, infrared, texts, kinds)
     sides = {name: Encoded(vectors, place) for name, vectors in found.items()}
     return sides, None if texts is None else RowTexts(texts, place)
+
+
+def list_asked(corpus: Corpus, line: NamedSearch, texts: RowTexts | None) -> list[Asked]:
+    """The queries of every trial; those of visible images have no text."""
+    everyone, asked = np.arange(len(corpus)), []
+    texts = None if line.direction == "visible_to_infrared" else texts
+    for trial in line.search.trials:
+        image, gallery = everyone[trial.queries], everyone[trial.gallery]
+        caption = None if texts is None else texts.texts.given[texts.place[image]]
+        asked.append(Asked.of(corpus, image, gallery, caption=caption))
+    return asked
 
 
 def choose_sides(sides: dict[str, Encoded], kind: Query, direction: Direction) -> tuple[Encoded, Encoded]:
