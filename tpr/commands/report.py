@@ -36,7 +36,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "report",
         help="one table over runs, two compared, one looked at",
         usage=USAGE,
-        description="Runs side by side on all their test sets; runs that differ in their seed alone are one "
+        description="Runs side by side on all test datasets; runs that differ in their seed alone are one "
         "row, mean ± standard deviation. `compare` says how far two runs are apart on the same queries, with "
         "intervals; `look` which queries of one run are hard.",
         epilog=EXAMPLES,
