@@ -37,6 +37,8 @@ MAY_NAME_MODALITIES = {
     "tpr/evaluation/retrieval.py": "the public function",
 }
 """What is allowed, and why."""
+SAME_SENSE = {"Losses": "weights of a system's losses, in the file of each system"}
+"""Class names that several files define in one sense."""
 LONGEST_FILE = 330
 LONGEST_FUNCTION = 60
 MOST_BRANCHES = 10
@@ -144,6 +146,15 @@ def test_shared_loading_knows_no_system_and_no_towers():
 def test_no_file_is_a_drawer_of_odds_and_ends():
     odd = {"utils", "util", "misc", "common", "helpers", "build"}
     assert [relative(path) for path in FILES if path.stem in odd] == []
+
+
+def test_a_class_name_has_one_meaning():
+    homes = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(relative(path))
+    assert {name for name, places in homes.items() if len(places) > 1} == SAME_SENSE.keys()
 
 
 def test_files_stay_short():

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tpr.captioning.engines import ENGINES, Engine
 from tpr.captioning.listing import folder_source
-from tpr.captioning.plan import Plan, Settings, choose_engine, write_plan
+from tpr.captioning.plan import CaptionPlan, Settings, choose_engine, write_plan
 from tpr.captioning.shards import read_failures, read_parts
 from tpr.captioning.texts import SHIPPED, read_texts
 from tpr.captioning.worker import Worker
@@ -28,7 +28,7 @@ def make_crops(root: Path, people: int = 5, each: int = 4) -> Path:
     return root
 
 
-def make_plan(folder: Path, crops: Path, **options: Any) -> Plan:
+def make_plan(folder: Path, crops: Path, **options: Any) -> CaptionPlan:
     """A plan for `echo`; options: those of Settings, and of the engine under `engine`."""
     engine = choose_engine("echo", {"batch": 7, **options.pop("engine", {})})
     options = {"captions": {"static": 1, "dynamic": 1}, "shard_images": 3, **options}
@@ -36,7 +36,7 @@ def make_plan(folder: Path, crops: Path, **options: Any) -> Plan:
     return write_plan(folder, folder_source(crops, "folder"), read_texts(SHIPPED), engine, settings)
 
 
-def run_plan(plan: Plan, engine: Engine | None = None) -> Worker:
+def run_plan(plan: CaptionPlan, engine: Engine | None = None) -> Worker:
     """Work through a plan in this process."""
     with hold_folder(plan.folder):
         worker = Worker(plan, engine or ENGINES[plan.engine.name](plan.engine.options), plan.root)
@@ -44,11 +44,11 @@ def run_plan(plan: Plan, engine: Engine | None = None) -> Worker:
     return worker
 
 
-def rows_of(plan: Plan) -> list[dict[str, Any]]:
+def rows_of(plan: CaptionPlan) -> list[dict[str, Any]]:
     """Every finished caption."""
     return [row for shard in range(plan.shards) for row in read_parts(plan, shard, COLUMNS)]
 
 
-def failures_of(plan: Plan) -> list[dict[str, Any]]:
+def failures_of(plan: CaptionPlan) -> list[dict[str, Any]]:
     """Every failure."""
     return [row for shard in range(plan.shards) for row in read_failures(plan, shard)]

@@ -10,7 +10,7 @@ import pytest
 from tests.captioning.plans import make_crops, make_plan, rows_of, run_plan
 from tpr.captioning.forms import write_corpus
 from tpr.captioning.merge import Merge
-from tpr.captioning.plan import Plan
+from tpr.captioning.plan import CaptionPlan
 from tpr.captioning.shards import marker_path, parts_path
 from tpr.captioning.verify import verify_plan
 from tpr.data.adapters import ADAPTERS
@@ -26,17 +26,17 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def plan(tmp_path: Path, crops: Path) -> Plan:
+def plan(tmp_path: Path, crops: Path) -> CaptionPlan:
     plan = make_plan(tmp_path / "plan", crops, engine=BAD, attempts=2)
     run_plan(plan)
     return plan
 
 
-def merge(out: Path, form: str, *plans: Plan, **options) -> dict[str, int]:
+def merge(out: Path, form: str, *plans: CaptionPlan, **options) -> dict[str, int]:
     return write_corpus(Merge(plans=plans, out=out, **options).check(), form).files
 
 
-def test_luperson_mllm_is_read_by_its_adapter(tmp_path: Path, plan: Plan, crops: Path) -> None:
+def test_luperson_mllm_is_read_by_its_adapter(tmp_path: Path, plan: CaptionPlan, crops: Path) -> None:
     second = make_plan(tmp_path / "second", crops, seed=9)
     run_plan(second)
     folder = tmp_path / "data" / "LUPerson-MLLM"
@@ -65,13 +65,13 @@ def test_luperson_mllm_refuses_names_that_collide(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == [LOCK_FILE]
 
 
-def test_ham_pedes_is_read_by_its_adapter(tmp_path: Path, plan: Plan) -> None:
+def test_ham_pedes_is_read_by_its_adapter(tmp_path: Path, plan: CaptionPlan) -> None:
     merge(tmp_path / "data" / "HAM-PEDES", "ham_pedes", plan, prefix="Part1/")
     wanted = Counter(("SYNTH-PEDES/Part1/" + row["file_path"], row["caption"]) for row in rows_of(plan))
     assert read_ham(tmp_path / "data") == wanted
 
 
-def test_a_plan_folder_is_a_ham_pedes_corpus_by_itself(tmp_path: Path, plan: Plan) -> None:
+def test_a_plan_folder_is_a_ham_pedes_corpus_by_itself(tmp_path: Path, plan: CaptionPlan) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "HAM-PEDES").symlink_to(plan.folder)
     wanted = Counter(("SYNTH-PEDES/" + row["file_path"], row["caption"]) for row in rows_of(plan))
@@ -84,7 +84,7 @@ def read_ham(root: Path) -> Counter[tuple[str, str]]:
     return Counter((sample.image, text) for sample in samples for text in sample.captions)
 
 
-def test_tvi_lfm_has_the_published_form(tmp_path: Path, plan: Plan) -> None:
+def test_tvi_lfm_has_the_published_form(tmp_path: Path, plan: CaptionPlan) -> None:
     merge(tmp_path / "Text", "tvi_lfm", plan, labels=("Blip_RGB",), view="static-0", prefix="datasets/regdb/")
     folder = tmp_path / "Text" / "Blip_RGB"
     text = (folder / "caption_dict_Blip_RGB.json").read_text()
@@ -101,7 +101,7 @@ def test_tvi_lfm_has_the_published_form(tmp_path: Path, plan: Plan) -> None:
     assert text == json.dumps(people, indent=1)
 
 
-def test_parquet_tells_where_every_caption_comes_from(tmp_path: Path, plan: Plan) -> None:
+def test_parquet_tells_where_every_caption_comes_from(tmp_path: Path, plan: CaptionPlan) -> None:
     merge(tmp_path / "out", "parquet", plan)
     rows = pq.read_table(tmp_path / "out" / "captions.parquet").to_pylist()
     assert [{key: row[key] for key in one} for row, one in zip(rows, rows_of(plan), strict=True)] == rows_of(
@@ -117,20 +117,20 @@ def test_parquet_tells_where_every_caption_comes_from(tmp_path: Path, plan: Plan
     assert "fingerprint: " + plan.fingerprint in (tmp_path / "out" / "provenance.yaml").read_text()
 
 
-def test_a_corpus_is_not_overwritten(tmp_path: Path, plan: Plan) -> None:
+def test_a_corpus_is_not_overwritten(tmp_path: Path, plan: CaptionPlan) -> None:
     merge(tmp_path / "out", "ham_pedes", plan)
     with pytest.raises(ConfigError, match="is there already"):
         merge(tmp_path / "out", "ham_pedes", plan)
 
 
-def test_two_processes_do_not_merge_into_one_folder(tmp_path: Path, plan: Plan) -> None:
+def test_two_processes_do_not_merge_into_one_folder(tmp_path: Path, plan: CaptionPlan) -> None:
     (tmp_path / "out").mkdir()
     with hold_folder(tmp_path / "out"), pytest.raises(BusyError, match="out: another process is at work"):
         merge(tmp_path / "out", "parquet", plan)
     assert merge(tmp_path / "out", "parquet", plan)
 
 
-def test_a_plan_that_is_not_done_is_merged_only_if_asked(tmp_path: Path, plan: Plan) -> None:
+def test_a_plan_that_is_not_done_is_merged_only_if_asked(tmp_path: Path, plan: CaptionPlan) -> None:
     marker_path(plan, 1).unlink()
     with pytest.raises(DataError, match="1 of 7 shards are not done"):
         merge(tmp_path / "out", "ham_pedes", plan)
@@ -141,7 +141,7 @@ def test_a_plan_that_is_not_done_is_merged_only_if_asked(tmp_path: Path, plan: P
     assert count == sum(row["file_path"] not in gone for row in rows_of(plan))
 
 
-def test_damaged_shards_are_neither_verified_nor_merged(tmp_path: Path, plan: Plan) -> None:
+def test_damaged_shards_are_neither_verified_nor_merged(tmp_path: Path, plan: CaptionPlan) -> None:
     path = parts_path(plan, 1)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -152,7 +152,7 @@ def test_damaged_shards_are_neither_verified_nor_merged(tmp_path: Path, plan: Pl
         merge(tmp_path / "out", "ham_pedes", plan)
 
 
-def test_a_caption_that_is_there_twice_is_found(tmp_path: Path, plan: Plan) -> None:
+def test_a_caption_that_is_there_twice_is_found(tmp_path: Path, plan: CaptionPlan) -> None:
     marker = json.loads(marker_path(plan, 0).read_text())
     marker["shard"] = 1
     for kind, suffix in (("parts", "parquet"), ("failures", "jsonl")):

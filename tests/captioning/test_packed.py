@@ -13,7 +13,7 @@ from tests.data.small_sets import choose
 from tpr.captioning.engines import CaptionReply, CaptionRequest
 from tpr.captioning.engines.chat import open_image
 from tpr.captioning.listing import adapter_source
-from tpr.captioning.plan import Plan, Settings, choose_engine, write_plan
+from tpr.captioning.plan import CaptionPlan, Settings, choose_engine, write_plan
 from tpr.captioning.texts import SHIPPED, read_texts
 from tpr.config.schema import DataOptions
 from tpr.data.tables.pack import pack_set
@@ -51,7 +51,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
-def plan_set(folder: Path, data: Path) -> Plan:
+def plan_set(folder: Path, data: Path) -> CaptionPlan:
     source = adapter_source(SET, "train", data)
     settings = Settings(captions={"static": 1}, shard_images=2)
     return write_plan(folder, source, read_texts(SHIPPED), choose_engine("echo", {}), settings)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.captioning.plans import failures_of, make_crops, make_plan, rows_of, run_plan
 from tests.processes import LAST_RESORT, Processes, wait_until
-from tpr.captioning.plan import Plan
+from tpr.captioning.plan import CaptionPlan
 from tpr.captioning.shards import failures_path, marker_path, parts_path
 from tpr.captioning.verify import verify_plan
 from tpr.cli import main
@@ -34,7 +34,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 def start(processes: Processes) -> Start:
     """Starts a run; its cluster ends with the test, too."""
 
-    def run(plan: Plan, *words: str) -> "subprocess.Popen[str]":
+    def run(plan: CaptionPlan, *words: str) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "tpr", "caption", "run", str(plan.folder), *words]
         return processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -47,7 +47,7 @@ def end(run: "subprocess.Popen[str]") -> str:
     return out
 
 
-def bytes_of(plan: Plan) -> list[bytes]:
+def bytes_of(plan: CaptionPlan) -> list[bytes]:
     return [
         path(plan, shard).read_bytes() for shard in range(plan.shards) for path in (parts_path, failures_path)
     ]

@@ -12,7 +12,7 @@ from tpr.captioning.engines import CaptionReply, CaptionRequest
 from tpr.captioning.filters import FilterOptions, find_fault
 from tpr.captioning.forms import write_corpus
 from tpr.captioning.merge import Merge
-from tpr.captioning.plan import Plan, read_plan
+from tpr.captioning.plan import CaptionPlan, read_plan
 from tpr.captioning.verify import verify_plan
 from tpr.cli import main
 
@@ -29,13 +29,15 @@ def crops(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def described(tmp_path: Path, crops: Path) -> Plan:
+def described(tmp_path: Path, crops: Path) -> CaptionPlan:
     plan = make_plan(tmp_path / "described", crops, engine={"bad": 0.4}, attempts=1)
     run_plan(plan)
     return plan
 
 
-def test_every_caption_of_a_view_is_rephrased(tmp_path: Path, crops: Path, described: Plan, capfd) -> None:
+def test_every_caption_of_a_view_is_rephrased(
+    tmp_path: Path, crops: Path, described: CaptionPlan, capfd
+) -> None:
     folder = tmp_path / "rephrased"
     assert type_words("plan", described.folder, folder, "--rephrase", "--view", "static-0") == 0
     plan = read_plan(folder)
@@ -81,7 +83,7 @@ def test_a_set_is_rephrased_by_its_first_captions(tmp_path: Path, crops: Path, c
     assert "4 captions, 0 failed" in capfd.readouterr().out
 
 
-def test_a_rephrase_is_new_and_not_twice_as_long(tmp_path: Path, described: Plan) -> None:
+def test_a_rephrase_is_new_and_not_twice_as_long(tmp_path: Path, described: CaptionPlan) -> None:
     other = "A man whose hair is short has a red coat and black shoes on."
     options = FilterOptions()
     assert find_fault(other, options, source=SOURCE) is None
@@ -125,7 +127,7 @@ def test_colours_can_be_taken_off_what_a_model_adds(tmp_path: Path, crops: Path)
     ids=lambda part: str(part)[:50],
 )
 def test_bad_input_is_one_line(
-    tmp_path: Path, crops: Path, described: Plan, capfd, words: list[str], message: str
+    tmp_path: Path, crops: Path, described: CaptionPlan, capfd, words: list[str], message: str
 ) -> None:
     places = {"crops": crops, "plan": described.folder, "new": tmp_path / "new"}
     assert type_words("plan", *(word.format(**places) for word in words)) == 2

@@ -10,7 +10,7 @@ import pytest
 from tests.captioning.plans import failures_of, make_crops, make_plan, rows_of, run_plan
 from tests.captioning.test_run import Counting, count_calls
 from tests.processes import fork_child
-from tpr.captioning.plan import Plan
+from tpr.captioning.plan import CaptionPlan
 from tpr.captioning.shards import failures_path, marker_path, parts_path, staged
 from tpr.captioning.verify import verify_plan
 from tpr.captioning.worker import Worker
@@ -26,18 +26,18 @@ def crops(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def plan(tmp_path: Path, crops: Path) -> Plan:
+def plan(tmp_path: Path, crops: Path) -> CaptionPlan:
     plan = make_plan(tmp_path / "plan", crops, engine=OFTEN_BAD, attempts=2)
     run_plan(plan)
     return plan
 
 
-def retry(plan: Plan, engine: Counting | None = None) -> None:
+def retry(plan: CaptionPlan, engine: Counting | None = None) -> None:
     with hold_folder(plan.folder):
         Worker(plan, engine or Counting(plan.engine.options), plan.root).run(retry_failures=True)
 
 
-def test_only_failures_are_asked_for_and_with_new_seeds(plan: Plan) -> None:
+def test_only_failures_are_asked_for_and_with_new_seeds(plan: CaptionPlan) -> None:
     before, failed = rows_of(plan), failures_of(plan)
     whole = [shard for shard in range(plan.shards) if not failures_path(plan, shard).read_bytes()]
     kept = [parts_path(plan, shard).stat().st_ino for shard in whole]
@@ -55,7 +55,7 @@ def test_only_failures_are_asked_for_and_with_new_seeds(plan: Plan) -> None:
     assert verify_plan(plan).captions == len(after)
 
 
-def test_asking_until_nothing_fails(plan: Plan, capfd) -> None:
+def test_asking_until_nothing_fails(plan: CaptionPlan, capfd) -> None:
     for _ in range(20):
         assert main(["caption", "run", str(plan.folder), "--retry-failures"]) == 0
     assert "40 captions, 0 failed" in capfd.readouterr().out
@@ -82,7 +82,7 @@ def test_an_image_that_was_mended_is_no_failure_any_more(tmp_path: Path, crops: 
 
 @pytest.mark.slow
 def test_kill_9_while_failures_are_asked_for_loses_and_doubles_nothing(
-    tmp_path: Path, crops: Path, plan: Plan
+    tmp_path: Path, crops: Path, plan: CaptionPlan
 ) -> None:
     whole = make_plan(tmp_path / "whole", crops, engine=OFTEN_BAD, attempts=2)
     run_plan(whole)
@@ -100,7 +100,7 @@ def test_kill_9_while_failures_are_asked_for_loses_and_doubles_nothing(
     assert len(accepted) > len(rows_of(whole)) - 5
 
 
-def test_a_shard_that_was_written_aside_takes_its_place_at_the_next_start(plan: Plan) -> None:
+def test_a_shard_that_was_written_aside_takes_its_place_at_the_next_start(plan: CaptionPlan) -> None:
     shard = next(number for number in range(plan.shards) if failures_path(plan, number).read_bytes())
     marker = json.loads(marker_path(plan, shard).read_text())
     before = [path(plan, shard).read_bytes() for path in (parts_path, failures_path, marker_path)]

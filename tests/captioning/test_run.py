@@ -16,7 +16,7 @@ from tests.captioning.plans import failures_of, make_crops, make_plan, rows_of, 
 from tests.processes import fork_child, wait_until
 from tpr.captioning.engines import CaptionReply, CaptionRequest
 from tpr.captioning.engines.echo import Echo
-from tpr.captioning.plan import PLAN, Plan, read_plan
+from tpr.captioning.plan import PLAN, CaptionPlan, read_plan
 from tpr.captioning.shard_work import ShardWorker
 from tpr.captioning.shards import journal_path, marker_path, parts_path
 from tpr.captioning.verify import verify_plan
@@ -115,7 +115,7 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path: Path, crop
     assert not list((plan.folder / "work").iterdir())
 
 
-def run_and_die(plan: Plan, moment: int) -> None:
+def run_and_die(plan: CaptionPlan, moment: int) -> None:
     count_calls(lambda: run_plan(plan), moment)
 
 

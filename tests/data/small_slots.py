@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tests.data.small_corpus import make_corpus
-from tpr.data.samples.sample import Task
+from tpr.data.samples.sample import DatasetTask
 from tpr.data.tables.corpus import Corpus
 
 VISIBLE = [0, 0, 0, 1, 1, 2, 2, 2]
@@ -23,7 +23,9 @@ def make_slots(
     """Images of both kinds one after the other, each with so many captions."""
     identity = visible + infrared
     counts = [captions] * len(identity) if isinstance(captions, int) else captions
-    corpus = make_corpus(folder, counts, identity, task=Task("visible_infrared", "sysu", False), **facts)
+    corpus = make_corpus(
+        folder, counts, identity, task=DatasetTask("visible_infrared", "sysu", False), **facts
+    )
     kinds = [False] * len(visible) + [True] * len(infrared)
     table = corpus.table.append_column("infrared", pa.array(kinds))
     table = table.append_column("camera", pa.array([1 + 2 * kind for kind in kinds], pa.int16()))

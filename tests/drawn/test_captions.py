@@ -8,7 +8,7 @@ import pytest
 
 from tpr.drawn.annotators import CASUAL, FINE, PLAIN, QWEN_STATIC, SHIKRA_DYNAMIC, Annotator
 from tpr.drawn.cameras import WEB
-from tpr.drawn.captions import SLOT, Caption, describe
+from tpr.drawn.captions import SLOT, DrawnCaption, describe
 from tpr.drawn.corpora import plan_luperson_mllm
 from tpr.drawn.labels import mals_labels, synth_attributes
 from tpr.drawn.people import Person, draw_person
@@ -34,7 +34,7 @@ def view_of(seed: int = 0, yaw: float = 0.0) -> View:
     return replace(draw_view(WEB[0], random.Random(seed)), yaw=yaw, occluder="none")
 
 
-def captions_by(annotator: Annotator, count: int = 300) -> list[Caption]:
+def captions_by(annotator: Annotator, count: int = 300) -> list[DrawnCaption]:
     captions = []
     for number in range(count):
         source = random.Random(number)

@@ -12,7 +12,7 @@ from tpr.commands.train import close_run
 from tpr.config.schema import Choice
 from tpr.engine.trainer import Trainer
 from tpr.errors import TrainingError
-from tpr.systems.mllm4text import Mllm4TextOptions, NoiseOptions
+from tpr.systems.mllm4text import MaskNoiseOptions, Mllm4TextOptions
 
 
 def make_run(folder: Path, *, lr: float = 1e-3, **runtime: object) -> Trainer:
@@ -176,7 +176,7 @@ def test_features_that_an_evaluation_finds_not_finite_leave_the_newest_sound_sta
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_sound_last_step_is_repeated_without_a_trace(tmp_path: Path, workers: int) -> None:
-    options = Mllm4TextOptions(temperature=0.1, mask_rate=0.3, nam=NoiseOptions(momentum=0.5))
+    options = Mllm4TextOptions(temperature=0.1, mask_rate=0.3, nam=MaskNoiseOptions(momentum=0.5))
     experiment = make_experiment(tmp_path, Choice("mllm4text", options))
     experiment = replace(experiment, runtime=replace(experiment.runtime, max_steps=3))
     trainer = make_trainer(experiment, make_corpus(tmp_path), tmp_path / "run", workers=workers)

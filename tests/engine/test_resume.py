@@ -9,11 +9,11 @@ import torch
 
 from tests.data.small_slots import make_slots
 from tests.engine.small_runs import make_corpus, make_experiment, make_trainer, states_are_equal
-from tpr.config.noise import NoiseOptions as NoisyCaptions
+from tpr.config.noise import MaskNoiseOptions as NoisyCaptions
 from tpr.config.schema import Choice, OptimOptions, ScheduleOptions
 from tpr.objectives.consensus import DivisionOptions
 from tpr.systems.base import Progress
-from tpr.systems.mllm4text import Mllm4TextOptions, NoiseOptions
+from tpr.systems.mllm4text import MaskNoiseOptions, Mllm4TextOptions
 from tpr.systems.rde import RdeOptions
 from tpr.systems.tvi_lfm_options import TviLfmOptions
 
@@ -105,7 +105,7 @@ def test_adan_under_a_linear_schedule_resumes_bit_for_bit_after_a_bad_first_step
 )
 def test_scores_of_words_survive_a_cut(tmp_path, cut, momentum):
     corpus = make_corpus(tmp_path)
-    options = Mllm4TextOptions(temperature=0.1, mask_rate=0.3, nam=NoiseOptions(momentum=momentum))
+    options = Mllm4TextOptions(temperature=0.1, mask_rate=0.3, nam=MaskNoiseOptions(momentum=momentum))
     experiment = make_experiment(tmp_path, Choice("mllm4text", options))
     whole = make_trainer(experiment, corpus, tmp_path / "whole")
     expected = run_steps(whole, 10)

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from tests.evaluation.toy_world import TableSystem, make_corpus, make_evaluator
-from tpr.data.samples.sample import Task
+from tpr.data.samples.sample import DatasetTask
 from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError, DataError
 from tpr.evaluation.query_table import NO_CAPTION
 from tpr.evaluation.rows import Row
 
-TASK = Task("image", needs_captions=False)
+TASK = DatasetTask("image", needs_captions=False)
 
 
 def make(folder: Path, cameras: list[int], roles: list[str] | None = None) -> Corpus:

@@ -17,7 +17,7 @@ from tpr.config.schema import DataOptions, Experiment
 from tpr.config.typed import build_experiment
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.loader import TrainLoader
-from tpr.data.samples.sample import Task
+from tpr.data.samples.sample import DatasetTask
 from tpr.data.samples.views import NOT_AUGMENTED, Views
 from tpr.data.tables.corpus import Corpus
 from tpr.errors import ConfigError
@@ -83,7 +83,7 @@ def corpus(tmp_path: Path) -> Corpus:
     labels = pa.array(rng.integers(0, 2, (24, 2)).tolist(), pa.list_(pa.int8()))
     nothing = pa.array([[]] * 24, pa.list_(pa.string()))
     table = corpus.table.set_column(1, "captions", nothing).append_column("attributes", labels)
-    task = Task("attributes", needs_captions=False)
+    task = DatasetTask("attributes", needs_captions=False)
     offsets = np.zeros(25, dtype=np.int64)
     return replace(corpus, table=table, task=task, caption_offsets=offsets, split="train", fingerprint="toy")
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from tpr.config.evaluation import EvaluationOptions
 from tpr.config.schema import Choice, DataOptions, Experiment, RuntimeOptions
 from tpr.data.samples.batch import Batch
-from tpr.data.samples.sample import Task
+from tpr.data.samples.sample import DatasetTask
 from tpr.data.tables.corpora import Corpora
 from tpr.data.tables.corpus import Corpus, offsets_of
 from tpr.engine.precision import Precision
@@ -45,9 +45,9 @@ def make_corpus(folder: Path, name: str = "toy", images: int = 13, identities: i
     return Corpus(name, "test", folder, table, identity, offsets, True, f"{name}-{images}-{identities}")
 
 
-def make_task(rules: Rules) -> Task:
+def make_task(rules: Rules) -> DatasetTask:
     """What a dataset of two kinds of cameras is measured by."""
-    return Task("visible_infrared", rules, needs_captions=False, is_ordered=rules == "regdb")
+    return DatasetTask("visible_infrared", rules, needs_captions=False, is_ordered=rules == "regdb")
 
 
 def make_pairs(

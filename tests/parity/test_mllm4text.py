@@ -23,7 +23,7 @@ from tpr.engine.schedule import rate_factor
 from tpr.models import ClipOptions, fit_state
 from tpr.systems import load_system
 from tpr.systems.base import Progress, Setting
-from tpr.systems.mllm4text import Mllm4Text, Mllm4TextOptions, NoiseOptions
+from tpr.systems.mllm4text import MaskNoiseOptions, Mllm4Text, Mllm4TextOptions
 
 CASE = json.loads((Path(__file__).parent / "mllm4text.json").read_text())
 FIRST = Progress(seed=1, epoch=1, step=0)
@@ -50,7 +50,7 @@ def pad(rows, length=LENGTH, fill=0):
 
 def build(**options):
     if options.get("masking") is None:
-        options["nam"] = NoiseOptions(storage="float32")
+        options["nam"] = MaskNoiseOptions(storage="float32")
     options = Mllm4TextOptions(parity=True, temperature=CASE["temperature"], **options)
     system = Mllm4Text(options, ClipOptions(architecture=ARCHITECTURE), SETTING)
     state = Mllm4Text.official.rename(random_state_dict(CASE["clip_shapes"], CASE["seed"]))

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from tests.parity.weights import random_state_dict
 from tpr.data.samples.modality_tests import choose_texts, draw_images, list_images
-from tpr.data.samples.sample import Task
+from tpr.data.samples.sample import DatasetTask
 from tpr.data.tables.corpus import Corpus, offsets_of
 from tpr.evaluation import visible_infrared_metrics
 from tpr.evaluation.protocols.visible_infrared import (
@@ -138,7 +138,7 @@ def make_corpus(case: dict[str, Any], *, shuffled: bool = False) -> Corpus:
         offsets,
         True,
         kind,
-        task=Task("visible_infrared", kind, False, kind == "regdb"),
+        task=DatasetTask("visible_infrared", kind, False, kind == "regdb"),
     )
 
 
@@ -239,7 +239,7 @@ def make_people(captions: list[int], images: int) -> Corpus:
         offsets,
         True,
         "few",
-        task=Task("visible_infrared", "sysu", False),
+        task=DatasetTask("visible_infrared", "sysu", False),
     )
 
 

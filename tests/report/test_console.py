@@ -12,7 +12,7 @@ import pytest
 
 from tpr.errors import TrainingError
 from tpr.report import console
-from tpr.report.console import Progress, configure_logging, format_duration, say
+from tpr.report.console import ProgressLine, configure_logging, format_duration, say
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_other_ranks_are_silent_unless_something_is_wrong(
     logging.getLogger("tpr.x").warning("heard from rank zero already")
     logging.getLogger("tpr.x").error("rank 1: broken")
     say("hello")
-    progress = Progress(10, terminal=True)
+    progress = ProgressLine(10, terminal=True)
     progress.advance(10)
     progress.report("epoch 1", loss=1.0, pairs_per_second=1.0)
     screen = capsys.readouterr()
@@ -80,7 +80,7 @@ def test_plain_lines_where_there_is_no_terminal(
     clock = [0.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
     configure_logging(tmp_path / "log.txt", main=True)
-    with Progress(1000, done=200) as progress:
+    with ProgressLine(1000, done=200) as progress:
         for seconds in (0, 1, 11):
             clock[0] = seconds
             progress.advance(100)
@@ -100,7 +100,7 @@ def test_a_bar_with_loss_speed_and_time_left_on_a_terminal(
     screen = io.StringIO()
     configure_logging(tmp_path / "log.txt", main=True)
     monkeypatch.setattr("sys.stdout", screen)
-    with Progress(100, terminal=True) as progress:
+    with ProgressLine(100, terminal=True) as progress:
         progress.advance(40)
         progress.report("epoch 1", loss=0.5, pairs_per_second=20.0)
         logging.getLogger("tpr.engine").info("a line in between")
@@ -114,7 +114,7 @@ def test_a_bar_with_loss_speed_and_time_left_on_a_terminal(
 def test_a_resumed_run_has_one_bar_that_starts_where_it_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr("sys.stdout", screen)
-    with Progress(100, terminal=True) as progress:
+    with ProgressLine(100, terminal=True) as progress:
         progress.move_to(40)
         progress.advance(50)
     assert screen.getvalue().count("\n") == 1
@@ -145,7 +145,7 @@ def test_the_bar_is_drawn_on_a_terminal_whether_or_not_it_tells_its_width(
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     with os.fdopen(theirs, "w") as screen:
         monkeypatch.setattr("sys.stdout", screen)
-        with Progress(100) as progress:
+        with ProgressLine(100) as progress:
             progress.advance(40)
             progress.report("epoch 1", loss=0.5, pairs_per_second=20.0)
         screen.flush()
@@ -159,12 +159,12 @@ def test_a_line_names_the_parts_of_the_loss_and_a_bar_does_where_there_is_room(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure_logging(tmp_path / "log.txt", main=True)
-    with Progress(10, terminal=False) as progress:
+    with ProgressLine(10, terminal=False) as progress:
         progress.report("step 1", loss=3.0, pairs_per_second=2.0, parts={"sdm": 1.0, "id": 2.0})
     assert "step 1  loss 3.0000 = sdm 1.000 + id 2.000  2.0 pairs/s" in capsys.readouterr().out
     for columns, is_named in ((160, True), (90, False)):
         monkeypatch.setattr(console, "get_width", lambda columns=columns: columns)
-        with Progress(10, terminal=True) as progress:
+        with ProgressLine(10, terminal=True) as progress:
             assert progress.bar is not None
             progress.bar.ncols = columns
             progress.report("step 1", loss=3.0, pairs_per_second=2.0, parts={"sdm": 1.0, "id": 2.0})

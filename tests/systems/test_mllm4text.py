@@ -20,7 +20,7 @@ from tpr.errors import ConfigError
 from tpr.models import ClipArchitecture, ClipOptions, ImageArchitecture, TextArchitecture
 from tpr.objectives.word_fit import compare_words
 from tpr.systems.base import Progress
-from tpr.systems.mllm4text import Losses, Mllm4Text, Mllm4TextOptions, NoiseOptions, choose_blocks
+from tpr.systems.mllm4text import Losses, MaskNoiseOptions, Mllm4Text, Mllm4TextOptions, choose_blocks
 
 SMALL = ClipArchitecture(
     embed_dim=32,
@@ -36,7 +36,7 @@ EPOCHS = 400
 def make(*, seed=0, setting=SETTING, nam=None, **options):
     torch.manual_seed(seed)
     if nam is not None:
-        options["nam"] = NoiseOptions(**nam)
+        options["nam"] = MaskNoiseOptions(**nam)
     options = Mllm4TextOptions(**{"temperature": 0.1, **options})
     return Mllm4Text(options, ClipOptions(architecture=SMALL), setting)
 

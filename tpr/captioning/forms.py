@@ -21,7 +21,7 @@ import yaml
 
 from tpr.captioning.draws import hash_words
 from tpr.captioning.merge import Merge, ObjectWriter
-from tpr.captioning.plan import Plan
+from tpr.captioning.plan import CaptionPlan
 from tpr.captioning.shards import SCHEMA, parts_path, read_markers
 from tpr.data.adapters import ADAPTERS
 from tpr.errors import ConfigError, DataError
@@ -91,7 +91,7 @@ def write_ham_pedes(merge: Merge) -> dict[str, int]:
     return {path.name: total}
 
 
-def set_folder_remover(plan: Plan) -> Callable[[str], str]:
+def set_folder_remover(plan: CaptionPlan) -> Callable[[str], str]:
     """Takes the folder of a published set off its image paths."""
     source = plan.source.get("of", plan.source)
     adapter = ADAPTERS.get(str(source.get("set")))
@@ -266,7 +266,7 @@ def _write_held(merge: Merge, form: str) -> Merged:
     return Merged(files, failed)
 
 
-def describe_plan(plan: Plan) -> dict[str, Any]:
+def describe_plan(plan: CaptionPlan) -> dict[str, Any]:
     """What a corpus should tell of the plan behind it."""
     engines = {json.dumps(marker.engine, sort_keys=True) for marker in read_markers(plan)}
     return {

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from tpr.captioning.plan import IMAGES, PLAN, Plan, check_listing, read_plan
+from tpr.captioning.plan import IMAGES, PLAN, CaptionPlan, check_listing, read_plan
 from tpr.errors import DataError
 
 
 class Guard:
     """Notices a plan that changes under a run."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: CaptionPlan) -> None:
         self.plan = plan
         self.paths = [plan.folder / PLAN, plan.folder / IMAGES]
         check_listing(plan)

@@ -16,7 +16,7 @@ Key = tuple[int, int]
 """Number of the request within its shard, and attempt."""
 
 
-class Journal:
+class CaptionJournal:
     """Replies of one shard by request and attempt; appends what is new. The caller holds the shard."""
 
     def __init__(self, path: Path, plan: str, shard: int) -> None:

@@ -44,7 +44,7 @@ Infrared = Literal["any", "only", "never"]
 """Images of which cameras."""
 
 
-class Entry(NamedTuple):
+class ListedImage(NamedTuple):
     """One image."""
 
     image: str
@@ -59,7 +59,7 @@ class Source(NamedTuple):
     root: Path
     words: Mapping[str, object]
     """How the plan tells it."""
-    entries: Callable[[], Iterator[Entry]]
+    entries: Callable[[], Iterator[ListedImage]]
     """Every image in order; may be called again."""
 
 
@@ -73,7 +73,7 @@ def folder_source(root: Path, identity: Literal["none", "folder"]) -> Source:
     words = {"folder": root.name, "identity": identity}
     leftovers = Leftovers()
 
-    def walk() -> Iterator[Entry]:
+    def walk() -> Iterator[ListedImage]:
         yield from walk_folder(root, identity, leftovers)
         for line in leftovers.describe():
             logger.info("%s: %s", root, line)
@@ -81,7 +81,9 @@ def folder_source(root: Path, identity: Literal["none", "folder"]) -> Source:
     return Source(root.resolve(), words, walk)
 
 
-def walk_folder(root: Path, identity: Literal["none", "folder"], leftovers: Leftovers) -> Iterator[Entry]:
+def walk_folder(
+    root: Path, identity: Literal["none", "folder"], leftovers: Leftovers
+) -> Iterator[ListedImage]:
     """The images of a folder, without what other programs left there; links are followed once.
 
     A path that is no UTF-8 is changed so that a plan can hold it: it names no file then, so that this image
@@ -92,7 +94,7 @@ def walk_folder(root: Path, identity: Literal["none", "folder"], leftovers: Left
         path = file.relative_to(root).as_posix()
         image = escape_name(path)
         strange += [image] if image != path else []
-        yield Entry(image, read_identity(image) if identity == "folder" else None)
+        yield ListedImage(image, read_identity(image) if identity == "folder" else None)
     if strange:
         _say_once(
             f"{root}: {len(strange):,} names are no UTF-8, the first is {strange[0]}; these images will be "
@@ -143,7 +145,7 @@ def adapter_source(
     fingerprint = "+".join(corpus.fingerprint for corpus in corpora)
     words |= {"fingerprint": fingerprint, "packed": is_packed, "rephrases": rephrases, "infrared": infrared}
 
-    def walk() -> Iterator[Entry]:
+    def walk() -> Iterator[ListedImage]:
         seen: set[int] = set()
         for corpus in corpora:
             yield from walk_corpus(corpus, seen, rephrases=rephrases, infrared=infrared)
@@ -161,7 +163,9 @@ def load_source(words: Mapping[str, Any], root: Path) -> Corpus:
     return load_split(Choice(name, options), words["split"], DataOptions(root=root))
 
 
-def walk_corpus(corpus: Corpus, seen: set[int], *, rephrases: bool, infrared: Infrared) -> Iterator[Entry]:
+def walk_corpus(
+    corpus: Corpus, seen: set[int], *, rephrases: bool, infrared: Infrared
+) -> Iterator[ListedImage]:
     """The images of a corpus that were not seen yet, in its order, with published identities.
 
     seen: hashes of images, grows. rephrases: only those with a caption.
@@ -180,7 +184,7 @@ def walk_corpus(corpus: Corpus, seen: set[int], *, rephrases: bool, infrared: In
             ):
                 continue
             seen.add(key)
-            yield Entry(
+            yield ListedImage(
                 image,
                 identity if corpus.has_identities else None,
                 row if is_packed and not rephrases else None,
@@ -197,7 +201,7 @@ def write_listing(path: Path, source: Source, images: int | None, seed: int) -> 
     if images is not None:
         entries = draw_entries(source, images, seed)
     total, has_identities = 0, True
-    batch: list[Entry] = []
+    batch: list[ListedImage] = []
     with open_whole(path) as file, pa.ipc.new_file(file, SCHEMA) as writer:
         for entry in entries:
             batch.append(entry)
@@ -211,7 +215,7 @@ def write_listing(path: Path, source: Source, images: int | None, seed: int) -> 
     return total, has_identities
 
 
-def draw_entries(source: Source, count: int, seed: int) -> Iterator[Entry]:
+def draw_entries(source: Source, count: int, seed: int) -> Iterator[ListedImage]:
     """`count` entries at random, in their order."""
     total = sum(1 for _ in source.entries())
     chosen = iter(draw_rows(total, count, seed).tolist())
@@ -222,7 +226,7 @@ def draw_entries(source: Source, count: int, seed: int) -> Iterator[Entry]:
             wanted = next(chosen, None)
 
 
-def _to_batch(entries: list[Entry]) -> pa.RecordBatch:
+def _to_batch(entries: list[ListedImage]) -> pa.RecordBatch:
     rows = [dict(zip(SCHEMA.names, entry, strict=True)) for entry in entries]
     return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 

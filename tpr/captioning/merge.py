@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
-from tpr.captioning.listing import Entry
-from tpr.captioning.plan import Plan, check_listing
+from tpr.captioning.listing import ListedImage
+from tpr.captioning.plan import CaptionPlan, check_listing
 from tpr.captioning.shards import Marker, is_as_written, read_failures, read_markers, read_parts
 from tpr.errors import ConfigError, DataError
 from tpr.whole_files import open_whole
@@ -32,7 +32,7 @@ class Written(NamedTuple):
 class Described(NamedTuple):
     """One image with its captions, in the order of plans and views."""
 
-    entry: Entry
+    entry: ListedImage
     captions: list[Written]
 
 
@@ -40,7 +40,7 @@ class Described(NamedTuple):
 class Merge:
     """Plans to merge, checked."""
 
-    plans: Sequence[Plan]
+    plans: Sequence[CaptionPlan]
     out: Path
     labels: tuple[str, ...] = ()
     """Names of models, for file names."""

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from tpr.captioning.listing import PACKED, Entry, load_source
-from tpr.captioning.plan import Plan
+from tpr.captioning.listing import PACKED, ListedImage, load_source
+from tpr.captioning.plan import CaptionPlan
 from tpr.errors import DataError
 
 
 class PackedImages:
     """The images of a plan in a packed dataset."""
 
-    def __init__(self, plan: Plan, root: Path) -> None:
+    def __init__(self, plan: CaptionPlan, root: Path) -> None:
         """Raises DataError unless the set below `root` is packed as it was when the plan was made."""
         self.corpus = load_source(plan.source, root)
         is_packed = PACKED in self.corpus.table.column_names
@@ -20,7 +20,7 @@ class PackedImages:
                 "--root names another folder, or make a new plan"
             )
 
-    def read(self, entry: Entry) -> bytes:
+    def read(self, entry: ListedImage) -> bytes:
         """The file of one image."""
         from tpr.data.images.reader import read_bytes
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from tpr.captioning.draws import draw_seed, draw_style, draw_template
 from tpr.captioning.engines import ENGINES, CaptionRequest
 from tpr.captioning.filters import FilterOptions
-from tpr.captioning.listing import Entry, Source, hash_file, open_listing, write_listing
+from tpr.captioning.listing import ListedImage, Source, hash_file, open_listing, write_listing
 from tpr.captioning.texts import Texts
 from tpr.config.ranges import Range, Seed, Whole
 from tpr.config.resolved import plain_value
@@ -59,7 +59,7 @@ class Settings:
             raise ConfigError(f"captions: an image can have at most {MOST_VIEWS}")
 
 
-class View(NamedTuple):
+class CaptionView(NamedTuple):
     """One caption that every image gets."""
 
     name: str
@@ -69,7 +69,7 @@ class View(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class CaptionPlan:
     """A plan as read from its folder."""
 
     folder: Path
@@ -84,10 +84,12 @@ class Plan:
     fingerprint: str
 
     @cached_property
-    def views(self) -> tuple[View, ...]:
+    def views(self) -> tuple[CaptionView, ...]:
         """Captions of each image, in order."""
         return tuple(
-            View(f"{kind}-{number}", kind, self.texts.takes_template(kind), self.texts.takes_style(kind))
+            CaptionView(
+                f"{kind}-{number}", kind, self.texts.takes_template(kind), self.texts.takes_style(kind)
+            )
             for kind, count in self.settings.captions.items()
             for number in range(count)
         )
@@ -107,10 +109,10 @@ class Plan:
         """The mapped listing."""
         return open_listing(self.folder / IMAGES)
 
-    def entries(self, shard: int) -> list[Entry]:
+    def entries(self, shard: int) -> list[ListedImage]:
         """The images of one shard."""
         size = self.settings.shard_images
-        return [Entry(*row.values()) for row in self.listing.slice(shard * size, size).to_pylist()]
+        return [ListedImage(*row.values()) for row in self.listing.slice(shard * size, size).to_pylist()]
 
     def shard_requests(self, shard: int) -> int:
         """Number of captions of one shard."""
@@ -127,7 +129,7 @@ class Plan:
         """Whether captions are rephrased, and no image is looked at."""
         return bool(self.source.get("rephrases"))
 
-    def choose_style(self, image: str, view: View, attempt: int) -> int | None:
+    def choose_style(self, image: str, view: CaptionView, attempt: int) -> int | None:
         """The style of one attempt at one caption; None where its kind has none."""
         if not view.takes_style:
             return None
@@ -135,7 +137,7 @@ class Plan:
         place = views.index(view)
         return draw_style(settings.seed, image, place, attempt, len(views), settings.styles)
 
-    def make_request(self, entry: Entry, view: View, attempt: int, root: Path) -> CaptionRequest:
+    def make_request(self, entry: ListedImage, view: CaptionView, attempt: int, root: Path) -> CaptionRequest:
         """One attempt at one caption: depends on nothing but the plan and these."""
         seed, image = self.settings.seed, entry.image
         template = None
@@ -161,7 +163,7 @@ def write_plan(
     settings: Settings,
     *,
     images: int | None = None,
-) -> Plan:
+) -> CaptionPlan:
     """Write a new plan; `plan.json` comes last. Raises UserError where there is one already."""
     check_new(folder)
     check_kinds(settings, texts, rephrases=bool(source.words.get("rephrases")))
@@ -234,7 +236,7 @@ def hash_content(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest).encode()).hexdigest()[:16]
 
 
-def read_plan(folder: Path) -> Plan:
+def read_plan(folder: Path) -> CaptionPlan:
     """A plan from its folder. Raises DataError in one line if it is none or was changed by hand."""
     path = folder / PLAN
     try:
@@ -250,14 +252,14 @@ def read_plan(folder: Path) -> Plan:
     return _build_plan(folder, content)
 
 
-def _build_plan(folder: Path, content: dict[str, Any]) -> Plan:
+def _build_plan(folder: Path, content: dict[str, Any]) -> CaptionPlan:
     options = dict(content["engine"])
     try:
         settings = build_options(Settings, content["settings"], {}, "settings")
         engine = choose_engine(options.pop("name"), options)
     except UserError as error:
         raise DataError(f"{folder / PLAN}: {error}") from None
-    return Plan(
+    return CaptionPlan(
         folder=folder,
         root=Path(content["root"]),
         source=content["source"],
@@ -278,7 +280,7 @@ def choose_engine(name: str, options: dict[str, Any]) -> Choice:
     return Choice(name, build_options(ENGINES[name].Options, options, {}, name))
 
 
-def check_listing(plan: Plan) -> None:
+def check_listing(plan: CaptionPlan) -> None:
     """Raise DataError if the listing is not the one that the plan was made with."""
     path = plan.folder / IMAGES
     if not path.is_file() or hash_file(path) != plan.images_sha256:

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from tpr.captioning.plan import Plan
+from tpr.captioning.plan import CaptionPlan
 from tpr.captioning.shards import Marker, read_markers
 from tpr.locks import is_held
 
@@ -12,10 +12,10 @@ RECENT = 20
 
 
 @dataclass(frozen=True)
-class Progress:
+class PlanProgress:
     """Counts of a plan."""
 
-    plan: Plan
+    plan: CaptionPlan
     shards: int
     captions: int
     failed: int
@@ -36,13 +36,13 @@ class Progress:
         return None if not self.rate else (self.plan.requests - self.answered) / self.rate
 
 
-def measure_progress(plan: Plan) -> Progress:
+def measure_progress(plan: CaptionPlan) -> PlanProgress:
     """Counts of the markers."""
     markers = read_markers(plan)
     reasons: Counter[str] = Counter()
     for marker in markers:
         reasons.update(marker.reasons)
-    return Progress(
+    return PlanProgress(
         plan=plan,
         shards=len(markers),
         captions=sum(marker.captions for marker in markers),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tpr.captioning.engines import ENGINES
-from tpr.captioning.plan import Plan
+from tpr.captioning.plan import CaptionPlan
 from tpr.captioning.shard_work import ShardWorker
 from tpr.captioning.shards import Marker, adopt_staged, is_whole, marker_path, read_marker
 from tpr.captioning.worker import Ticker, find_finished
@@ -71,7 +71,7 @@ def knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_CONNECT).close()
 
 
-def run_on_ray(plan: Plan, root: Path, *, workers: int | None, retry_failures: bool) -> None:
+def run_on_ray(plan: CaptionPlan, root: Path, *, workers: int | None, retry_failures: bool) -> None:
     """Every shard that is not done yet, and if asked once more what had failed. The caller holds the lock."""
     import ray
 
@@ -111,7 +111,7 @@ def silence_ray() -> None:
     context.print_on_execution_start = False
 
 
-def find_marker(plan: Plan, shard: int) -> Marker:
+def find_marker(plan: CaptionPlan, shard: int) -> Marker:
     """The marker of a shard that a worker has just finished."""
     marker = read_marker(marker_path(plan, shard), plan)
     if marker is None or not is_whole(plan, marker):
@@ -125,7 +125,7 @@ def find_marker(plan: Plan, shard: int) -> Marker:
 class RayWorker:
     """What a worker of Ray does with a shard; built once per worker, with an engine of its own."""
 
-    def __init__(self, plan: Plan, root: Path) -> None:
+    def __init__(self, plan: CaptionPlan, root: Path) -> None:
         self.plan, self.root = plan, root
         self.fresh = 0
         self.worker: ShardWorker | None = None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tpr.captioning.forms import choose_view
-from tpr.captioning.listing import Entry, Source
+from tpr.captioning.listing import ListedImage, Source
 from tpr.captioning.merge import Merge
 from tpr.captioning.plan import read_plan
 
@@ -18,11 +18,11 @@ def plan_source(folder: Path, view: str | None) -> Source:
     merge = Merge(plans=[plan], out=folder, view=view).check()
     name = choose_view(merge)
 
-    def walk() -> Iterator[Entry]:
+    def walk() -> Iterator[ListedImage]:
         for entry, captions in merge.images():
             for caption in captions:
                 if caption.view == name:
-                    yield Entry(entry.image, entry.identity, text=caption.text)
+                    yield ListedImage(entry.image, entry.identity, text=caption.text)
 
     words = {"plan": plan.fingerprint, "view": name, "of": plan.source, "rephrases": True}
     return Source(plan.root, words, walk)

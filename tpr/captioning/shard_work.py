@@ -15,10 +15,10 @@ from tpr.captioning.colours import remove_colours
 from tpr.captioning.engines import CaptionReply, CaptionRequest, Engine
 from tpr.captioning.filters import find_fault, mend
 from tpr.captioning.guard import Guard
-from tpr.captioning.journal import Journal
-from tpr.captioning.listing import Entry
+from tpr.captioning.journal import CaptionJournal
+from tpr.captioning.listing import ListedImage
 from tpr.captioning.packed import PackedImages
-from tpr.captioning.plan import Plan, View
+from tpr.captioning.plan import CaptionPlan, CaptionView
 from tpr.captioning.shards import (
     Caption,
     Failure,
@@ -40,12 +40,12 @@ LONGEST_KEPT = 500
 KEPT_COLUMNS = ("file_path", "view", "caption", "attempt")
 
 
-class Task(NamedTuple):
+class ShardTask(NamedTuple):
     """One caption of a shard."""
 
     number: int
-    entry: Entry
-    view: View
+    entry: ListedImage
+    view: CaptionView
     first: int = 0
     """Number of its first attempt: above 0 where it has failed before."""
 
@@ -77,7 +77,7 @@ class ShardWorker:
     """Works on shards of a plan with one engine; nobody else may be at the same shard."""
 
     def __init__(
-        self, plan: Plan, engine: Engine, root: Path, listen: Callable[[int, int], None] = say_nothing
+        self, plan: CaptionPlan, engine: Engine, root: Path, listen: Callable[[int, int], None] = say_nothing
     ) -> None:
         """root: where the images lie on this machine.
 
@@ -113,13 +113,13 @@ class ShardWorker:
         adopt_staged(self.plan, shard)
         return found
 
-    def _fill(self, target: Plan, shard: int, tasks: list[Task], answers: Answers) -> Marker:
+    def _fill(self, target: CaptionPlan, shard: int, tasks: list[ShardTask], answers: Answers) -> Marker:
         """Ask for some captions and write the shard below the folder of `target`."""
         start = time.monotonic()
         self.guard.check()
         with (
             hold_shard(target, shard),
-            Journal(journal_path(target, shard), self.plan.fingerprint, shard) as journal,
+            CaptionJournal(journal_path(target, shard), self.plan.fingerprint, shard) as journal,
         ):
             pending = tasks
             for turn in range(self.plan.settings.attempts):
@@ -128,7 +128,7 @@ class ShardWorker:
             seconds = answers.seconds + time.monotonic() - start
             return self._write(target, shard, replace(answers, seconds=seconds))
 
-    def _write(self, target: Plan, shard: int, answers: Answers) -> Marker:
+    def _write(self, target: CaptionPlan, shard: int, answers: Answers) -> Marker:
         captions = [answers.accepted[number] for number in sorted(answers.accepted)]
         failed = [answers.failures[number] for number in sorted(answers.failures)]
         write_failures(target, shard, failed)
@@ -151,12 +151,14 @@ class ShardWorker:
         write_marker(target, marker)
         return marker
 
-    def _list_tasks(self, shard: int) -> list[Task]:
+    def _list_tasks(self, shard: int) -> list[ShardTask]:
         """Captions of a shard: all of an image in a row."""
         pairs = ((entry, view) for entry in self.plan.entries(shard) for view in self.plan.views)
-        return [Task(number, entry, view) for number, (entry, view) in enumerate(pairs)]
+        return [ShardTask(number, entry, view) for number, (entry, view) in enumerate(pairs)]
 
-    def _work_round(self, tasks: list[Task], turn: int, journal: Journal, answers: Answers) -> list[Task]:
+    def _work_round(
+        self, tasks: list[ShardTask], turn: int, journal: CaptionJournal, answers: Answers
+    ) -> list[ShardTask]:
         """One attempt at every task; fills `answers`, returns the tasks to ask for again."""
         again = []
         is_last = turn == self.plan.settings.attempts - 1
@@ -179,7 +181,7 @@ class ShardWorker:
         return again
 
     def _ask(
-        self, tasks: Sequence[Task], requests: Sequence[CaptionRequest], journal: Journal
+        self, tasks: Sequence[ShardTask], requests: Sequence[CaptionRequest], journal: CaptionJournal
     ) -> tuple[list[CaptionReply], int]:
         """Replies to some requests: those that the journal has, the others from the engine; and how many."""
         keys = [(task.number, request.attempt) for task, request in zip(tasks, requests, strict=True)]
@@ -192,10 +194,10 @@ class ShardWorker:
             journal.add({keys[place]: reply for place, reply in zip(missing, replies, strict=True)})
         return [journal.replies[key] for key in keys], len(missing)
 
-    def _with_image(self, request: CaptionRequest, entry: Entry) -> CaptionRequest:
+    def _with_image(self, request: CaptionRequest, entry: ListedImage) -> CaptionRequest:
         return request if self.packed is None else replace(request, data=self.packed.read(entry))
 
-    def _judge(self, task: Task, reply: CaptionReply, accepted: dict[int, Caption]) -> Outcome:
+    def _judge(self, task: ShardTask, reply: CaptionReply, accepted: dict[int, Caption]) -> Outcome:
         """Whether a reply is a caption."""
         if reply.text is None or reply.failure is not None:
             return Outcome(None, reply.failure or "no text", reply.is_fatal)

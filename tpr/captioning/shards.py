@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tpr.captioning.engines import CaptionRequest
-from tpr.captioning.listing import Entry, hash_file
-from tpr.captioning.plan import Plan
+from tpr.captioning.listing import ListedImage, hash_file
+from tpr.captioning.plan import CaptionPlan
 from tpr.errors import DataError
 from tpr.locks import take_turns
 from tpr.whole_files import open_whole, write_whole
@@ -54,7 +54,7 @@ class Caption:
 
     request: CaptionRequest
     text: str
-    entry: Entry
+    entry: ListedImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,28 +94,28 @@ class Marker:
         return self.captions + self.failed
 
 
-def parts_path(plan: Plan, shard: int) -> Path:
+def parts_path(plan: CaptionPlan, shard: int) -> Path:
     """Accepted captions of a shard."""
     return plan.folder / "parts" / f"{shard:05d}.parquet"
 
 
-def failures_path(plan: Plan, shard: int) -> Path:
+def failures_path(plan: CaptionPlan, shard: int) -> Path:
     """Failures of a shard."""
     return plan.folder / "failures" / f"{shard:05d}.jsonl"
 
 
-def marker_path(plan: Plan, shard: int) -> Path:
+def marker_path(plan: CaptionPlan, shard: int) -> Path:
     """Marker of a finished shard."""
     return plan.folder / "done" / f"{shard:05d}.json"
 
 
-def journal_path(plan: Plan, shard: int) -> Path:
+def journal_path(plan: CaptionPlan, shard: int) -> Path:
     """Replies of a shard at work."""
     return plan.folder / "work" / f"{shard:05d}.jsonl"
 
 
 @contextmanager
-def hold_shard(plan: Plan, shard: int) -> Iterator[None]:
+def hold_shard(plan: CaptionPlan, shard: int) -> Iterator[None]:
     """Wait until no other process is at this shard: one that a scheduler took for dead may still be."""
     lock = _lock_path(plan, shard)
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -124,22 +124,22 @@ def hold_shard(plan: Plan, shard: int) -> Iterator[None]:
         forget_work(plan, shard)
 
 
-def forget_work(plan: Plan, shard: int) -> None:
+def forget_work(plan: CaptionPlan, shard: int) -> None:
     """Remove what a finished shard needs no more."""
     journal_path(plan, shard).unlink(missing_ok=True)
     _lock_path(plan, shard).unlink(missing_ok=True)
 
 
-def _lock_path(plan: Plan, shard: int) -> Path:
+def _lock_path(plan: CaptionPlan, shard: int) -> Path:
     return journal_path(plan, shard).with_suffix(".lock")
 
 
-def staged(plan: Plan) -> Plan:
+def staged(plan: CaptionPlan) -> CaptionPlan:
     """The same plan with a folder of its own, for shards that are written aside while the old files count."""
     return replace(plan, folder=plan.folder / "again")
 
 
-def adopt_staged(plan: Plan, shard: int) -> None:
+def adopt_staged(plan: CaptionPlan, shard: int) -> None:
     """Let a shard that was written aside take its place; without its marker there it is none.
 
     May be repeated after a kill at any point: the marker moves last.
@@ -154,13 +154,13 @@ def adopt_staged(plan: Plan, shard: int) -> None:
     forget_work(aside, shard)
 
 
-def adopt_all_staged(plan: Plan) -> None:
+def adopt_all_staged(plan: CaptionPlan) -> None:
     """Finish what a killed retry had begun to move."""
     for marker in read_markers(staged(plan)):
         adopt_staged(plan, marker.shard)
 
 
-def write_parts(plan: Plan, shard: int, captions: Sequence[Caption], engine: dict[str, Any]) -> Path:
+def write_parts(plan: CaptionPlan, shard: int, captions: Sequence[Caption], engine: dict[str, Any]) -> Path:
     """Write the accepted captions whole."""
     path = parts_path(plan, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ def to_array(values: list[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def write_failures(plan: Plan, shard: int, failures: Sequence[Failure]) -> Path:
+def write_failures(plan: CaptionPlan, shard: int, failures: Sequence[Failure]) -> Path:
     """Write the failures whole; a file without lines where there are none."""
     path = failures_path(plan, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,14 +207,14 @@ def write_failures(plan: Plan, shard: int, failures: Sequence[Failure]) -> Path:
     return path
 
 
-def write_marker(plan: Plan, marker: Marker) -> None:
+def write_marker(plan: CaptionPlan, marker: Marker) -> None:
     """Declare a shard done."""
     path = marker_path(plan, marker.shard)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(asdict(marker), ensure_ascii=False) + "\n")
 
 
-def read_marker(path: Path, plan: Plan) -> Marker | None:
+def read_marker(path: Path, plan: CaptionPlan) -> Marker | None:
     """A marker; None where it is damaged. Raises DataError where it belongs to another plan."""
     try:
         content = json.loads(path.read_bytes())
@@ -228,7 +228,7 @@ def read_marker(path: Path, plan: Plan) -> Marker | None:
     return marker
 
 
-def read_markers(plan: Plan) -> list[Marker]:
+def read_markers(plan: CaptionPlan) -> list[Marker]:
     """Markers of all finished shards, in order. One small file each: no caption is read."""
     folder = plan.folder / "done"
     if not folder.is_dir():
@@ -239,13 +239,13 @@ def read_markers(plan: Plan) -> list[Marker]:
     return [marker for marker in markers if marker is not None and marker.shard < plan.shards]
 
 
-def is_whole(plan: Plan, marker: Marker) -> bool:
+def is_whole(plan: CaptionPlan, marker: Marker) -> bool:
     """Whether the files of a finished shard are there in full length; `verify` looks into them."""
     parts, failures = parts_path(plan, marker.shard), failures_path(plan, marker.shard)
     return parts.is_file() and failures.is_file() and parts.stat().st_size == marker.captions_bytes
 
 
-def read_parts(plan: Plan, shard: int, columns: Sequence[str]) -> list[dict[str, Any]]:
+def read_parts(plan: CaptionPlan, shard: int, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Some columns of a shard's captions. Raises DataError if the file is not as written."""
     path = parts_path(plan, shard)
     try:
@@ -258,7 +258,7 @@ def read_parts(plan: Plan, shard: int, columns: Sequence[str]) -> list[dict[str,
         ) from None
 
 
-def read_failures(plan: Plan, shard: int) -> Iterator[dict[str, Any]]:
+def read_failures(plan: CaptionPlan, shard: int) -> Iterator[dict[str, Any]]:
     """Failures of a shard. Raises DataError if the file is not as written."""
     path = failures_path(plan, shard)
     try:
@@ -271,12 +271,12 @@ def read_failures(plan: Plan, shard: int) -> Iterator[dict[str, Any]]:
         ) from None
 
 
-def hash_shard(plan: Plan, shard: int) -> tuple[str, str]:
+def hash_shard(plan: CaptionPlan, shard: int) -> tuple[str, str]:
     """SHA-256 of a shard's captions and failures."""
     return hash_file(parts_path(plan, shard)), hash_file(failures_path(plan, shard))
 
 
-def is_as_written(plan: Plan, marker: Marker) -> bool:
+def is_as_written(plan: CaptionPlan, marker: Marker) -> bool:
     """Whether the files of a finished shard are byte for byte those that its marker was written for."""
     wanted = (marker.captions_sha256, marker.failures_sha256)
     return is_whole(plan, marker) and hash_shard(plan, marker.shard) == wanted

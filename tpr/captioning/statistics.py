@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tpr.captioning.plan import Plan
+from tpr.captioning.plan import CaptionPlan
 from tpr.captioning.shards import read_markers, read_parts
 from tpr.captioning.texts import SLOTS
 from tpr.errors import DataError
@@ -86,7 +86,7 @@ class Statistics:
         return len(self.grams[size]) / max(1, self.gram_totals[size])
 
 
-def measure_statistics(plan: Plan) -> dict[str, Statistics]:
+def measure_statistics(plan: CaptionPlan) -> dict[str, Statistics]:
     """Statistics by kind of caption. Raises DataError before the first shard is done."""
     kinds = {view.name: view.kind for view in plan.views}
     found = {kind: Statistics() for kind in plan.settings.captions}
@@ -101,7 +101,7 @@ def measure_statistics(plan: Plan) -> dict[str, Statistics]:
     return found
 
 
-def walk_captions(plan: Plan) -> Iterator[tuple[str, str]]:
+def walk_captions(plan: CaptionPlan) -> Iterator[tuple[str, str]]:
     """View and text of every finished caption."""
     for marker in read_markers(plan):
         for row in read_parts(plan, marker.shard, ("view", "caption")):

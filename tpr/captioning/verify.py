@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tpr.captioning.draws import draw_seed, draw_template
-from tpr.captioning.plan import Plan, check_listing
+from tpr.captioning.plan import CaptionPlan, check_listing
 from tpr.captioning.shards import Marker, is_as_written, read_failures, read_markers, read_parts
 from tpr.errors import DataError
 
@@ -20,7 +20,7 @@ class Verdict(NamedTuple):
     failed: int
 
 
-def verify_plan(plan: Plan) -> Verdict:
+def verify_plan(plan: CaptionPlan) -> Verdict:
     """Look into every shard. Raises DataError in one line with the first problem and their number."""
     check_listing(plan)
     markers = {marker.shard: marker for marker in read_markers(plan)}
@@ -41,7 +41,7 @@ def verify_plan(plan: Plan) -> Verdict:
     return Verdict(plan.requests, captions, failed)
 
 
-def find_problems(plan: Plan, marker: Marker) -> Iterator[str]:
+def find_problems(plan: CaptionPlan, marker: Marker) -> Iterator[str]:
     """What is wrong with one shard, a line each."""
     name = f"shard {marker.shard:05d}"
     if not is_as_written(plan, marker):
@@ -62,7 +62,7 @@ def find_problems(plan: Plan, marker: Marker) -> Iterator[str]:
     yield from (problem for row in rows for problem in check_draws(plan, name, row))
 
 
-def check_draws(plan: Plan, name: str, row: dict[str, Any]) -> Iterator[str]:
+def check_draws(plan: CaptionPlan, name: str, row: dict[str, Any]) -> Iterator[str]:
     """Whether a caption has the seed, template and style that the plan draws for it."""
     seed, image, view_name, attempt = plan.settings.seed, row["file_path"], row["view"], row["attempt"]
     view = next((view for view in plan.views if view.name == view_name), None)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tpr.captioning.engines import Engine
-from tpr.captioning.plan import Plan, choose_engine
+from tpr.captioning.plan import CaptionPlan, choose_engine
 from tpr.captioning.shard_work import ShardWorker
 from tpr.captioning.shards import Marker, adopt_all_staged, forget_work, is_whole, read_markers
 from tpr.config.resolved import plain_value
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def find_finished(plan: Plan) -> dict[int, Marker]:
+def find_finished(plan: CaptionPlan) -> dict[int, Marker]:
     """Markers of the shards that need no work, by number; clears up after a run that was killed."""
     adopt_all_staged(plan)
     finished = {}
@@ -35,7 +35,7 @@ def find_finished(plan: Plan) -> dict[int, Marker]:
 class Ticker:
     """A line every few seconds: how far, how fast, how long."""
 
-    def __init__(self, plan: Plan, finished: dict[int, Marker]) -> None:
+    def __init__(self, plan: CaptionPlan, finished: dict[int, Marker]) -> None:
         self.plan = plan
         self.started = self.last_line = time.monotonic()
         self.done = sum(marker.requests for marker in finished.values())
@@ -71,7 +71,7 @@ class Ticker:
 class Worker:
     """Works through a plan; the caller holds the lock."""
 
-    def __init__(self, plan: Plan, engine: Engine, root: Path) -> None:
+    def __init__(self, plan: CaptionPlan, engine: Engine, root: Path) -> None:
         """root: where the images lie on this machine."""
         self.plan, self.engine, self.root = plan, engine, root
 
@@ -88,7 +88,7 @@ class Worker:
                 ticker.add(worker.retry(marker), marker)
 
 
-def override_engine(plan: Plan, values: dict[str, object]) -> Plan:
+def override_engine(plan: CaptionPlan, values: dict[str, object]) -> CaptionPlan:
     """The plan with engine options of this machine, such as a server's address. The model stays."""
     if "model" in values:
         raise ConfigError(

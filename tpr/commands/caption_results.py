@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from prettytable import PrettyTable
 
 from tpr.captioning.plan import read_plan
-from tpr.captioning.progress import Progress, measure_progress
+from tpr.captioning.progress import PlanProgress, measure_progress
 from tpr.errors import ConfigError
 from tpr.report.console import format_duration, say
 
@@ -34,7 +34,7 @@ def run_status(namespace: argparse.Namespace) -> int:
     return 0
 
 
-def make_table(progress: Progress) -> PrettyTable:
+def make_table(progress: PlanProgress) -> PrettyTable:
     """One row: progress of a plan."""
     plan = progress.plan
     left = progress.seconds_left

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import FrameType
 
 from tpr.captioning.engines import ENGINES
-from tpr.captioning.plan import Plan, read_plan
-from tpr.captioning.progress import Progress, measure_progress
+from tpr.captioning.plan import CaptionPlan, read_plan
+from tpr.captioning.progress import PlanProgress, measure_progress
 from tpr.captioning.worker import Worker, override_engine
 from tpr.config.yaml_entries import parse_values
 from tpr.errors import ConfigError, DataError
@@ -48,7 +48,7 @@ def run_run(namespace: argparse.Namespace) -> int:
     return 0
 
 
-def run_here(plan: Plan, root: Path, namespace: argparse.Namespace) -> None:
+def run_here(plan: CaptionPlan, root: Path, namespace: argparse.Namespace) -> None:
     """Work in this process."""
     if namespace.workers is not None:
         raise ConfigError("--workers: goes with --ray; without it one process works through the plan")
@@ -59,7 +59,7 @@ def run_here(plan: Plan, root: Path, namespace: argparse.Namespace) -> None:
         engine.close()
 
 
-def run_by_ray(plan: Plan, root: Path, namespace: argparse.Namespace) -> None:
+def run_by_ray(plan: CaptionPlan, root: Path, namespace: argparse.Namespace) -> None:
     """Hand the shards out to workers of a Ray cluster."""
     from tpr.captioning.ray_run import run_on_ray, started_ray
 
@@ -85,6 +85,6 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _list_reasons(progress: Progress) -> str:
+def _list_reasons(progress: PlanProgress) -> str:
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in progress.reasons.items())
     return f" ({reasons})" if reasons else ""

@@ -18,7 +18,7 @@ from tpr.config.hints import named_kind
 from tpr.config.messages import guess, show_name, show_value
 from tpr.config.paths import type_path
 from tpr.config.schema import Experiment
-from tpr.config.yaml_entries import COMMAND_LINE, Entry, Mappings, parse_document, parse_word, plain_value
+from tpr.config.yaml_entries import COMMAND_LINE, Mappings, YamlEntry, parse_document, parse_word, plain_value
 from tpr.errors import ConfigError
 
 __all__ = ["COMMAND_LINE", "Tree", "named_groups", "read_overrides", "read_stored_tree", "read_tree"]
@@ -133,7 +133,7 @@ def _shown(path: Path) -> str:
     return shown if shown.isprintable() else show_value(shown)
 
 
-def _base_files(base: Entry | None, folder: Path) -> list[Path]:
+def _base_files(base: YamlEntry | None, folder: Path) -> list[Path]:
     if base is None:
         return []
     return [
@@ -141,7 +141,7 @@ def _base_files(base: Entry | None, folder: Path) -> list[Path]:
     ]
 
 
-def _base_file(entry: Entry, base: Entry, folder: Path) -> Path:
+def _base_file(entry: YamlEntry, base: YamlEntry, folder: Path) -> Path:
     if not isinstance(entry.value, str):
         found = show_value(plain_value(base))
         raise ConfigError(f"base: expected a file or a list of files, got {found} (in {base.origin})")
@@ -162,14 +162,14 @@ def _merge_groups(under: Mappings, over: Mappings, named: frozenset[str]) -> Map
     merged = dict(under)
     for key, given in over.items():
         is_bare_name = key in named and isinstance(given.value, str)
-        entry = Entry({"name": given}, given.origin) if is_bare_name else given
+        entry = YamlEntry({"name": given}, given.origin) if is_bare_name else given
         before = merged.get(key)
         starts_afresh = key in named and before is not None and _is_renamed(before, entry)
         merged[key] = _merge(None if starts_afresh else before, entry)
     return merged
 
 
-def _is_renamed(before: Entry, entry: Entry) -> bool:
+def _is_renamed(before: YamlEntry, entry: YamlEntry) -> bool:
     if not (isinstance(before.value, dict) and isinstance(entry.value, dict)):
         return False
     if "name" not in before.value or "name" not in entry.value:
@@ -177,16 +177,16 @@ def _is_renamed(before: Entry, entry: Entry) -> bool:
     return bool(plain_value(before.value["name"]) != plain_value(entry.value["name"]))
 
 
-def _merge(under: Entry | None, over: Entry) -> Entry:
+def _merge(under: YamlEntry | None, over: YamlEntry) -> YamlEntry:
     if under is None or not (isinstance(under.value, dict) and isinstance(over.value, dict)):
         return over
     merged = dict(under.value)
     for key, entry in over.value.items():
         merged[key] = _merge(merged.get(key), entry)
-    return Entry(merged, over.origin)
+    return YamlEntry(merged, over.origin)
 
 
-def _parse_override(text: str) -> tuple[str, Entry]:
+def _parse_override(text: str) -> tuple[str, YamlEntry]:
     key, entry = parse_word(text)
     name, bracket, _ = key.partition("[")
     if bracket and not all(part.isidentifier() for part in name.split(".")):
@@ -208,10 +208,10 @@ def _sets_name(key: str, named: frozenset[str]) -> bool:
     return group in named and rest in ("", "name")
 
 
-def _nest(key: str, entry: Entry) -> Mappings:
+def _nest(key: str, entry: YamlEntry) -> Mappings:
     first, *rest = key.split(".")
     for part in reversed(rest):
-        entry = Entry({part: entry}, COMMAND_LINE)
+        entry = YamlEntry({part: entry}, COMMAND_LINE)
     return {first: entry}
 
 
@@ -220,7 +220,7 @@ def _origins(entries: Mappings, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield from _origins_below(prefix + key, entry)
 
 
-def _origins_below(where: str, entry: Entry) -> Iterator[tuple[str, str]]:
+def _origins_below(where: str, entry: YamlEntry) -> Iterator[tuple[str, str]]:
     yield where, entry.origin
     if isinstance(entry.value, dict):
         yield from _origins(entry.value, f"{where}.")

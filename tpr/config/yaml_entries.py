@@ -15,7 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from tpr.config.messages import shorten, show_name, show_value
 from tpr.errors import ConfigError
 
-Mappings = dict[str, "Entry"]
+Mappings = dict[str, "YamlEntry"]
 COMMAND_LINE = "command line"
 MOST_ENTRIES = 20_000
 """Values one file may hold once its aliases are written out; aliases of aliases can make millions."""
@@ -28,7 +28,7 @@ PLAIN_TAGS = frozenset(TAG + kind for kind in ("str", "int", "float", "bool", "n
 
 
 @dataclass(frozen=True)
-class Entry:
+class YamlEntry:
     """One value, a mapping or a list of entries, and where it was written."""
 
     value: Any
@@ -58,7 +58,9 @@ _resolve("merge", "<<", "<")
 StrictLoader.add_implicit_resolver(f"{TAG}null", re.compile("^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 
 
-def parse_document(text: str, place: Callable[[int], str], error_prefix: str | None = None) -> Entry | None:
+def parse_document(
+    text: str, place: Callable[[int], str], error_prefix: str | None = None
+) -> YamlEntry | None:
     """The only document in a text; None where it is empty.
 
     place: line number from 1 -> origin. error_prefix: replaces the origin in messages.
@@ -93,7 +95,7 @@ class _Document:
         self.entries_left = MOST_ENTRIES
         self.level = 0
 
-    def read(self) -> Entry | None:
+    def read(self) -> YamlEntry | None:
         self.loader = StrictLoader(self.text)
         try:
             node = self.loader.get_single_node()
@@ -101,14 +103,14 @@ class _Document:
         finally:
             self.loader.dispose()  # type: ignore[no-untyped-call]
 
-    def _entry(self, node: Node) -> Entry:
+    def _entry(self, node: Node) -> YamlEntry:
         self.entries_left -= 1
         if self.entries_left < 0:
             raise self._error(node, f"more than {MOST_ENTRIES} values")
         if self.level > MOST_LEVELS:
             raise self._error(node, TOO_DEEP)
         self.level += 1
-        entry = Entry(self._value(node), self.place(node.start_mark.line + 1))
+        entry = YamlEntry(self._value(node), self.place(node.start_mark.line + 1))
         self.level -= 1
         return entry
 
@@ -176,7 +178,7 @@ class _Document:
         return ConfigError(f"{self.error_prefix or self.place(node.start_mark.line + 1)}: {problem}")
 
 
-def parse_word(text: str) -> tuple[str, Entry]:
+def parse_word(text: str) -> tuple[str, YamlEntry]:
     """Key and value of a `key=value` word of a command line; the value is YAML. Raises ConfigError."""
     key, equals, value = text.partition("=")
     key = key.strip()
@@ -185,7 +187,7 @@ def parse_word(text: str) -> tuple[str, Entry]:
     if key.count(".") >= MOST_LEVELS:
         raise ConfigError(f"command line: {shorten(key)}: more than {MOST_LEVELS} names")
     shown = f"command line: {show_name(text)}"
-    return key, parse_document(value, lambda _: COMMAND_LINE, shown) or Entry(None, COMMAND_LINE)
+    return key, parse_document(value, lambda _: COMMAND_LINE, shown) or YamlEntry(None, COMMAND_LINE)
 
 
 def parse_values(texts: Sequence[str]) -> dict[str, Any]:
@@ -194,7 +196,7 @@ def parse_values(texts: Sequence[str]) -> dict[str, Any]:
     return {key: plain_value(entry) for key, entry in entries}
 
 
-def plain_value(entry: Entry) -> Any:
+def plain_value(entry: YamlEntry) -> Any:
     """The value of an entry without its origins."""
     if isinstance(entry.value, dict):
         return {key: plain_value(inner) for key, inner in entry.value.items()}

@@ -24,7 +24,7 @@ MARKUP = ("<box>(112,64),(388,902)</box>", "<ref>the person</ref>", "<ph_st><ph_
 
 
 @dataclass(frozen=True, slots=True)
-class Caption:
+class DrawnCaption:
     """A caption with the positions (in `text.split()`) of attribute words and of those that are wrong."""
 
     text: str
@@ -34,7 +34,7 @@ class Caption:
     """None, "slot" (an unfilled slot) or "markup"."""
 
 
-def describe(person: Person, view: View, annotator: Annotator, source: random.Random) -> Caption:
+def describe(person: Person, view: View, annotator: Annotator, source: random.Random) -> DrawnCaption:
     """One caption of the image; all randomness comes from `source`."""
     speaker = Speaker(person, view, annotator, source)
     details = speaker.details()
@@ -73,7 +73,7 @@ def _choose_sentences(annotator: Annotator, details: dict[str, list[Piece]], sou
     return text
 
 
-def _join(pieces: list[Piece], defect: str | None) -> Caption:
+def _join(pieces: list[Piece], defect: str | None) -> DrawnCaption:
     """The text, with capitals at sentence starts, and the numbers of its marked words."""
     text = ""
     attribute: set[int] = set()
@@ -87,4 +87,4 @@ def _join(pieces: list[Piece], defect: str | None) -> Caption:
                 wrong.update(span)
         text += piece.text
     text = re.sub(r"(^|[.] )([a-z])", lambda match: match[1] + match[2].upper(), text)
-    return Caption(text, tuple(sorted(attribute)), tuple(sorted(wrong)), defect)
+    return DrawnCaption(text, tuple(sorted(attribute)), tuple(sorted(wrong)), defect)

@@ -26,7 +26,7 @@ REGDB_SPLITS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class DescribedShot:
     """An image to draw with what is said about it."""
 
     shot: Shot
@@ -44,7 +44,7 @@ class Gatherer:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self.images: list[Described] = []
+        self.images: list[DescribedShot] = []
 
     def add(self, path: str, identity: int, person: int, camera: Camera) -> None:
         """One image before this camera. person: number of the person's attributes."""
@@ -55,9 +55,9 @@ class Gatherer:
             self.studio.caption(shot, annotator, number, which).text.lower()
             for which, annotator in enumerate(INFRARED if camera.infrared else VISIBLE)
         ]
-        self.images.append(Described(shot, *texts))
+        self.images.append(DescribedShot(shot, *texts))
 
-    def sort(self) -> tuple[list[Described], list[Described]]:
+    def sort(self) -> tuple[list[DescribedShot], list[DescribedShot]]:
         """Visible and infrared images by person, then by path."""
         ordered = sorted(self.images, key=lambda image: (image.shot.identity, image.shot.path))
         return (
@@ -73,7 +73,7 @@ class Gatherer:
         return Plan(folder, shots, files, captions, people, examples)
 
 
-def dictionary(images: Iterable[Described], prefix: str, *, rephrased: bool) -> dict[str, dict[str, str]]:
+def dictionary(images: Iterable[DescribedShot], prefix: str, *, rephrased: bool) -> dict[str, dict[str, str]]:
     """{path: {description, aug_description}} with the published prefix of keys."""
     return {
         prefix + image.shot.path: {"description": image.caption}
@@ -82,7 +82,7 @@ def dictionary(images: Iterable[Described], prefix: str, *, rephrased: bool) -> 
     }
 
 
-def map_people(images: Iterable[Described]) -> dict[str, list[str]]:
+def map_people(images: Iterable[DescribedShot]) -> dict[str, list[str]]:
     """{person: captions of the person's images, without repetition}."""
     captions: dict[str, dict[str, None]] = {}
     for image in images:
@@ -126,7 +126,7 @@ def plan_sysu_mm01(identities: int, seed: int) -> Plan:
     return gatherer.plan("SYSU-MM01", files, captions)
 
 
-def text_arrays(folder: str, images: Sequence[Described]) -> dict[str, Any]:
+def text_arrays(folder: str, images: Sequence[DescribedShot]) -> dict[str, Any]:
     """Captions, rephrasings and persons in the order of the images; visible persons with leading zeros."""
     width = 4 if folder.endswith("RGB") else 1
     return {
@@ -185,7 +185,7 @@ def plan_llcm(identities: int, seed: int) -> Plan:
     numbers = studio.names.sample(range(1, 4 * total), total)
     gatherer = Gatherer(studio)
     lines: dict[str, list[str]] = {"vis": [], "nir": []}
-    stored: dict[str, Described] = {}
+    stored: dict[str, DescribedShot] = {}
     for person, number in enumerate(numbers):
         is_test = person >= counts["train"]
         for kind, places in (("vis", 3), ("nir", 2)):

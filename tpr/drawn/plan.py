@@ -11,7 +11,7 @@ import numpy as np
 
 from tpr.drawn.annotators import Annotator
 from tpr.drawn.cameras import Camera
-from tpr.drawn.captions import Caption, describe
+from tpr.drawn.captions import DrawnCaption, describe
 from tpr.drawn.people import Person, draw_person
 from tpr.drawn.views import View, draw_view
 
@@ -84,6 +84,6 @@ class Studio:
         """Distinct numbers for file names, in no order and with gaps."""
         return self.names.sample(range(count * spread), count)
 
-    def caption(self, shot: Shot, annotator: Annotator, image: int, number: int) -> Caption:
+    def caption(self, shot: Shot, annotator: Annotator, image: int, number: int) -> DrawnCaption:
         """Caption `number` of an image."""
         return describe(shot.person, shot.view, annotator, self.stream("caption", image, number))

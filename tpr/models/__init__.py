@@ -3,7 +3,7 @@
 from tpr.models.architecture import ClipArchitecture, ImageArchitecture, TextArchitecture
 from tpr.models.clip import ClipOptions, ClipTowers
 from tpr.models.fitting import LoadReport, fit_state
-from tpr.models.text_tower import Encoded
+from tpr.models.text_tower import EncodedText
 from tpr.models.weights import Checkpoint, read_checkpoint
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "ClipArchitecture",
     "ClipOptions",
     "ClipTowers",
-    "Encoded",
+    "EncodedText",
     "ImageArchitecture",
     "LoadReport",
     "TextArchitecture",

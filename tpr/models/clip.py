@@ -17,7 +17,7 @@ from tpr.errors import ConfigError
 from tpr.models.architecture import ClipArchitecture, Patch, find_architecture
 from tpr.models.attention import run_blocks
 from tpr.models.positions import resize_grid, resize_sequence
-from tpr.models.text_tower import Encoded, TextReader, project_early
+from tpr.models.text_tower import EncodedText, TextReader, project_early
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class ClipTowers(TextReader):
         early: int | None = None,
         attention: bool = False,
         patches: Tensor | None = None,
-    ) -> Encoded:
+    ) -> EncodedText:
         """Features of (B, 3, H, W) normalised images.
 
         every_token: also project all tokens, class token first, patches row by row.
@@ -98,7 +98,7 @@ class ClipTowers(TextReader):
         )
         every = self._project_image(states.tokens) if every_token else None
         pooled = self._project_image(states.tokens[:, 0]) if every is None else every[:, 0]
-        return Encoded(pooled, every, project_early(self._project_image, states.kept), states.attention)
+        return EncodedText(pooled, every, project_early(self._project_image, states.kept), states.attention)
 
     def fit_weight(self, name: str, value: Tensor, grid: tuple[int, int] | None) -> tuple[Tensor, str] | None:
         """A stored position embedding brought to this model's positions, and how; None: nothing to bring.

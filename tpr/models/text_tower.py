@@ -20,7 +20,7 @@ from tpr.models.positions import resize_sequence
 LENGTH_STEP = 8
 
 
-class Encoded(NamedTuple):
+class EncodedText(NamedTuple):
     """One side's features in the joint space, none of them normalised."""
 
     pooled: Tensor
@@ -53,7 +53,7 @@ class TextReader(nn.Module):
         every_token: bool = False,
         early: int | None = None,
         attention: bool = False,
-    ) -> Encoded:
+    ) -> EncodedText:
         """Features of (B, L) token ids; the feature is that of the end token.
 
         length: positions to compute, at least the longest caption's. The tower is causal, so what follows
@@ -76,7 +76,7 @@ class TextReader(nn.Module):
         rows = torch.arange(len(tokens), device=tokens.device)
         every = self._project_text(states.tokens) if every_token else None
         pooled = self._project_text(states.tokens[rows, end]) if every is None else every[rows, end]
-        return Encoded(pooled, every, project_early(self._project_text, states.kept), states.attention)
+        return EncodedText(pooled, every, project_early(self._project_text, states.kept), states.attention)
 
     @torch.no_grad()
     def encode_text_early(self, tokens: Tensor, blocks: int, *, length: int | None = None) -> Tensor:

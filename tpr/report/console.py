@@ -125,7 +125,7 @@ def configure_logging(log_file: Path | None = None, *, main: bool | None = None)
         warnings.simplefilter("ignore")
 
 
-class Progress:
+class ProgressLine:
     """Pairs done, loss, speed and time left: a bar on a terminal, plain lines elsewhere and in the log."""
 
     def __init__(

@@ -9,7 +9,7 @@ from tpr import distributed
 from tpr.config.schema import Experiment
 from tpr.errors import TrainingError
 from tpr.evaluation.rows import Results
-from tpr.report.console import Progress, say
+from tpr.report.console import ProgressLine, say
 from tpr.report.journal import Journal
 from tpr.report.result_table import draw_table
 
@@ -26,7 +26,7 @@ class RunRecorder:
         self.steps = steps
         self.pairs = pairs
         self.journal = Journal(folder, tensorboard=experiment.report.tensorboard)
-        self.progress = Progress(total=pairs)
+        self.progress = ProgressLine(total=pairs)
 
     def rewind(self, step: int) -> None:
         """The run continues after `step`; 0: it is new."""

@@ -82,7 +82,7 @@ class IrraOptions:
     """Factor of the learning rate of biases, which are not decayed."""
 
 
-class Features(NamedTuple):
+class IrraFeatures(NamedTuple):
     """What the towers give for one step."""
 
     images: Tensor
@@ -137,7 +137,7 @@ class Irra(DualEncoder):
         """Identities are classified; SDM and CMPM take each image as a person of its own."""
         return "give that loss weight 0 (system.losses.id=0)" if options.losses.id > 0 else None
 
-    def features(self, batch: Batch, progress: Progress) -> Features:
+    def features(self, batch: Batch, progress: Progress) -> IrraFeatures:
         """Both towers, each run as seldom as the losses allow."""
         guess = self.options.losses.mlm > 0
         patches = self.choose_patches(batch, progress, self.options.keep_patches)
@@ -149,7 +149,7 @@ class Irra(DualEncoder):
         if not guess:
             chosen = masked if self.options.sdm_text == "masked" else batch["tokens"]
             texts = self.base_model.encode_text(chosen, length=length)
-            return Features(widen(images.pooled), widen(texts.pooled), None, None, None, None)
+            return IrraFeatures(widen(images.pooled), widen(texts.pooled), None, None, None, None)
         # All positions: padding takes part in the cross-modal blocks, as published.
         positions = length if self.options.word_positions == "caption" else None
         words = self.base_model.encode_text(masked, every_token=True, length=positions)
@@ -161,7 +161,7 @@ class Irra(DualEncoder):
             present = find_present(batch["tokens"], positions, self.tokenizer)
         if labels is not None:
             labels = labels[:, :positions]
-        return Features(
+        return IrraFeatures(
             widen(images.pooled), widen(texts.pooled), images.tokens, words.tokens, labels, present
         )
 
@@ -176,7 +176,7 @@ class Irra(DualEncoder):
             tokenizer=self.tokenizer,
         )
 
-    def losses(self, features: Features, batch: Batch, progress: Progress) -> StepOutput:
+    def losses(self, features: IrraFeatures, batch: Batch, progress: Progress) -> StepOutput:
         """Weighted losses and accuracies, as shares of this rank."""
         gathered = gather_rows(features.images, features.texts, batch, self.setting.captions_per_image)
         losses = self.match(features, batch, gathered)
@@ -189,7 +189,7 @@ class Irra(DualEncoder):
         weights = asdict(self.options.losses)
         return StepOutput({name: weights[name] * value for name, value in losses.items()}, metrics)
 
-    def match(self, features: Features, batch: Batch, gathered: Gathered) -> dict[str, Tensor]:
+    def match(self, features: IrraFeatures, batch: Batch, gathered: Gathered) -> dict[str, Tensor]:
         """The losses between all images and all captions."""
         weights, scale = self.options.losses, 1 / self.options.temperature
         images, texts, identity = features.images, features.texts, batch["identity"]
@@ -208,7 +208,7 @@ class Irra(DualEncoder):
         return losses
 
     def classify(
-        self, features: Features, batch: Batch, gathered: Gathered
+        self, features: IrraFeatures, batch: Batch, gathered: Gathered
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Identity loss, the mean of both sides, and how often each side is right."""
         image_logits, text_logits = self.classifier(features.images), self.classifier(features.texts)
@@ -220,7 +220,7 @@ class Irra(DualEncoder):
             "text_accuracy": count_right(text_logits, batch["text_identity"], texts),
         }
 
-    def guess_words(self, features: Features, batch: Batch) -> tuple[Tensor, Tensor]:
+    def guess_words(self, features: IrraFeatures, batch: Batch) -> tuple[Tensor, Tensor]:
         """Masked-word loss and the share of words guessed right; logits at labelled positions only."""
         assert (
             features.image_tokens is not None and features.words is not None and features.labels is not None

@@ -45,7 +45,7 @@ class Losses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseOptions:
+class MaskNoiseOptions:
     """How the fit of words is estimated and kept; read where masking is noise_aware."""
 
     layer: Layers | None = None
@@ -82,17 +82,17 @@ class Mllm4TextOptions:
     """Share of patches, drawn anew each time, that the image tower reads in training; 1 as published."""
     parity: bool = False
     """The published masking: clipping may move the mean, a caption left whole loses its first token."""
-    nam: NoiseOptions = field(default_factory=NoiseOptions)
+    nam: MaskNoiseOptions = field(default_factory=MaskNoiseOptions)
     """Noise-aware masking."""
     groups: Literal["single", "irra"] = "single"
     """One learning rate and decay for all, as published, or IRRA's: biases at twice the rate, not decayed."""
 
     def __post_init__(self) -> None:
-        if self.masking != "noise_aware" and self.nam != NoiseOptions():
+        if self.masking != "noise_aware" and self.nam != MaskNoiseOptions():
             raise ConfigError(f"nam is read with masking=noise_aware only, masking is {self.masking}")
 
 
-class Features(NamedTuple):
+class Mllm4TextFeatures(NamedTuple):
     """What the towers give for one step."""
 
     images: Tensor
@@ -138,7 +138,7 @@ class Mllm4Text(DualEncoder):
         """The image and its captions; the image once more where it is scored without augmentation."""
         return replace(super().views(), plain=self.is_noise_aware and self.options.nam.plain_view)
 
-    def features(self, batch: Batch, progress: Progress) -> Features:
+    def features(self, batch: Batch, progress: Progress) -> Mllm4TextFeatures:
         """Both towers over images and masked captions; full captions pass the lower blocks alone."""
         stored = self.scores.read(batch["caption_index"]) if self.is_noise_aware else None
         masked, labels = self.mask(batch, progress, stored)
@@ -152,7 +152,7 @@ class Mllm4Text(DualEncoder):
             scores = self.update_scores(stored, self.compare(batch, images.early), batch["tokens"])
         words = self.tokenizer.find_words(batch["tokens"]).sum(dim=1).clamp(min=1)
         share = (labels > 0).sum(dim=1) / words
-        return Features(widen(images.pooled), widen(texts.pooled), share, scores)
+        return Mllm4TextFeatures(widen(images.pooled), widen(texts.pooled), share, scores)
 
     def mask(self, batch: Batch, progress: Progress, stored: Tensor | None) -> tuple[Tensor, Tensor]:
         """(T, L) captions with masked words, and the words that were there.
@@ -211,7 +211,7 @@ class Mllm4Text(DualEncoder):
             rows = torch.where(stored.isnan(), rows, nam.momentum * stored + (1 - nam.momentum) * rows)
         return rows
 
-    def losses(self, features: Features, batch: Batch, progress: Progress) -> StepOutput:
+    def losses(self, features: Mllm4TextFeatures, batch: Batch, progress: Progress) -> StepOutput:
         """Weighted losses, and how much is masked, as shares of this rank; scores are remembered."""
         captions = self.setting.captions_per_image
         images, texts, options = features.images, features.texts, self.options

@@ -61,7 +61,7 @@ class RdeOptions:
     """Which pairs are trained on."""
 
 
-class Features(NamedTuple):
+class RdeFeatures(NamedTuple):
     """Global and selected-token embedding side by side, none normalised: D + S columns."""
 
     images: Tensor
@@ -117,11 +117,11 @@ class Rde(DualEncoder):
         # Losses of both embeddings (captions, 2), and the mark of each pair (captions, 1): 1 is clean.
         self.tables = {"pair_losses": self.division.losses, "clean_marks": self.division.marks}
 
-    def features(self, batch: Batch, progress: Progress) -> Features:
+    def features(self, batch: Batch, progress: Progress) -> RdeFeatures:
         """Both embeddings of images and augmented captions."""
         return self.embed(batch, progress, augment=True)
 
-    def embed(self, batch: Batch, progress: Progress, *, augment: bool) -> Features:
+    def embed(self, batch: Batch, progress: Progress, *, augment: bool) -> RdeFeatures:
         """The same, or of the captions as they are."""
         tokens = batch["tokens"]
         if augment:
@@ -136,7 +136,7 @@ class Rde(DualEncoder):
         # A norm that learns statistics reads padding as well, as published; nothing else would notice.
         reads_padding = self.training and self.options.norm == "train"
         length = None if reads_padding else find_length(batch)
-        return Features(self.embed_images(batch["images"]), self.embed_texts(tokens, length))
+        return RdeFeatures(self.embed_images(batch["images"]), self.embed_texts(tokens, length))
 
     def embed_images(self, images: Tensor) -> Tensor:
         """(B, D + S) of (B, 3, H, W)."""
@@ -153,7 +153,7 @@ class Rde(DualEncoder):
         selected = self.text_selection(read.tokens, words.positions, words.is_pooled)
         return torch.cat([widen(read.pooled), widen(selected)], dim=1)
 
-    def losses(self, features: Features, batch: Batch, progress: Progress) -> StepOutput:
+    def losses(self, features: RdeFeatures, batch: Batch, progress: Progress) -> StepOutput:
         """Losses of both embeddings over the clean pairs, and the share of those, as shares of this rank."""
         each = self.find_losses(features, batch)
         if self.options.division.reuse_losses:
@@ -166,7 +166,7 @@ class Rde(DualEncoder):
         pairs = batch["global_size"] * self.setting.captions_per_image
         return StepOutput({"global": total[0], "selected": total[1]}, {"clean": clean.sum() / pairs})
 
-    def find_losses(self, features: Features, batch: Batch) -> Tensor:
+    def find_losses(self, features: RdeFeatures, batch: Batch) -> Tensor:
         """(T, 2) loss of each pair of this rank by the global and by the selected-token embedding."""
         everyone = gather_rows(features.images, features.texts, batch, self.setting.captions_per_image)
         labels = PairLabels(batch["identity"], batch["text_identity"], batch["owner"])

@@ -30,7 +30,7 @@ from tpr.systems.tvi_lfm_official import TviLfmOfficial
 from tpr.systems.tvi_lfm_options import Row, TviLfmOptions
 
 
-class Features(NamedTuple):
+class TviLfmFeatures(NamedTuple):
     """What the towers give for one step, none normalised."""
 
     rows: Tensor
@@ -123,7 +123,7 @@ class TviLfm(System):
             self.base_head.load_state_dict(self.head.state_dict())
             self.base_is_kept.fill_(True)
 
-    def features(self, batch: Batch, progress: Progress) -> Features:
+    def features(self, batch: Batch, progress: Progress) -> TviLfmFeatures:
         """Both views of the visible images and whatever else the rows need."""
         options = self.options
         visible = torch.cat([batch["images"], batch["second_images"]])
@@ -136,7 +136,7 @@ class TviLfm(System):
         if "fused" in options.rows and added is not None:
             found["fused"] = found["infrared"] + added
         rows = [first, second, *(found[row] for row in options.rows if row != "visible")]
-        return Features(torch.stack(rows, dim=1), found, added)
+        return TviLfmFeatures(torch.stack(rows, dim=1), found, added)
 
     def read_texts(self, batch: Batch, *, subtract: bool) -> tuple[Tensor, Tensor]:
         """(B, D) of the captions, and the same less that of the infrared captions where asked for."""
@@ -150,7 +150,7 @@ class TviLfm(System):
         text, *taken = read.tensor_split(len(tokens))
         return text, text - taken[0] if subtract else text
 
-    def losses(self, features: Features, batch: Batch, progress: Progress) -> StepOutput:
+    def losses(self, features: TviLfmFeatures, batch: Batch, progress: Progress) -> StepOutput:
         """Weighted losses over all rows and the share of rows classified rightly, as shares of this rank."""
         options, slots = self.options, batch["global_size"]
         groups = features.rows.shape[1]
@@ -173,7 +173,7 @@ class TviLfm(System):
             {"accuracy": count_right(logits, identity, total)},
         )
 
-    def relate(self, features: Features, slots: int) -> dict[str, Tensor]:
+    def relate(self, features: TviLfmFeatures, slots: int) -> dict[str, Tensor]:
         """The losses between modalities; slots: those of all ranks."""
         weights, parts, losses = self.options.losses, features.parts, dict[str, Tensor]()
         if weights.orthogonality > 0 and features.added is not None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from tpr.config.ranges import Count, Seed
-from tpr.data.samples.sample import Sample, Split, Task
+from tpr.data.samples.sample import DatasetTask, Sample, Split
 from tpr.data.tables.corpus import IndexArray
 from tpr.data.tables.walks import Leftovers
 from tpr.errors import DataError
@@ -61,7 +61,7 @@ class Adapter(ABC):
     """Expected files in a few words, for messages."""
     counts: ClassVar[Mapping[Split, Counts]]
     """Published size of each split that the set has."""
-    task: ClassVar[Task] = Task()
+    task: ClassVar[DatasetTask] = DatasetTask()
     """How the set is measured."""
     version: ClassVar[int] = 3
     """Raise it whenever parsing changes: cached tables of older versions are then parsed again."""

@@ -21,7 +21,7 @@ from tpr.data.adapters.visible_infrared import (
     read_index,
     read_people,
 )
-from tpr.data.samples.sample import Modality, Sample, Split, Task
+from tpr.data.samples.sample import DatasetTask, Modality, Sample, Split
 
 KINDS: tuple[tuple[Modality, str, str], ...] = (
     ("visible", "vis", "Blip_RGB"),
@@ -39,7 +39,7 @@ class Llcm(VisibleInfraredAdapter):
     folders = ("LLCM", "llcm")
     layout = "LLCM/{vis/, nir/, test_vis/, test_nir/, idx/*.txt, perhaps Text/}"
     counts = {"train": Counts(713, 30_921, None), "test": Counts(351, 15_846, None)}
-    task = Task("visible_infrared", "llcm", needs_captions=False)
+    task = DatasetTask("visible_infrared", "llcm", needs_captions=False)
 
     def sources(self, root: Path) -> list[Path]:
         """Index and caption files."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tpr.data.adapters.base import Adapter, Counts
-from tpr.data.samples.sample import Role, Sample, Split, Task
+from tpr.data.samples.sample import DatasetTask, Role, Sample, Split
 from tpr.data.tables.walks import list_files
 from tpr.errors import DataError
 
@@ -44,7 +44,7 @@ class Market1501(Adapter):
     )
     layout = "Market-1501-v15.09.15/{bounding_box_train, query, bounding_box_test}/*.jpg"
     counts = {"train": Counts(751, 12_936, None), "test": Counts(751, 19_281, None)}
-    task = Task("image", needs_captions=False)
+    task = DatasetTask("image", needs_captions=False)
 
     def sources(self, root: Path) -> list[Path]:
         """There is no annotation beside the names of the images."""

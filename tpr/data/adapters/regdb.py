@@ -23,7 +23,7 @@ from tpr.data.adapters.visible_infrared import (
     collect_labels,
     read_index,
 )
-from tpr.data.samples.sample import Modality, Sample, Split, Task
+from tpr.data.samples.sample import DatasetTask, Modality, Sample, Split
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 KINDS: tuple[tuple[Modality, str, str], ...] = (
@@ -47,7 +47,7 @@ class RegDb(VisibleInfraredAdapter):
     folders = ("RegDB", "regdb")
     layout = "RegDB/{Visible/, Thermal/, idx/*.txt, perhaps Text/}"
     counts = {"train": Counts(206, 4_120, None), "test": Counts(206, 4_120, None)}
-    task = Task("visible_infrared", "regdb", needs_captions=False, is_ordered=True)
+    task = DatasetTask("visible_infrared", "regdb", needs_captions=False, is_ordered=True)
 
     def index_file(self, root: Path, split: Split, folder: str) -> Path:
         """The list of one split and kind."""

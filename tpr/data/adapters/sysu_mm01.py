@@ -27,7 +27,7 @@ from tpr.data.adapters.visible_infrared import (
     read_people,
     read_text_array,
 )
-from tpr.data.samples.sample import Modality, Sample, Split, Task
+from tpr.data.samples.sample import DatasetTask, Modality, Sample, Split
 from tpr.data.tables.array_files import map_array_file
 from tpr.data.tables.walks import Leftovers
 from tpr.errors import DataError
@@ -36,7 +36,7 @@ LISTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class CameraKind:
     """One kind of images: its cameras and what its files are called."""
 
     modality: Modality
@@ -73,13 +73,13 @@ class SysuMm01(VisibleInfraredAdapter):
     folders = ("SYSU-MM01", "SYSU_MM01", "sysu")
     layout = "SYSU-MM01/{cam1/ .. cam6/, exp/{train,val,test}_id.txt, perhaps Text/}"
     counts = {"train": Counts(395, 34_167, None), "test": Counts(96, 10_578, None, exact=False)}
-    task = Task("visible_infrared", "sysu", needs_captions=False)
+    task = DatasetTask("visible_infrared", "sysu", needs_captions=False)
 
     @property
-    def kinds(self) -> tuple[Kind, Kind]:
+    def kinds(self) -> tuple[CameraKind, CameraKind]:
         """Visible and infrared."""
-        visible = Kind("visible", (1, 2, 4, 5), "rgb", f"{self.options.captioner}_RGB")
-        return visible, Kind("infrared", (3, 6), "ir", "Blip_IR")
+        visible = CameraKind("visible", (1, 2, 4, 5), "rgb", f"{self.options.captioner}_RGB")
+        return visible, CameraKind("infrared", (3, 6), "ir", "Blip_IR")
 
     def sources(self, root: Path) -> list[Path]:
         """Lists of persons, labels of the arrays, caption files."""
@@ -97,7 +97,7 @@ class SysuMm01(VisibleInfraredAdapter):
         """Times of the camera folders."""
         return list_times((self.folder(root) / f"cam{camera}" for camera in range(1, 7)), self.leftovers)
 
-    def training_texts(self, root: Path, kind: Kind) -> list[Path]:
+    def training_texts(self, root: Path, kind: CameraKind) -> list[Path]:
         """The array of captions, then those of rephrasings and persons, if any; or the dictionary."""
         names = [f"train_{part}_{kind.texts}.npy" for part in ("text", "llm_text", "text_label")]
         first = self.find_text(root, kind.texts, names[0], f"caption_llm_dict_{kind.texts}.json")
@@ -105,7 +105,7 @@ class SysuMm01(VisibleInfraredAdapter):
             return [first]
         return [first, *(first.with_name(name) for name in names[1:] if first.with_name(name).is_file())]
 
-    def test_texts(self, root: Path, kind: Kind) -> Path:
+    def test_texts(self, root: Path, kind: CameraKind) -> Path:
         """The dictionary of captions by image or, for visible ones, by person."""
         names = [f"caption_dict_{kind.texts}.json", f"caption_llm_dict_{kind.texts}.json"]
         if kind.modality == "visible":
@@ -157,7 +157,7 @@ class SysuMm01(VisibleInfraredAdapter):
         if self.options.training == "folders" or any((self.folder(root) / name).is_dir() for name in names):
             self.require_folders(root, *names)
 
-    def list_training(self, root: Path, kind: Kind, people: Sequence[int]) -> list[Image]:
+    def list_training(self, root: Path, kind: CameraKind, people: Sequence[int]) -> list[Image]:
         """Training images of one kind in the order of the published script."""
         base = self.folder(root)
         if self.options.training == "folders":
@@ -179,7 +179,7 @@ class SysuMm01(VisibleInfraredAdapter):
         return [Image(f"{array}#{row}", people[int(label)], -1) for row, label in enumerate(labels)]
 
     def read_training(
-        self, root: Path, kind: Kind, images: Sequence[Image], tables: list[CaptionTable]
+        self, root: Path, kind: CameraKind, images: Sequence[Image], tables: list[CaptionTable]
     ) -> list[tuple[str, ...]]:
         """Captions of each training image: description and, where there is one, rephrasing.
 
@@ -224,13 +224,13 @@ def check_people(path: Path, column: Sequence[str], images: Sequence[Image]) -> 
             )
 
 
-def make_sample(base: str, kind: Kind, image: Image, captions: tuple[str, ...]) -> Sample:
+def make_sample(base: str, kind: CameraKind, image: Image, captions: tuple[str, ...]) -> Sample:
     """The image as a row of the corpus."""
     return Sample(f"{base}/{image.image}", image.person, captions, image.camera, kind.modality)
 
 
 def describe_people(
-    base: str, kind: Kind, images: Sequence[Image], captions: dict[int, tuple[str, ...]]
+    base: str, kind: CameraKind, images: Sequence[Image], captions: dict[int, tuple[str, ...]]
 ) -> Iterator[tuple[Split, Sample]]:
     """Test images, the first of each person with all captions of the person."""
     left = dict(captions)

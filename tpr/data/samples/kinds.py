@@ -12,17 +12,17 @@ from tpr.data.samples.visible_infrared import CrossModalitySamples
 
 
 @dataclass(frozen=True)
-class Kind:
+class SampleKind:
     """One kind of sample."""
 
     samples: type[Samples]
     transform: type[DeviceTransform] | type[CrossModalityTransform]
 
 
-KINDS: dict[str, Kind] = {
-    "pair": Kind(TrainingSamples, DeviceTransform),
-    "slot": Kind(CrossModalitySamples, CrossModalityTransform),
-    "labelled": Kind(LabelledSamples, DeviceTransform),
+KINDS: dict[str, SampleKind] = {
+    "pair": SampleKind(TrainingSamples, DeviceTransform),
+    "slot": SampleKind(CrossModalitySamples, CrossModalityTransform),
+    "labelled": SampleKind(LabelledSamples, DeviceTransform),
 }
 """pair: an image with captions, counted as `data.unit` says; slot: a visible and an infrared image of one
 person with their captions; labelled: an image with its identity or attributes."""

@@ -17,7 +17,7 @@ from tpr.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
-class Texts:
+class InfraredTexts:
     """The captions of infrared images, by running caption numbers."""
 
     given: IndexArray
@@ -25,9 +25,9 @@ class Texts:
     own: IndexArray | None = None
     """(N,) the image's own caption, where the given text is another."""
 
-    def take(self, rows: IndexArray | Flags) -> "Texts":
+    def take(self, rows: IndexArray | Flags) -> "InfraredTexts":
         """Only those of these images."""
-        return Texts(self.given[rows], None if self.own is None else self.own[rows])
+        return InfraredTexts(self.given[rows], None if self.own is None else self.own[rows])
 
 
 def list_images(corpus: Corpus, *, infrared: bool, cameras: Sequence[int] | None = None) -> IndexArray:
@@ -77,14 +77,14 @@ def _pair_cameras(corpus: Corpus, rows: IndexArray) -> Iterator[tuple[int, int]]
 
 def choose_texts(
     corpus: Corpus, infrared: IndexArray, text: Literal["own", "oracle"], seed: int, *, needs_own: bool
-) -> Texts:
+) -> InfraredTexts:
     """The texts of infrared images, own or drawn. infrared: (N,) rows in the order of the protocol.
 
     needs_own: whether images must have captions of their own beside oracle texts.
     Raises DataError where a text is missing.
     """
     if text == "own":
-        return Texts(find_own_captions(corpus, infrared))
+        return InfraredTexts(find_own_captions(corpus, infrared))
     pools, people = list_identity_captions(corpus), corpus.identity[infrared].tolist()
     missing = [person for person in people if not len(pools.get(person, ()))]
     if missing:
@@ -95,7 +95,9 @@ def choose_texts(
         )
     generator = np.random.RandomState(seed)
     drawn = [pools[person][generator.choice(len(pools[person]))] for person in people]
-    return Texts(np.array(drawn, dtype=np.int64), find_own_captions(corpus, infrared) if needs_own else None)
+    return InfraredTexts(
+        np.array(drawn, dtype=np.int64), find_own_captions(corpus, infrared) if needs_own else None
+    )
 
 
 def find_own_captions(corpus: Corpus, infrared: IndexArray) -> IndexArray:

@@ -12,7 +12,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Task:
+class DatasetTask:
     """What a dataset is measured by."""
 
     protocol: str = "text"

@@ -17,7 +17,7 @@ from typing import Any
 
 from tpr.config.schema import DataOptions
 from tpr.data.adapters.base import Adapter, Counts
-from tpr.data.samples.sample import SPLITS, Split, Task
+from tpr.data.samples.sample import SPLITS, DatasetTask, Split
 from tpr.data.tables.columns import SplitWriter, open_split, read_identity, write_index
 from tpr.data.tables.corpus import Corpus, map_files, take_rows
 from tpr.data.tables.manifest import FORMAT, MANIFEST, Manifest, SplitFiles, load_manifest, save_manifest
@@ -34,14 +34,14 @@ LEFTOVER_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """A parsed or packed dataset, ready to be mapped."""
 
     folder: Path
     manifest: Manifest
     root: Path
     label: str
-    task: Task = Task()
+    task: DatasetTask = DatasetTask()
 
     @property
     def splits(self) -> list[Split]:
@@ -75,7 +75,7 @@ def cache_folder(data: DataOptions) -> Path:
     return data.cache or default_cache()
 
 
-def open_entry(adapter: Adapter, data: DataOptions) -> Entry:
+def open_entry(adapter: Adapter, data: DataOptions) -> CacheEntry:
     """The set's tables: packed, cached, or parsed now. Raises DataError in one line."""
     root = data.root
     packed = find_packed(adapter, root)
@@ -87,7 +87,7 @@ def open_entry(adapter: Adapter, data: DataOptions) -> Entry:
                 "%s: packed by an older version, without checksums; packed again, its images are verified",
                 adapter.label,
             )
-        return Entry(packed, manifest, root, adapter.label, adapter.task)
+        return CacheEntry(packed, manifest, root, adapter.label, adapter.task)
     folder = cache_folder(data) / "corpora" / f"{adapter.name}-{entry_key(adapter, root)}"
     try:
         manifest = _load_whole(folder)
@@ -97,7 +97,7 @@ def open_entry(adapter: Adapter, data: DataOptions) -> Entry:
         logger.info("%s: %s", adapter.label, note)
     for warning in manifest.warnings:
         logger.warning("%s: %s", adapter.label, warning)
-    return Entry(folder, manifest, root, adapter.label, adapter.task)
+    return CacheEntry(folder, manifest, root, adapter.label, adapter.task)
 
 
 def find_packed(adapter: Adapter, root: Path) -> Path | None:

@@ -21,7 +21,7 @@ from tpr.data.adapters import ADAPTERS, Counts
 from tpr.data.images.packed import IMAGE
 from tpr.data.images.reader import decode, measure_image, read_bytes
 from tpr.data.samples.sample import SPLITS, Split
-from tpr.data.tables.cache import Entry, open_entry
+from tpr.data.tables.cache import CacheEntry, open_entry
 from tpr.data.tables.columns import read_identity
 from tpr.data.tables.corpora import build_adapter
 from tpr.data.tables.corpus import Corpus, IndexArray
@@ -170,7 +170,7 @@ def _count(corpus: Corpus, published: Mapping[Split, Counts]) -> tuple[Counts, C
     return Counts(identities, len(corpus), corpus.caption_count), published.get(corpus.split)
 
 
-def _tell_repeats(entry: Entry) -> list[str]:
+def _tell_repeats(entry: CacheEntry) -> list[str]:
     known = {split: entry.manifest.splits[split] for split in entry.splits}
     return [
         f"{entry.label} {split}: {files.rows:,} images, {files.captions:,} captions, {files.repeats:,} "

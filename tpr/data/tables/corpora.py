@@ -15,7 +15,7 @@ from tpr.config.schema import Choice, DataOptions
 from tpr.data.adapters import ADAPTERS, Adapter
 from tpr.data.samples.randomness import Purpose, hash_bits, stream_key
 from tpr.data.samples.sample import Split
-from tpr.data.tables.cache import Entry, open_entry
+from tpr.data.tables.cache import CacheEntry, open_entry
 from tpr.data.tables.columns import read_identity
 from tpr.data.tables.corpus import Corpus, IndexArray, join, offsets_of
 from tpr.errors import DataError
@@ -52,7 +52,7 @@ def load_split(choice: Choice, split: Split, data: DataOptions) -> Corpus:
         raise DataError(f"'{adapter.label}': {error}") from None
 
 
-def open_corpus(entry: Entry, split: Split, adapter: Adapter) -> Corpus:
+def open_corpus(entry: CacheEntry, split: Split, adapter: Adapter) -> Corpus:
     """One split of an entry, without the images that are not on disk where the adapter's options say so."""
     corpus = entry.open(split)
     if adapter.leaves_missing_out and not entry.is_packed:
@@ -143,7 +143,7 @@ def drop_uncaptioned(corpus: Corpus) -> Corpus:
 
 
 def split_validation(
-    entry: Entry, corpus: Corpus, adapter: Adapter, share: float, seed: int
+    entry: CacheEntry, corpus: Corpus, adapter: Adapter, share: float, seed: int
 ) -> tuple[Corpus, Corpus]:
     """Training and validation corpus: the set's own validation split, else identities held out."""
     if "val" in entry.splits:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tpr.data.samples.sample import Split, Task
+from tpr.data.samples.sample import DatasetTask, Split
 from tpr.errors import DataError, first_line
 
 IndexArray = npt.NDArray[np.int64]
@@ -51,7 +51,7 @@ class Corpus:
     """Arrow files that hold the columns, one after another; empty: the table lives in memory alone."""
     rows: IndexArray | None = None
     """(N,) rows of these files that the table shows; absent: all of them in order."""
-    task: Task = Task()
+    task: DatasetTask = DatasetTask()
     """How the set is measured; of joined sets, that of the first."""
 
     def __len__(self) -> int:

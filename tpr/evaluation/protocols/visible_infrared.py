@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tpr.config.ranges import Range, ShortSeed
 from tpr.data.samples.batch import Batch
-from tpr.data.samples.modality_tests import Texts, choose_texts, draw_images, list_images
+from tpr.data.samples.modality_tests import InfraredTexts, choose_texts, draw_images, list_images
 from tpr.data.samples.sender import Sender
 from tpr.data.samples.views import Arrays
 from tpr.data.tables.corpus import Corpus, IndexArray
@@ -222,7 +222,9 @@ def choose_queries(encoder: Encoder, options: VisibleInfrared.Options) -> tuple[
     return tuple(kind for kind in able if kind in (options.queries or able))
 
 
-def find_texts(corpus: Corpus, options: VisibleInfrared.Options, kinds: tuple[Query, ...]) -> Texts | None:
+def find_texts(
+    corpus: Corpus, options: VisibleInfrared.Options, kinds: tuple[Query, ...]
+) -> InfraredTexts | None:
     """The texts of all infrared images, None where these kinds of query need none."""
     if kinds == ("infrared",):
         return None
@@ -235,7 +237,7 @@ def find_texts(corpus: Corpus, options: VisibleInfrared.Options, kinds: tuple[Qu
 class RowTexts:
     """The texts of infrared images by corpus row."""
 
-    texts: Texts
+    texts: InfraredTexts
     place: IndexArray
     """(corpus rows,) place of each image's text."""
 
@@ -283,7 +285,7 @@ def choose_sides(sides: dict[str, Encoded], kind: Query, direction: Direction) -
 
 
 def embed_queries(
-    embedder: Embedder, infrared: IndexArray, texts: Texts | None, kinds: tuple[Query, ...]
+    embedder: Embedder, infrared: IndexArray, texts: InfraredTexts | None, kinds: tuple[Query, ...]
 ) -> dict[str, Tensor]:
     """(N, D) of each kind; one pass serves all. Texts alone need no image, and each caption only once."""
     corpus, data = embedder.corpus, embedder.data
