@@ -9,7 +9,7 @@ import torch
 
 from tests.data.small_slots import make_slots
 from tests.engine.small_runs import make_corpus, make_experiment, make_trainer, states_are_equal
-from tpr.config.noise import MaskNoiseOptions as NoisyCaptions
+from tpr.config.noise import NoiseOptions as NoisyCaptions
 from tpr.config.schema import Choice, OptimOptions, ScheduleOptions
 from tpr.objectives.consensus import DivisionOptions
 from tpr.systems.base import Progress

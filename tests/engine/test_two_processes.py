@@ -20,7 +20,7 @@ from tpr.systems import SYSTEMS
 from tpr.systems.irra import IrraOptions
 from tpr.systems.irra import Losses as IrraLosses
 from tpr.systems.mllm4text import Losses as MatchingLosses
-from tpr.systems.mllm4text import Mllm4TextOptions, NoiseOptions
+from tpr.systems.mllm4text import MaskNoiseOptions, Mllm4TextOptions
 from tpr.systems.rde import RdeOptions
 from tpr.systems.tvi_lfm_options import Losses as InfraredLosses
 from tpr.systems.tvi_lfm_options import TviLfmOptions
@@ -37,7 +37,7 @@ SMOOTHED = Choice(
         temperature=0.1,
         mask_rate=0.3,
         parity=True,
-        nam=NoiseOptions(momentum=0.5, plain_view=True, whole_words=True, storage="float32", map_above=0),
+        nam=MaskNoiseOptions(momentum=0.5, plain_view=True, whole_words=True, storage="float32", map_above=0),
     ),
 )
 
