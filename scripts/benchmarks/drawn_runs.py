@@ -33,7 +33,7 @@ def train_drawn(config: str, folder: Path, words: Sequence[str]) -> tuple[Experi
 def read_r1(out: Path) -> float:
     """Mean R@1 over the test sets of a finished run."""
     rows = json.loads((out / "results.json").read_text())["results"]["rows"]
-    return statistics.mean(row["r1"] for row in rows)
+    return statistics.mean(row["measures"]["r1"] for row in rows)
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
