@@ -2,7 +2,8 @@
 
 from typing import Any
 
-MEASURES = ("r1", "r5", "r10", "r20", "map", "minp")
+from tpr.evaluation.query_results import RETRIEVAL
+
 TEXT_NOTES = {
     "own": "own text: every infrared image has its own caption, made from that image alone",
     "oracle": "ORACLE text: every infrared image has a caption of the true person's visible images, of "
@@ -21,7 +22,7 @@ def read_older_row(entry: dict[str, Any]) -> dict[str, Any]:
         "protocol": "text" if probe is None else "visible_infrared",
         "direction": entry["direction"],
         "is_main": entry["direction"] in ("text_to_image", "infrared_to_visible"),
-        "measures": {name: entry[name] for name in MEASURES if name in entry},
+        "measures": {name: entry[name] for name in RETRIEVAL if name in entry},
         "facts": {"queries": entry["queries"], "unmatched": entry["unmatched"]},
     }
     if probe is not None:

@@ -26,6 +26,20 @@ class Ranking:
     """Row of the image that searched; None where a text did alone."""
 
 
+def make_ranking(
+    identity: IndexArray,
+    row: int,
+    found: tuple[IndexArray, npt.NDArray[np.float64]],
+    *,
+    caption: str = "",
+    query: int | None = None,
+) -> Ranking:
+    """What `find_best` found for a query of one corpus. row: an image of the person who is looked for."""
+    best, scores = found
+    hits = identity[best] == identity[row]
+    return Ranking(caption, int(identity[row]), best, scores.astype(np.float32), hits, query)
+
+
 def spread_queries(count: int, queries: int) -> IndexArray:
     """At most so many of 0..count-1, evenly from the first to the last: not the best, not the worst."""
     return np.unique(np.linspace(0, count - 1, queries).round().astype(np.int64))

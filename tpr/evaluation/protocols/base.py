@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from tpr.data.tables.corpus import Corpus, IndexArray
 from tpr.evaluation.embed import Embedder, Encoder
@@ -89,7 +90,7 @@ class Protocol(ABC):
 
 def find_best(
     search: Search, queries: Encoded, gallery: Encoded, chosen: IndexArray, top: int
-) -> list[tuple[IndexArray, IndexArray]]:
+) -> list[tuple[IndexArray, npt.NDArray[np.float64]]]:
     """(K,) best items of the first gallery and their scores, for each chosen query, stable."""
     trial = search.trials[0]
     scores = Products(queries.take(chosen), gallery.take(trial.gallery), cosine=search.cosine)

@@ -12,7 +12,7 @@ from tpr.errors import ConfigError, DataError
 from tpr.evaluation.embed import Embedder, Encoder
 from tpr.evaluation.protocols.base import Protocol, find_best
 from tpr.evaluation.query_table import Asked
-from tpr.evaluation.rankings import Ranking, spread_queries
+from tpr.evaluation.rankings import Ranking, make_ranking, spread_queries
 from tpr.evaluation.rows import Row
 from tpr.evaluation.search import Encoded, Labels, Rule, Search, Trial, exclude_same_camera, run_search
 
@@ -73,15 +73,7 @@ class ImageRetrieval(Protocol):
         chosen = asking[spread_queries(len(asking), queries)]
         images = Encoded(embedder.embed("image"))
         found = find_best(search, images, images, chosen, top)
-        identity = corpus.identity
         return [
-            Ranking(
-                "",
-                int(identity[row]),
-                best,
-                scores.astype(np.float32),
-                identity[best] == identity[row],
-                row,
-            )
-            for row, (best, scores) in zip(chosen.tolist(), found, strict=True)
+            make_ranking(corpus.identity, row, best, query=row)
+            for row, best in zip(chosen.tolist(), found, strict=True)
         ]

@@ -10,7 +10,7 @@ from tpr.errors import ConfigError, DataError
 from tpr.evaluation.embed import Embedder, Encoder
 from tpr.evaluation.protocols.base import Protocol, find_best
 from tpr.evaluation.query_table import Asked
-from tpr.evaluation.rankings import Ranking, spread_queries
+from tpr.evaluation.rankings import Ranking, make_ranking, spread_queries
 from tpr.evaluation.rows import Row
 from tpr.evaluation.search import Encoded, Labels, Search, run_search
 
@@ -76,14 +76,7 @@ class TextRetrieval(Protocol):
         labels = Labels.of(corpus.identity)
         search = Search(labels.take(chosen), labels)
         found = find_best(search, texts, images, np.arange(len(chosen)), top)
-        identity = corpus.identity
         return [
-            Ranking(
-                corpus.captions(int(row))[0],
-                int(identity[row]),
-                best,
-                scores.astype(np.float32),
-                identity[best] == identity[row],
-            )
-            for row, (best, scores) in zip(chosen, found, strict=True)
+            make_ranking(corpus.identity, row, best, caption=corpus.captions(row)[0])
+            for row, best in zip(chosen.tolist(), found, strict=True)
         ]

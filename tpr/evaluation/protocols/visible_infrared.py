@@ -24,7 +24,7 @@ from tpr.errors import ConfigError
 from tpr.evaluation.embed import Embedder, Encoder
 from tpr.evaluation.protocols.base import Protocol, find_best
 from tpr.evaluation.query_table import Asked
-from tpr.evaluation.rankings import Ranking, spread_queries
+from tpr.evaluation.rankings import Ranking, make_ranking, spread_queries
 from tpr.evaluation.rows import Row
 from tpr.evaluation.scores import Index
 from tpr.evaluation.search import Encoded, Labels, Rule, Search, Trial, exclude_same_camera, run_search
@@ -151,17 +151,16 @@ class VisibleInfrared(Protocol):
         search = replace(line.search, trials=(Trial(chosen, trial.gallery),))
         sides, texts = embed_sides(embedder, self.options, (kind,), [replace(line, search=search)])
         found = find_best(search, *choose_sides(sides, kind, line.direction), chosen, top)
-        identity, reads = corpus.identity, line.direction == "infrared_to_visible"
+        reads = line.direction == "infrared_to_visible"
         return [
-            Ranking(
-                read_text(corpus, texts, row) if reads else "",
-                int(identity[row]),
-                best,
-                scores.astype(np.float32),
-                identity[best] == identity[row],
+            make_ranking(
+                corpus.identity,
                 row,
+                best,
+                caption=read_text(corpus, texts, row) if reads else "",
+                query=row,
             )
-            for row, (best, scores) in zip(chosen.tolist(), found, strict=True)
+            for row, best in zip(chosen.tolist(), found, strict=True)
         ]
 
 
