@@ -71,7 +71,7 @@ def rank_matches(
 
     own: (R, P) gallery columns of the matches, any where `valid` is false. exact: return scores in float64.
     """
-    if not (exact or block.is_exact):
+    if isinstance(block, Products) and not (exact or block.is_exact):
         scores = block.quick()
         valid, (low, high) = place_windows(scores, own, valid, MARGIN)
         counted = count_between(scores, low, high)
@@ -182,7 +182,7 @@ def share_among_threads(function: Callable[[slice], Result], rows: int, gallery:
 
 
 def _settle_pairs(
-    block: Products | GivenDistances,
+    block: Products,
     own: Tensor,
     unclear: Tensor,
     counted: Counted,

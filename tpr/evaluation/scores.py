@@ -85,7 +85,6 @@ class Products:
 class GivenDistances:
     """Distances that somebody else computed; a score is minus one."""
 
-    is_exact = True
     device = torch.device("cpu")
 
     def __init__(self, distances: npt.NDArray[Any]) -> None:
@@ -102,17 +101,9 @@ class GivenDistances:
         for pair in hidden:
             self.block[tuple(pair)] = -np.inf
 
-    def quick(self) -> Tensor:
-        """(R, G) scores of the block."""
-        return self.exact()
-
     def exact(self) -> Tensor:
         """(R, G) scores of the block in float64, minus infinity where hidden."""
         return torch.from_numpy(self.block)
-
-    def exact_pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """(K,) scores of rows of the block with gallery columns."""
-        return self.exact()[rows, columns]
 
 
 def unit_scale(features: Tensor, side: str) -> Tensor:
