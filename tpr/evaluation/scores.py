@@ -16,6 +16,8 @@ from tpr.errors import TrainingError
 
 CPU_BLOCK_BYTES = (8 * 2**20, 24 * 2**20)
 CPU_BLOCK_ROWS = 320
+EXACT_BLOCK_BYTES = 2**20
+"""Several passes over a block of exact scores should find it in a cache."""
 CUDA_BLOCK_BYTES = 256 * 2**20
 SLICE_ROWS = 512
 """Gallery rows turned into float64 at once."""
@@ -93,7 +95,7 @@ class GivenDistances:
             raise TrainingError(f"distances between queries and gallery are not finite; {REMEDY}")
         self.distances = distances
         self.row_bytes = max(1, distances.shape[1]) * 8
-        self.block_bytes = CPU_BLOCK_BYTES[0] // 8
+        self.block_bytes = EXACT_BLOCK_BYTES
 
     def start(self, rows: npt.NDArray[np.int64], hidden: Sequence[Index]) -> None:
         """Turn to a block of queries. hidden: places of pairs that do not count for one another."""

@@ -19,14 +19,12 @@ from torch import Tensor
 from tpr.data.tables.corpus import Flags, IndexArray
 from tpr.evaluation.counting import TIE, Ranked, rank_matches
 from tpr.evaluation.query_results import QueryResults, concatenate
-from tpr.evaluation.scores import GivenDistances, Index, Products
+from tpr.evaluation.scores import EXACT_BLOCK_BYTES, GivenDistances, Index, Products
 from tpr.evaluation.shards import cut_queries, share_parts
 from tpr.evaluation.ties import Expected, expect_person_hits, expect_ties, group_matches
 
 NO_RANK = 2**62
 """Stands for the rank of what does not count."""
-EXACT_BLOCK_BYTES = 2**20
-"""Several passes over a block of exact scores should find it in a cache."""
 
 
 @dataclass(frozen=True, eq=False)
