@@ -39,7 +39,7 @@ def check_closing(out: str, recipe: str, output: Path) -> None:
     assert out.rindex("R@1") < out.rindex("run folder:")
     assert f"run folder:  {folder}" in out
     assert f"checkpoint:  {folder / 'best.pt'}" in out
-    assert f"rankings:  {folder / 'ranking.png'}" in out
+    assert f"rankings:    {folder / 'ranking.png'}" in out
     for name in ("config.yaml", "log.txt", "journal.jsonl", "last.pt", "best.pt", "ranking.png"):
         assert (folder / name).stat().st_size, name
     steps = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]

@@ -77,7 +77,7 @@ def say_closing(folder: Path, experiment: Experiment) -> None:
     say(f"run folder:  {folder}")
     say(f"checkpoint:  {folder / 'best.pt'}")
     if (folder / IMAGE).exists():
-        say(f"rankings:  {folder / IMAGE}")
+        say(f"rankings:    {folder / IMAGE}")
     say(f"next:        {suggest_command(folder, experiment, closing)}")
 
 
