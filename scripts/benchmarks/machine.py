@@ -31,13 +31,21 @@ def is_held_back() -> bool:
     return "avx512f" in cpu_flags() and torch.backends.cpu.get_cpu_capability() != "AVX512"
 
 
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_versions() -> str:
+    """Python and the libraries that the numbers depend on."""
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return f"Python {platform.python_version()}, {versions}"
+
+
 def describe_machine() -> str:
     """Cores, instruction sets, threads and versions in one line."""
     flags = cpu_flags()
     sets = [name for name, flag in (("AVX2", "avx2"), ("AVX-512", "avx512f")) if flag in flags][-1:]
     sets += ["bf16 instructions"] if has_bf16() else []
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    machine = f"{cores} {platform.machine()} cores" + (f" with {' and '.join(sets)}" if sets else "")
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    threads = f"{torch.get_num_threads()} threads, no GPU used"
-    return f"{machine}, {threads}; Python {platform.python_version()}, {versions}"
+    machine = f"{count_cores()} {platform.machine()} cores" + (f" with {' and '.join(sets)}" if sets else "")
+    return f"{machine}, {torch.get_num_threads()} threads, no GPU used; {describe_versions()}"

@@ -1,5 +1,6 @@
 """Side B's building blocks: small corpora on disk and the project's own objects around them."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -41,17 +42,19 @@ def build_irra(sizes: Architecture, identities: int, *, masked_words: bool = Tru
     return Irra(choice, ClipOptions(architecture=describe_towers(sizes)), setting)
 
 
-def write_cuhk_pedes(root: Path, images: int) -> list[Row]:
+def write_cuhk_pedes(root: Path, images: int, distinct: int | None = None) -> list[Row]:
     """A CUHK-PEDES folder of drawn textures with two captions each, all for training; its published rows.
 
-    Four images an identity. Returns (identity from 0, image number, path, caption), a row per caption.
+    Four images an identity. distinct: textures that are drawn and repeated; absent: all of them.
+    Returns (identity from 0, image number, path, caption), a row per caption.
     """
     folder = root / "CUHK-PEDES" / "imgs" / "cam_a"
     folder.mkdir(parents=True)
     captions = draw_captions(2 * images)
     records: list[dict[str, Any]] = []
     rows: list[Row] = []
-    for number, file in enumerate(draw_jpegs(images)):
+    files = itertools.cycle(draw_jpegs(min(images, distinct or images)))
+    for number, file in enumerate(itertools.islice(files, images)):
         path = folder / f"{number:06d}.jpg"
         path.write_bytes(file)
         texts = captions[2 * number : 2 * number + 2]

@@ -34,11 +34,13 @@ def load_benchmark(name: str) -> Callable[[bool], Report]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the named benchmarks; 1 when `--check` finds a difference, else 0."""
+    """Runs the named benchmarks; 1 when `--check` finds a difference, else 0. `gpu` reads its own words."""
+    if arguments[:1] == ["gpu"]:
+        return int(importlib.import_module("benchmarks.gpu.command").main(arguments[1:]))
     parser = argparse.ArgumentParser(
         prog="benchmark.py",
         description="Paired benchmarks against the published recipe.",
-        epilog="examples: benchmark.py all --quick; benchmark.py metrics step --json",
+        epilog="examples: benchmark.py all --quick; benchmark.py step --json; benchmark.py gpu --help",
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -54,6 +54,9 @@ def choose_device(runtime: RuntimeOptions) -> torch.device:
 def choose_precision(runtime: RuntimeOptions, device: torch.device) -> Precision:
     """What `runtime.precision` means on this device; says so where it is a fallback."""
     name = runtime.precision
+    if name == "float32" and device.type == "cuda":
+        # Torch lets convolutions round their inputs to ten bits unless it is told not to.
+        torch.backends.cudnn.allow_tf32 = False
     if name != "auto":
         return Precision(name, device)
     if device.type == "cpu":

@@ -62,7 +62,8 @@ class Irra(nn.Module):
         rows = torch.arange(text_tokens.shape[0])
         text = text_tokens[rows, batch["caption_ids"].argmax(dim=-1)].float()
         identity = batch["pids"]
-        image_logits, text_logits = self.classifier(image).float(), self.classifier(text).float()
+        kind = self.classifier.weight.dtype
+        image_logits, text_logits = (self.classifier(side.to(kind)).float() for side in (image, text))
         result = {
             "sdm_loss": sdm_loss(image, text, identity, 1 / 0.02),
             "id_loss": (
@@ -82,6 +83,17 @@ class Irra(nn.Module):
             places = torch.nonzero(labels)
             result["mlm_acc"] = (guess[places] == labels[places]).float().mean()
         return result
+
+
+def to_half(model: Irra) -> Irra:
+    """Weights in float16 as published: all but norms, embeddings and positions, without a float32 copy."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.MultiheadAttention):
+            module.half()
+    for tower, name in ((model.base_model.visual, "proj"), (model.base_model, "text_projection")):
+        projection = getattr(tower, name)
+        projection.data = projection.data.half()
+    return model
 
 
 def train_step(model: Irra, batch: dict[str, Tensor]) -> dict[str, float]:

@@ -98,9 +98,11 @@ class ImageTower(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, 1 + P, D)."""
-        x = self.conv1(images)
+        x = self.conv1(images.to(self.conv1.weight.dtype))
         x = x.reshape(x.shape[0], x.shape[1], -1).permute(0, 2, 1)
-        first = self.class_embedding.to(x.dtype) + torch.zeros(x.shape[0], 1, x.shape[-1], dtype=x.dtype)
+        first = self.class_embedding.to(x.dtype) + torch.zeros(
+            x.shape[0], 1, x.shape[-1], dtype=x.dtype, device=x.device
+        )
         x = self.ln_pre(torch.cat([first, x], dim=1) + self.positional_embedding.to(x.dtype))
         x = self.transformer(x.permute(1, 0, 2)).permute(1, 0, 2)
         return self.ln_post(x) @ self.proj
@@ -124,7 +126,8 @@ class Clip(nn.Module):
 
     def encode_text(self, ids: Tensor) -> Tensor:
         """(B, L) ids -> (B, L, D)."""
-        x = self.token_embedding(ids) + self.positional_embedding
+        kind = self.text_projection.dtype
+        x = self.token_embedding(ids).to(kind) + self.positional_embedding.to(kind)
         x = self.transformer(x.permute(1, 0, 2)).permute(1, 0, 2)
         return self.ln_final(x) @ self.text_projection
 

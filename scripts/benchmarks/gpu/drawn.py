@@ -1,0 +1,55 @@
+"""The quick start's pre-training on the device: it must end where it ends on a CPU."""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.gpu.section import Bench, Section, Table
+from benchmarks.gpu.stepper import CONFIGS
+from benchmarks.machine import count_cores
+
+EXPECTED = (25.0, 36.0)
+"""Mean R@1 over three seeds on a CPU, 30.5, plus and minus three deviations of 1.6."""
+LIMIT_SECONDS = 150
+
+
+def run(bench: Bench, section: Section) -> None:
+    """Draws the world, trains and tests; `quick` draws a small one and takes a few steps."""
+    table = Table("configs/drawn/pretrain.yaml", ["what", "measured"])
+    section.tables.append(table)
+    with tempfile.TemporaryDirectory() as folder:
+        data, cores = Path(folder) / "data", count_cores()
+        words = ["--identities", "4"] if bench.quick else []
+        drawing = _start("draw", str(data), "--workers", str(cores), *words)
+        training = _start(
+            "train",
+            str(CONFIGS / "drawn" / "pretrain.yaml"),
+            f"data.root={data}",
+            f"data.cache={folder}/cache",
+            f"runtime.output={folder}/runs",
+            f"runtime.workers={min(8, cores)}",
+            *(["runtime.max_steps=2", "data.batch=8"] if bench.quick else []),
+        )
+        table.rows.append(["drawing", f"{drawing:.0f} s"])
+        table.rows.append(["training and tests", f"{training:.0f} s"])
+        (results,) = Path(folder).glob("runs/*/results.json")
+        rows = json.loads(results.read_text())["results"]["rows"]
+    r1 = statistics.mean(row["measures"]["r1"] for row in rows)
+    table.rows.append(["mean R@1 of direct transfer", f"{r1:.2f}"])
+    if not bench.quick:
+        low, high = EXPECTED
+        section.check("R@1 is that of a CPU", low <= r1 <= high, f"{r1:.2f}, expected {low:g} to {high:g}")
+
+
+def _start(*words: str) -> float:
+    """Seconds of one command of the package. Raises RuntimeError with its last line where it fails."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "tpr", *words]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+    if found.returncode:
+        raise RuntimeError(f"{' '.join(words[:2])}: {found.stderr.strip().splitlines()[-1]}")
+    return time.perf_counter() - start
