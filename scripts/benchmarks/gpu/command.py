@@ -16,7 +16,17 @@ import torch
 from benchmarks.gpu.section import Bench, Section
 from tpr.whole_files import open_whole
 
-SECTIONS = ("ceiling", "equality", "steps", "others", "feeding", "scoring", "embedding", "drawn")
+SECTIONS = (
+    "ceiling",
+    "equality",
+    "steps",
+    "others",
+    "compiled",
+    "feeding",
+    "scoring",
+    "embedding",
+    "drawn",
+)
 MINUTES = 8.0
 
 

@@ -1,8 +1,6 @@
-"""One training step of every other system at its published size, eager and compiled."""
+"""One training step of every other system at its published size."""
 
-from dataclasses import replace
-
-import torch
+from dataclasses import dataclass, replace
 
 from benchmarks.gpu.section import Bench, Section, Table
 from benchmarks.gpu.stepper import (
@@ -13,46 +11,52 @@ from benchmarks.gpu.stepper import (
     open_recipe,
     with_runtime,
 )
+from tpr.data.samples.batch import Batch
 
-PAIRS, SLOTS = 64, 32
+
+@dataclass(frozen=True)
+class Recipe:
+    """A step that is measured."""
+
+    name: str
+    config: str
+    words: tuple[str, ...] = ()
+    """Settings on top."""
+    batch: int = 64
+    has_slots: bool = False
+    """Samples are slots of visible and infrared images."""
+
+
+TEXT = ("model.text_weights=null",)
 RECIPES = (
-    ("mllm4text, noise-aware masking", "mllm4text/pretrain_1m.yaml", ()),
-    ("mllm4text, equal masking", "mllm4text/pretrain_1m.yaml", ("system.masking=equal",)),
-    ("rde", "rde/cuhk_pedes.yaml", ("system.division.warmup_epochs=1",)),
-    ("tvi_lfm, base training", "tvi_lfm/sysu_mm01_base.yaml", ()),
-    ("tvi_lfm, with text", "tvi_lfm/sysu_mm01.yaml", ()),
+    Recipe("mllm4text, noise-aware masking", "mllm4text/pretrain_1m.yaml"),
+    Recipe("mllm4text, equal masking", "mllm4text/pretrain_1m.yaml", ("system.masking=equal",)),
+    Recipe("rde", "rde/cuhk_pedes.yaml", ("system.division.warmup_epochs=1",)),
+    Recipe("tvi_lfm, base training", "tvi_lfm/sysu_mm01_base.yaml", TEXT, 32, has_slots=True),
+    Recipe("tvi_lfm, with text", "tvi_lfm/sysu_mm01.yaml", TEXT, 32, has_slots=True),
 )
 
 
 def run(bench: Bench, section: Section) -> None:
-    """The eager steps; `--full` compiles them as well, a minute each."""
-    columns = ["step", "samples", "eager, samples/s", "share of peak", "memory, GiB", "compiled, samples/s"]
+    """The published batch, one caption an image."""
+    columns = ["step", "batch", "samples/s", "ms", "share of peak", "memory, GiB"]
     table = Table("One training step of the other systems", columns)
     section.tables.append(table)
-    for name, recipe, words in RECIPES:
-        _, cells = _measure(bench, recipe, words, compile=False)
-        table.rows.append([name, *cells, "-"])
-    for place, (_, recipe, words) in enumerate(RECIPES):
-        if not (bench.has_time and (bench.full or bench.quick)):
-            break
-        rate, _ = _measure(bench, recipe, words, compile=True)
-        table.rows[place] = [*table.rows[place][:-1], f"{rate:,.0f}"]
+    for recipe in RECIPES:
+        count = 8 if bench.quick else recipe.batch
+        step, batch = open_step(bench, recipe, count)
+        bench.forget_memory()
+        seconds = bench.time(lambda step=step, batch=batch: step(batch))
+        memory = bench.read_memory()
+        share = step.count_flops(batch) / seconds / bench.peak
+        rate, cost = f"{count / seconds:,.0f}", f"{1e3 * seconds:.1f}"
+        table.rows.append([recipe.name, str(count), rate, cost, f"{100 * share:.1f} %", memory])
 
 
-def _measure(bench: Bench, recipe: str, words: tuple[str, ...], *, compile: bool) -> tuple[float, list[str]]:
-    """Samples per second; and samples, rate, share of peak and memory as text."""
-    text = ("model.text_weights=null",) if recipe.startswith("tvi_lfm") else ()
-    experiment = open_recipe(bench, recipe, "data.captions_per_image=1", *text, *words)
+def open_step(bench: Bench, recipe: Recipe, count: int, *, compile: bool = False) -> tuple[Stepper, Batch]:
+    """The system in training with fresh weights, and a batch of so many samples on the device."""
+    experiment = open_recipe(bench, recipe.config, "data.captions_per_image=1", *recipe.words)
     experiment = with_runtime(experiment, precision="bf16", compile=compile)
-    torch.compiler.reset()
-    step = Stepper(experiment, replace(describe_setting(experiment), captions=1000), bench)
-    draw, count = (draw_slots, SLOTS) if text else (draw_pairs, PAIRS)
-    if bench.quick:
-        count = 8
+    draw = draw_slots if recipe.has_slots else draw_pairs
     batch = draw(experiment.data.image_size, count, bench.device)
-    bench.forget_memory()
-    seconds = bench.time(lambda: step(batch))
-    memory = bench.read_memory()
-    share = 0.0 if compile else step.count_flops(batch) / seconds / bench.peak
-    rate = count / seconds
-    return rate, [str(count), f"{rate:,.0f}", f"{100 * share:.1f} %", memory]
+    return Stepper(experiment, replace(describe_setting(experiment), captions=1000), bench), batch

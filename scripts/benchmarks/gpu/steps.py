@@ -41,18 +41,10 @@ def run(bench: Bench, section: Section) -> None:
         if not words:
             _measure_attention(measured, step, sizes[0])
         del step
-    compiled_sizes = sizes if bench.full else (sizes[0], sizes[-2])
-    for size in compiled_sizes:
-        measured.add("compiled, SDM + ID + MLM", _open(bench, compile=True), size)
-    if bench.full:
-        for size in sizes:
-            measured.add("compiled, SDM", _open(bench, *ALONE, compile=True), size)
 
 
-def _open(bench: Bench, *words: str, compile: bool = False) -> Stepper:
-    # What was compiled for another batch would make torch look for code that serves every size.
-    torch.compiler.reset()
-    experiment = with_runtime(open_recipe(bench, RECIPE, *words), compile=compile, precision="bf16")
+def _open(bench: Bench, *words: str) -> Stepper:
+    experiment = with_runtime(open_recipe(bench, RECIPE, *words), precision="bf16")
     return Stepper(experiment, describe_setting(experiment), bench)
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 MASK_32 = 0xFFFFFFFF
+GOLDEN = 0x9E3779B9 - 2**32
+"""The golden ratio's bits, signed: code compiled for a GPU counts positions in 32 bits."""
 
 
 class Purpose(IntEnum):
@@ -74,7 +76,7 @@ def hash_bits(key: int, sample: Tensor, draws: int) -> Tensor:
     # The key enters twice: entering once, two keys would give two samples the same draws.
     row = _mix_in_place(sample ^ key)
     row = _mix_in_place(row ^ ((sample >> 32) + mix(key + 0x85EBCA6B)))
-    column = torch.arange(draws, device=sample.device, dtype=torch.int64) * 0x9E3779B9
+    column = torch.arange(draws, device=sample.device, dtype=torch.int64) * GOLDEN
     return _mix_in_place(row[:, None] + column)
 
 
