@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks.gpu.section import Bench, Section, Table
+from benchmarks.gpu.section import Bench, Section
 from benchmarks.machine import count_cores, describe_versions
 
 COPY_BYTES = 4 * 2**30
@@ -17,11 +17,10 @@ def run(bench: Bench, section: Section) -> None:
         section.facts["CUDA, cuDNN"] = f"{torch.version.cuda}, {torch.backends.cudnn.version()}"
     section.facts["processor"] = f"{count_cores()} cores"
     section.facts["versions"] = describe_versions()
-    table = Table("Ceilings", ["what", "measured"])
-    section.tables.append(table)
-    table.rows.append(["bf16 matrix product, random numbers", f"{bench.peak / 1e12:,.1f} TFLOP/s"])
+    table = section.add_table("Ceilings", "what", "measured")
+    table.add("bf16 matrix product, random numbers", f"{bench.peak / 1e12:,.1f} TFLOP/s")
     count = SMALL_COPY_BYTES if bench.quick else COPY_BYTES
     source = torch.zeros(count, dtype=torch.uint8, device=bench.device)
     target = torch.empty_like(source)
     seconds = bench.time(lambda: target.copy_(source))
-    table.rows.append(["copy on the device, read and written", f"{2 * count / seconds / 1e12:,.2f} TB/s"])
+    table.add("copy on the device, read and written", f"{2 * count / seconds / 1e12:,.2f} TB/s")

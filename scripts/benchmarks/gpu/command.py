@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Sequence
@@ -37,21 +38,31 @@ def main(arguments: Sequence[str]) -> int:
     if device.type == "cpu" and not options.quick:
         print("benchmark.py gpu: torch sees no GPU; --quick tries the same code on a CPU", file=sys.stderr)
         return 2
-    bench = Bench(device, options.quick, options.full, time.perf_counter() + 60 * options.minutes)
+    deadline = time.perf_counter() + 60 * options.minutes
     options.out.mkdir(parents=True, exist_ok=True)
     logging.disable(logging.INFO)
-    found: list[Section] = []
     try:
-        for name in options.section or SECTIONS:
-            if not bench.has_time:
-                print(f"{name}: left out, the {options.minutes:g} minutes are over", flush=True)
-                continue
-            found.append(run_section(bench, name))
-            print(found[-1].as_markdown() + "\n", flush=True)
-            write_results(options.out, found)
+        with tempfile.TemporaryDirectory() as folder:
+            bench = Bench(device, options.quick, options.full, deadline, Path(folder))
+            found = run_sections(bench, options.section or SECTIONS, options.out)
     finally:
         logging.disable(logging.NOTSET)
     return int(not all(section.passed for section in found))
+
+
+def run_sections(bench: Bench, names: Sequence[str], out: Path) -> list[Section]:
+    """These sections as long as there is time; each is printed when it is complete."""
+    found: list[Section] = []
+    for name in names:
+        if not bench.has_time:
+            print(f"{name}: left out, the time is over", flush=True)
+            continue
+        section = Section(name, keep=lambda: write_results(out, found))
+        found.append(section)
+        run_section(bench, section)
+        print(section.as_markdown() + "\n", flush=True)
+        section.keep()
+    return found
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -67,14 +78,13 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run_section(bench: Bench, name: str) -> Section:
+def run_section(bench: Bench, section: Section) -> None:
     """One section; an error ends it alone, and is kept with what it had found."""
-    section = Section(name)
     start = time.perf_counter()
     # A small run looks for mistakes in this code; compiling takes minutes on a CPU.
     torch.compiler.set_stance("force_eager" if bench.quick else "default")
     try:
-        importlib.import_module(f"benchmarks.gpu.{name}").run(bench, section)
+        importlib.import_module(f"benchmarks.gpu.{section.name}").run(bench, section)
     except Exception as error:
         section.error = f"{type(error).__name__}: {error}"
         traceback.print_exc()
@@ -82,7 +92,6 @@ def run_section(bench: Bench, name: str) -> Section:
     torch.compiler.set_stance("default")
     gc.collect()
     bench.forget_memory()
-    return section
 
 
 def write_results(folder: Path, found: Sequence[Section]) -> None:

@@ -8,7 +8,7 @@ import time
 import torch
 
 from benchmarks.gpu.others import RECIPES, Recipe, open_step
-from benchmarks.gpu.section import Bench, Section, Table
+from benchmarks.gpu.section import Bench, Section
 from benchmarks.gpu.steps import ALONE, RECIPE
 
 IRRA = Recipe("irra, SDM + ID + MLM", RECIPE)
@@ -18,14 +18,13 @@ IRRA_ALONE = Recipe("irra, SDM", RECIPE, ALONE)
 def run(bench: Bench, section: Section) -> None:
     """The published batch and four of it; `--full` adds SDM alone and the other systems, a minute each."""
     columns = ["step", "batch", "samples/s", "ms", "share of peak", "memory, GiB", "first step, s"]
-    table = Table("One compiled training step", columns)
-    section.tables.append(table)
+    table = section.add_table("One compiled training step", *columns)
     plan = [(IRRA, IRRA.batch), (IRRA, 4 * IRRA.batch)]
     if bench.full or bench.quick:
         plan += [(recipe, recipe.batch) for recipe in (*RECIPES, IRRA_ALONE)]
     for recipe, batch in plan:
         if bench.has_time:
-            table.rows.append(_measure(bench, section, recipe, 8 if bench.quick else batch))
+            table.add(*_measure(bench, section, recipe, 8 if bench.quick else batch))
 
 
 def _measure(bench: Bench, section: Section, recipe: Recipe, count: int) -> list[str]:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.gpu.section import Bench, Section, Table
+from benchmarks.gpu.section import Bench, Section
 from benchmarks.gpu.stepper import CONFIGS
 from benchmarks.machine import count_cores
 
@@ -19,8 +19,7 @@ LIMIT_SECONDS = 150
 
 def run(bench: Bench, section: Section) -> None:
     """Draws the world, trains and tests; `quick` draws a small one and takes a few steps."""
-    table = Table("configs/drawn/pretrain.yaml", ["what", "measured"])
-    section.tables.append(table)
+    table = section.add_table("configs/drawn/pretrain.yaml", "what", "measured")
     with tempfile.TemporaryDirectory() as folder:
         data, cores = Path(folder) / "data", count_cores()
         words = ["--identities", "4"] if bench.quick else []
@@ -34,12 +33,12 @@ def run(bench: Bench, section: Section) -> None:
             f"runtime.workers={min(8, cores)}",
             *(["runtime.max_steps=2", "data.batch=8"] if bench.quick else []),
         )
-        table.rows.append(["drawing", f"{drawing:.0f} s"])
-        table.rows.append(["training and tests", f"{training:.0f} s"])
+        table.add("drawing", f"{drawing:.0f} s")
+        table.add("training and tests", f"{training:.0f} s")
         (results,) = Path(folder).glob("runs/*/results.json")
         rows = json.loads(results.read_text())["results"]["rows"]
     r1 = statistics.mean(row["measures"]["r1"] for row in rows)
-    table.rows.append(["mean R@1 of direct transfer", f"{r1:.2f}"])
+    table.add("mean R@1 of direct transfer", f"{r1:.2f}")
     if not bench.quick:
         low, high = EXPECTED
         section.check("R@1 is that of a CPU", low <= r1 <= high, f"{r1:.2f}, expected {low:g} to {high:g}")

@@ -3,7 +3,7 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.gpu.section import Bench, Section, Table
+from benchmarks.gpu.section import Bench, Section
 from benchmarks.gpu.stepper import describe_setting, draw_pairs, open_recipe, with_runtime
 from tpr.data.images.transforms import normalise_pixels
 from tpr.data.samples.batch import Batch
@@ -22,8 +22,9 @@ def run(bench: Bench, section: Section) -> None:
     system = build_system(experiment, describe_setting(experiment)).to(bench.device).eval()
     arithmetic = choose_precision(experiment.runtime, bench.device)
     size = 16 if bench.quick else BATCH
-    table = Table(f"Vectors of crops and captions, batches of {size}", ["what", "items/s", "share of peak"])
-    section.tables.append(table)
+    table = section.add_table(
+        f"Vectors of crops and captions, batches of {size}", "what", "items/s", "share of peak"
+    )
     height, width = experiment.data.image_size
     pixels = torch.randint(0, 256, (size, 3, height, width), dtype=torch.uint8, device=bench.device)
     texts = draw_pairs((height, width), size, bench.device)
@@ -41,4 +42,4 @@ def run(bench: Bench, section: Section) -> None:
         with FlopCounterMode(display=False) as counter:
             call()
         share = counter.get_total_flops() / seconds / bench.peak
-        table.rows.append([name, f"{size / seconds:,.0f}", f"{100 * share:.1f} %"])
+        table.add(name, f"{size / seconds:,.0f}", f"{100 * share:.1f} %")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.section import Bench, Section, Table
+from benchmarks.gpu.section import Bench, Section
 from benchmarks.gpu.stepper import Stepper, send, with_runtime
 from tpr.config.schema import RuntimeOptions
 from tpr.data.images.patches import draw_patches
@@ -40,10 +40,9 @@ def run(bench: Bench, section: Section) -> None:
 
     _check_draws(bench, section)
     columns = ["system", "loss, float32", "gradient, float32", "loss, bf16"]
-    table = Table("Largest differences between CPU and device, losses relative above 1", columns)
-    section.tables.append(table)
+    table = section.add_table("Largest differences between CPU and device, losses relative above 1", *columns)
     for name, row in ROWS.items():
-        table.rows.append([name, *_compare(bench, section, name, row)])
+        table.add(name, *_compare(bench, section, name, row))
     if bench.device.type != "cuda":
         section.facts["waiting for the device"] = "not measured: there is no GPU"
         return

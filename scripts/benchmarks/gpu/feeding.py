@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.gpu.section import Bench, Section, Table
+from benchmarks.gpu.section import Bench, Section
 from benchmarks.gpu.stepper import Stepper, describe_setting, open_recipe, with_runtime
 from benchmarks.machine import count_cores
 from benchmarks.project import open_training, write_cuhk_pedes
@@ -24,10 +24,8 @@ def run(bench: Bench, section: Section) -> None:
     """The loader alone, then a step on its batches against the same step on one that stays on the device."""
     workers = 2 if bench.quick else max(1, count_cores() - 2)
     batch = 8 if bench.quick else BATCH
-    table = Table(
-        f"Loose JPEG files to batches of {batch} on the device, {workers} workers", ["what", "pairs/s"]
-    )
-    section.tables.append(table)
+    title = f"Loose JPEG files to batches of {batch} on the device, {workers} workers"
+    table = section.add_table(title, "what", "pairs/s")
     with tempfile.TemporaryDirectory() as folder:
         write_cuhk_pedes(Path(folder), SMALL_IMAGES if bench.quick else IMAGES, DISTINCT)
         experiment = with_runtime(open_recipe(bench, "irra/cuhk_pedes.yaml"), precision="bf16")
@@ -44,12 +42,12 @@ def run(bench: Bench, section: Section) -> None:
             device=bench.device,
         )
         steps = (2, 4) if bench.quick else (WARM, STEPS)
-        table.rows.append(["the loader alone", f"{_read(bench, _repeat(loader), batch, *steps):,.0f}"])
+        table.add("the loader alone", f"{_read(bench, _repeat(loader), batch, *steps):,.0f}")
         still = next(loader.epoch(1))
         alone = batch / bench.time(lambda: step(still))
-        table.rows.append(["the step alone", f"{alone:,.0f}"])
+        table.add("the step alone", f"{alone:,.0f}")
         both = _read(bench, _repeat(loader), batch, *steps, step=step)
-        table.rows.append(["the step on the loader's batches", f"{both:,.0f}"])
+        table.add("the step on the loader's batches", f"{both:,.0f}")
 
 
 def _repeat(loader: TrainLoader) -> Iterator[Batch]:

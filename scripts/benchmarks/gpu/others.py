@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from benchmarks.gpu.section import Bench, Section, Table
+from benchmarks.gpu.section import Bench, Section
 from benchmarks.gpu.stepper import (
     Stepper,
     describe_setting,
@@ -40,8 +40,7 @@ RECIPES = (
 def run(bench: Bench, section: Section) -> None:
     """The published batch, one caption an image."""
     columns = ["step", "batch", "samples/s", "ms", "share of peak", "memory, GiB"]
-    table = Table("One training step of the other systems", columns)
-    section.tables.append(table)
+    table = section.add_table("One training step of the other systems", *columns)
     for recipe in RECIPES:
         count = 8 if bench.quick else recipe.batch
         step, batch = open_step(bench, recipe, count)
@@ -50,7 +49,7 @@ def run(bench: Bench, section: Section) -> None:
         memory = bench.read_memory()
         share = step.count_flops(batch) / seconds / bench.peak
         rate, cost = f"{count / seconds:,.0f}", f"{1e3 * seconds:.1f}"
-        table.rows.append([recipe.name, str(count), rate, cost, f"{100 * share:.1f} %", memory])
+        table.add(recipe.name, str(count), rate, cost, f"{100 * share:.1f} %", memory)
 
 
 def open_step(bench: Bench, recipe: Recipe, count: int, *, compile: bool = False) -> tuple[Stepper, Batch]:

@@ -15,8 +15,9 @@ def run(bench: Bench, section: Section) -> None:
     """19,848 captions against as many images of 1,000 identities, 512 values each."""
     size, identities = (512, 64) if bench.quick else (19_848, 1_000)
     problem = tuple(part.to(bench.device) for part in draw_features(size, size, identities))
-    table = Table(f"{size:,} x {size:,} scores on the device", ["side", "seconds", "extra memory, GiB"])
-    section.tables.append(table)
+    table = section.add_table(
+        f"{size:,} x {size:,} scores on the device", "side", "seconds", "extra memory, GiB"
+    )
     published, ours = (
         _measure(bench, table, name, side, problem)
         for name, side in (
@@ -46,5 +47,5 @@ def _measure(
     memory = bench.read_memory()
     if bench.device.type == "cuda":
         memory = f"{float(memory) - before:.2f}"
-    table.rows.append([name, f"{seconds:.3f}", memory])
+    table.add(name, f"{seconds:.3f}", memory)
     return side(*problem)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +15,24 @@ MATRIX = 8192
 SMALL_MATRIX = 256
 
 
+def keep_nothing() -> None:
+    """Where results are not written."""
+
+
 @dataclass(frozen=True)
 class Table:
     """One table of results; cells are written as they stand."""
 
     title: str
     columns: Sequence[str]
+    keep: Callable[[], None]
+    """Writes what was found so far: a run may be cut at any time."""
     rows: list[Sequence[str]] = field(default_factory=list)
+
+    def add(self, *cells: str) -> None:
+        """Adds one row and keeps it."""
+        self.rows.append(cells)
+        self.keep()
 
     def as_markdown(self) -> str:
         """The table, its title above it."""
@@ -35,11 +47,18 @@ class Section:
     """What one section found so far; it is complete as long as `error` is absent."""
 
     name: str
+    keep: Callable[[], None] = keep_nothing
+    """Writes what was found so far."""
     tables: list[Table] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
+
+    def add_table(self, title: str, *columns: str) -> Table:
+        """An empty table."""
+        self.tables.append(Table(title, columns, self.keep))
+        return self.tables[-1]
 
     def check(self, what: str, passed: bool, found: object) -> None:
         """Adds one statement."""
@@ -52,7 +71,10 @@ class Section:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        tables = [{"title": each.title, "columns": each.columns, "rows": each.rows} for each in self.tables]
+        checks = [asdict(check) for check in self.checks]
+        plain = {"name": self.name, "facts": self.facts, "seconds": self.seconds, "error": self.error}
+        return plain | {"tables": tables, "checks": checks}
 
     def as_markdown(self) -> str:
         """Facts, tables, then the number of checks, those that failed in full."""
@@ -78,6 +100,8 @@ class Bench:
     """Everything that is left out for time otherwise."""
     deadline: float
     """`time.perf_counter()` at which no further measurement starts."""
+    folder: Path
+    """Where a run may leave files; it goes when all is measured."""
     _peak: float | None = None
 
     @property

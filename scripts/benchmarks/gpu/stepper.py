@@ -1,6 +1,5 @@
 """The trainer's own step on a batch that lies on the device, and such batches."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -55,13 +54,12 @@ class Stepper:
         if system is None:
             torch.manual_seed(1)
             system = build_system(experiment, setting)
-        self.folder = tempfile.TemporaryDirectory()
         stubs: Any = NoLoader(), None
         self.trainer = Trainer(
             system,
             stubs[0],
             experiment,
-            folder=Path(self.folder.name),
+            folder=bench.folder,
             precision=choose_precision(experiment.runtime, bench.device),
             scorer=stubs[1],
             recorder=stubs[1],

@@ -29,8 +29,7 @@ COLUMNS = ["step", "batch", "pairs/s", "ms", "times the published", "share of pe
 
 def run(bench: Bench, section: Section) -> None:
     """Every variant as long as there is time; the most important first."""
-    table = Table("One training step", COLUMNS)
-    section.tables.append(table)
+    table = section.add_table("One training step", *COLUMNS)
     measured = _Rates(bench, table)
     _measure_published(bench, measured)
     sizes = (8, 16) if bench.quick else SIZES
@@ -125,20 +124,18 @@ class _Rates:
                 memory = self.bench.read_memory()
                 self.record(name, size, seconds, step.count_flops(batch), memory)
         except torch.OutOfMemoryError:
-            self.table.rows.append([name, str(size), "out of memory", *["-"] * 4])
+            self.table.add(name, str(size), "out of memory", *["-"] * 4)
 
     def record(self, name: str, size: int, seconds: float, flops: float, memory: str | None = None) -> None:
         """Writes the row of `size` pairs in so many seconds."""
         rate = size / seconds
         self.published = self.published or rate
-        self.table.rows.append(
-            [
-                name,
-                str(size),
-                f"{rate:,.0f}",
-                f"{1e3 * seconds:.1f}",
-                f"{rate / self.published:.2f}",
-                f"{100 * flops / seconds / self.bench.peak:.1f} %",
-                memory or self.bench.read_memory(),
-            ]
+        self.table.add(
+            name,
+            str(size),
+            f"{rate:,.0f}",
+            f"{1e3 * seconds:.1f}",
+            f"{rate / self.published:.2f}",
+            f"{100 * flops / seconds / self.bench.peak:.1f} %",
+            memory or self.bench.read_memory(),
         )
