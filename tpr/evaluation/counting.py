@@ -25,11 +25,8 @@ CROWDED = 16
 float64 product of everything settles them faster than one by one."""
 TIE = 1e-12
 """Scores in float64 that differ by less are equal; equal images need not come out equal to the last bit."""
-COMPARED_SLOTS = 32
-"""Up to so many matches per query are compared and summed; beyond, sorting reads less memory."""
-COMPARED_SLOTS_ON_CPU = 8
-"""The same on a CPU with more than `SHORT_GALLERY` items: only a part of a row is sorted there."""
-SHORT_GALLERY = 2048
+COMPARED_SLOTS = {"cuda": 32, "cpu": 3}
+"""Up to so many matches per query are compared and summed; beyond, sorting the bare values is quicker."""
 EXACT_IN_FLOAT32 = 2**24
 """Whole numbers below it are sums of ones without rounding."""
 THREADED_GALLERY = 8192
@@ -101,10 +98,8 @@ def count_between(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
 
     scores: (R, G). low, high: (R, P).
     """
-    is_short = scores.is_cuda or scores.shape[1] <= SHORT_GALLERY
-    if low.shape[1] <= (COMPARED_SLOTS if is_short else COMPARED_SLOTS_ON_CPU):
-        return count_by_comparing(scores, low, high)
-    return count_by_sorting(scores, low, high)
+    few = low.shape[1] <= COMPARED_SLOTS[scores.device.type]
+    return (count_by_comparing if few else count_by_sorting)(scores, low, high)
 
 
 def count_by_comparing(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
@@ -121,26 +116,17 @@ def count_by_comparing(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
 
 
 def count_by_sorting(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
-    """`count_between` by a sort of the bare values, for many matches.
+    """`count_between` by a sort of the bare values, for many matches."""
+    ordered = scores.sort(dim=1).values if scores.is_cuda else sort_rows(scores)
+    above = scores.shape[1] - torch.searchsorted(ordered, high.contiguous(), right=True)
+    return Counted(above, scores.shape[1] - torch.searchsorted(ordered, low.contiguous()) - above)
 
-    On a CPU row by row, of what reaches the row's lowest match alone: a part of the gallery for a fair model.
-    """
-    if scores.is_cuda:
-        ordered = scores.sort(dim=1).values
-        above = scores.shape[1] - torch.searchsorted(ordered, high.contiguous(), right=True)
-        return Counted(above, scores.shape[1] - torch.searchsorted(ordered, low.contiguous()) - above)
-    values, least, most = scores.numpy(), low.numpy(), high.numpy()
-    bounds = np.concatenate([most, np.nextafter(least, -np.inf, dtype=least.dtype)], axis=1)
-    beyond = np.empty(bounds.shape, dtype=np.int64)
 
-    def count_rows(rows: slice) -> None:
-        for row in range(rows.start, rows.stop):
-            kept = values[row][np.flatnonzero(values[row] >= least[row].min())]
-            np.subtract(len(kept), np.sort(kept).searchsorted(bounds[row], "right"), out=beyond[row])
-
-    share_among_threads(count_rows, len(values), scores.shape[1])
-    above, reached = torch.from_numpy(beyond).chunk(2, dim=1)
-    return Counted(above, reached - above)
+def sort_rows(scores: Tensor) -> Tensor:
+    """(R, G) rows in ascending order, on a CPU: numpy sorts many numbers at once where torch sorts pairs."""
+    values = scores.numpy()
+    parts = share_among_threads(lambda rows: np.sort(values[rows], axis=1), *values.shape)
+    return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
 
 def find_within(scores: Tensor, low: Tensor, high: Tensor, unclear: Tensor) -> tuple[Tensor, Tensor]:

@@ -50,10 +50,6 @@ class Products:
         self.queries, self.query_scale = queries, unit_scale(queries, "query")
         self.row_bytes = max(1, len(gallery)) * dtype.itemsize
         self.block_bytes = block_bytes or choose_block_bytes(self.device, self.row_bytes)
-        # Fresh memory costs a tenth of the product.
-        rows = 0 if self.is_exact else min(len(queries), max(1, self.block_bytes // self.row_bytes))
-        self.memory = torch.empty(rows, len(gallery), dtype=dtype, device=self.device)
-        self.unit = self.memory.new_empty(0, dtype=torch.float64)
 
     def start(self, rows: npt.NDArray[np.int64], hidden: Sequence[Index]) -> None:
         """Turn to a block of queries. hidden: places of pairs that do not count for one another."""
@@ -62,9 +58,8 @@ class Products:
         self.hidden = [tuple(torch.from_numpy(part).to(self.device) for part in pair) for pair in hidden]
 
     def quick(self) -> Tensor:
-        """(R, G) scores in the features' type, minus infinity where hidden; valid until the next call."""
-        scores = self.memory[: len(self.unit)]
-        torch.mm(self.unit.to(scores.dtype), self.gallery.T, out=scores)
+        """(R, G) scores in the features' type, minus infinity where hidden."""
+        scores = self.unit.to(self.gallery.dtype) @ self.gallery.T
         return self._hide(scores.mul_(self.gallery_scale.to(scores.dtype)))
 
     def exact(self) -> Tensor:
