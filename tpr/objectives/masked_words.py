@@ -35,13 +35,13 @@ class LabelledPositions:
     def find(cls, labels: Tensor, *, rate: float = 1.0) -> "LabelledPositions":
         """The labelled positions of (T, L) labels, where 0 means: nothing to guess.
 
-        rate: probability with which a position is labelled. On a CPU K is the exact number; elsewhere it
-        is `bound_labelled`.
+        rate: probability with which a position is labelled. On a CPU K is the exact number; elsewhere, and
+        in compiled code, it is `bound_labelled`.
         """
-        size = (
-            int(labels.count_nonzero()) if labels.device.type == "cpu" else bound_labelled(labels.shape, rate)
+        can_count = labels.device.type == "cpu" and not torch.compiler.is_compiling()
+        return cls.pad(
+            labels, int(labels.count_nonzero()) if can_count else bound_labelled(labels.shape, rate)
         )
-        return cls.pad(labels, size)
 
     @classmethod
     def pad(cls, labels: Tensor, size: int) -> "LabelledPositions":

@@ -175,7 +175,8 @@ class TviLfm(System):
 
     def relate(self, features: TviLfmFeatures, slots: int) -> dict[str, Tensor]:
         """The losses between modalities; slots: those of all ranks."""
-        weights, parts, losses = self.options.losses, features.parts, dict[str, Tensor]()
+        weights, parts = self.options.losses, features.parts
+        losses: dict[str, Tensor] = {}
         if weights.orthogonality > 0 and features.added is not None:
             columns = distributed.gather(features.added, slots)
             losses["orthogonality"] = orthogonality(parts["infrared"], features.added, columns)

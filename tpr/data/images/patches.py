@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tpr.data.samples.randomness import Purpose, hash_bits, stream_key
+from tpr.data.samples.randomness import Purpose, draw_bits
 
 
 def draw_patches(sample_index: Tensor, patches: int, share: float, *, seed: int, epoch: int) -> Tensor:
@@ -13,5 +13,5 @@ def draw_patches(sample_index: Tensor, patches: int, share: float, *, seed: int,
     Source: FLIP (Li et al., CVPR 2023), random masking of the image tower's input without a decoder.
     """
     kept = max(1, round(share * patches))
-    bits = hash_bits(stream_key(seed, epoch, Purpose.PATCHES), sample_index, patches)
+    bits = draw_bits(seed, epoch, Purpose.PATCHES, sample_index, patches)
     return torch.sort(torch.sort(bits, dim=1, stable=True).indices[:, :kept], dim=1).values

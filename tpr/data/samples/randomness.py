@@ -68,14 +68,38 @@ def _mix_in_place(value: Tensor) -> Tensor:
     return value
 
 
-def hash_bits(key: int, sample: Tensor, draws: int) -> Tensor:
+@torch.library.custom_op("tpr::place_key", mutates_args=())
+def place_key(sample: Tensor, seed: int, epoch: int, purpose: int) -> Tensor:
+    """`stream_key` as a scalar on the device of `sample`.
+
+    Compiled code calls it as it stands: written out, the arithmetic of an epoch that changes would keep the
+    compiler busy for ever.
+    """
+    return torch.full((), stream_key(seed, epoch, Purpose(purpose)), device=sample.device)
+
+
+@place_key.register_fake
+def _(sample: Tensor, seed: int, epoch: int, purpose: int) -> Tensor:
+    return sample.new_empty((), dtype=torch.int64)
+
+
+def draw_bits(seed: int, epoch: int, purpose: Purpose, sample: Tensor, draws: int) -> Tensor:
+    """`hash_bits` of a stream, in code that is compiled as well."""
+    if torch.compiler.is_compiling():
+        return hash_bits(place_key(sample, seed, epoch, int(purpose)), sample, draws)
+    return hash_bits(stream_key(seed, epoch, purpose), sample, draws)
+
+
+def hash_bits(key: int | Tensor, sample: Tensor, draws: int) -> Tensor:
     """(B, draws) int64 in [0, 2^32): draw d of each sample, on the device of `sample` ((B,) int64).
 
     A sample's draws do not depend on how many are asked for, nor on the other samples.
     """
     # The key enters twice: entering once, two keys would give two samples the same draws.
+    second = key + 0x85EBCA6B
+    second = mix(second) if isinstance(second, int) else _mix_in_place(second)
     row = _mix_in_place(sample ^ key)
-    row = _mix_in_place(row ^ ((sample >> 32) + mix(key + 0x85EBCA6B)))
+    row = _mix_in_place(row ^ ((sample >> 32) + second))
     column = torch.arange(draws, device=sample.device, dtype=torch.int64) * GOLDEN
     return _mix_in_place(row[:, None] + column)
 
@@ -84,8 +108,7 @@ def hash_uniform(
     seed: int, epoch: int, purpose: Purpose, sample: Tensor, draws: int, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """(B, draws) uniform numbers in [0, 1) with 24 random bits, exact in float32 on every device."""
-    bits = hash_bits(stream_key(seed, epoch, purpose), sample, draws)
-    return (bits >> 8).to(dtype) * 2.0**-24
+    return (draw_bits(seed, epoch, purpose, sample, draws) >> 8).to(dtype) * 2.0**-24
 
 
 def uniform_rows(

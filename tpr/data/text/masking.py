@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tpr.data.samples.randomness import MASK_32, Purpose, hash_bits, hash_uniform, stream_key
+from tpr.data.samples.randomness import MASK_32, Purpose, draw_bits, hash_uniform
 from tpr.data.text.tokenizer import Tokenizer
 from tpr.data.text.tokens import CLIP_TOKENIZER
 
@@ -45,7 +45,7 @@ def draw_masks(
     """Draws for (T,) captions of `length` positions, on the device of `caption_index`."""
     selection = hash_uniform(seed, epoch, Purpose.MASK_SELECT, caption_index, length)
     # One draw decides twice: its first decimal digit what becomes of the word, the rest which random word.
-    tenths = hash_bits(stream_key(seed, epoch, Purpose.MASK_KIND), caption_index, length) * 10
+    tenths = draw_bits(seed, epoch, Purpose.MASK_KIND, caption_index, length) * 10
     return MaskDraws(selection, tenths >> 32, tokenizer.draw_words(tenths & MASK_32))
 
 

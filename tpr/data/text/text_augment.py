@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tpr.data.samples.randomness import Purpose, hash_bits, stream_key
+from tpr.data.samples.randomness import Purpose, draw_bits
 from tpr.data.text.tokenizer import Tokenizer
 from tpr.data.text.tokens import CLIP_TOKENIZER
 
@@ -24,8 +24,7 @@ def augment_captions(
 
     caption_index: (T,) int64, the key of the draws. Nothing waits for the device.
     """
-    key = stream_key(seed, epoch, Purpose.TEXT_AUGMENT)
-    bits = hash_bits(key, caption_index, 2 * tokens.shape[1])
+    bits = draw_bits(seed, epoch, Purpose.TEXT_AUGMENT, caption_index, 2 * tokens.shape[1])
     uniform = (bits[:, ::2] >> 8).float() * 2.0**-24
     return change_words(tokens, share, uniform, tokenizer.draw_words(bits[:, 1::2]), tokenizer=tokenizer)
 

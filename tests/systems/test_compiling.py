@@ -1,0 +1,64 @@
+"""Every system's step is compiled whole, and soon no more: what changes from step to step stays outside."""
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from tests.systems.every_system import ROWS
+from tests.systems.small_systems import make_batch
+from tpr.data.images.patches import draw_patches
+from tpr.data.text.masking import mask_words
+from tpr.data.text.text_augment import augment_captions
+from tpr.systems.base import Progress
+
+STEPS, STEPS_PER_EPOCH, SETTLED = 24, 6, 18
+MOST_GRAPHS = 5
+"""The first step's, one for lengths and one for epochs that change, and two for epochs of another kind."""
+
+
+@pytest.fixture(autouse=True)
+def forget_graphs():
+    torch.compiler.reset()
+    counters.clear()
+    yield
+    torch.compiler.reset()
+    counters.clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROWS)
+def test_a_step_is_one_graph_whatever_the_captions_and_the_epoch(name: str) -> None:
+    row = ROWS[name]
+    # Without code of its own: tracing alone decides what is one graph, and which numbers it stands for.
+    model = torch.compile(row.make(), backend="eager", fullgraph=True)
+    counts = []
+    for step in range(STEPS):
+        batch = row.make_batch()
+        batch["longest_caption"] = 9 + step * 5 % 15
+        if "longest_infrared_caption" in batch:
+            batch["longest_infrared_caption"] = 12 + step * 5 % 12
+        progress = Progress(seed=1, epoch=1 + step // STEPS_PER_EPOCH, step=step)
+        losses = model(batch, progress).losses
+        if step == 0:
+            for loss, value in row.make()(batch, progress).losses.items():
+                torch.testing.assert_close(losses[loss], value)
+        counts.append(counters["stats"]["unique_graphs"])
+    assert not counters["graph_break"]
+    assert counts[-1] == counts[SETTLED - 1] <= MOST_GRAPHS, counts
+
+
+@pytest.mark.slow
+def test_compiled_draws_are_those_of_eager_code_in_every_epoch() -> None:
+    batch = make_batch()
+
+    def draw(tokens, index, progress):
+        place = {"seed": progress.seed, "epoch": progress.epoch}
+        masked, labels = mask_words(tokens, 0.15, caption_index=index, **place)
+        changed = augment_captions(tokens, 0.3, caption_index=index, **place)
+        return masked, labels, changed, draw_patches(index, 192, 0.5, **place)
+
+    compiled = torch.compile(draw)
+    for epoch in (1, 2, 3, 40, -3):
+        words = batch["tokens"], batch["caption_index"], Progress(seed=2**40 + 7, epoch=epoch, step=0)
+        for found, expected in zip(compiled(*words), draw(*words), strict=True):
+            assert torch.equal(found, expected), epoch
