@@ -29,16 +29,16 @@ def warp(
     y: float = 0.0,
 ) -> Tensor:
     """Rotated by degrees, moved by pixels, sheared by pixels per pixel."""
+    # Outside lie zeros: about grey they blend with the image's rim as a border does in OpenCV.
     warped: Tensor = functional.affine(
-        image,
+        image.float() - GREY,
         angle=angle,
         translate=[right, down],
         scale=1.0,
         shear=[math.degrees(math.atan(x)), math.degrees(math.atan(y))],
         interpolation=functional.InterpolationMode.BILINEAR,
-        fill=[GREY] * 3,
     )
-    return warped
+    return (warped + GREY).round().to(image.dtype)
 
 
 CHANGES: tuple[Callable[[Tensor, float, float], Tensor], ...] = (
