@@ -175,13 +175,13 @@ def test_a_vocabulary_is_named_by_file_folder_or_tag(tmp_path: Path, monkeypatch
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert BertTokenizer(find_vocabulary("group/bert")) == BertTokenizer(text)
-    for missing in ("group/other", "no such/file/at all.txt"):
+    for missing in ("group/other", "no such/file/at all.txt", "x" * 5000):
         with pytest.raises(ConfigError, match="no such file or folder, and no tag .* that can be") as caught:
             find_vocabulary(missing)
         assert f"{missing}/resolve/main/vocab.txt" in str(caught.value) and "\n" not in str(caught.value)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="the folder has neither vocab.txt nor tokenizer.json"):
-        find_vocabulary(str(tmp_path / "empty"))
+    with pytest.raises(ConfigError, match="empty/vocab.txt: the vocabulary cannot be read"):
+        BertTokenizer(find_vocabulary(str(tmp_path / "empty")))
 
 
 @pytest.mark.parametrize(

@@ -93,15 +93,12 @@ def find_vocabulary(named: str | None) -> Path:
     """
     if named is None:
         return SMALL_VOCABULARY
-    path = Path(named).expanduser()
-    if path.is_dir():
-        found = [path / name for name in FILES if (path / name).is_file()]
-        if not found:
-            raise ConfigError(f"vocabulary {named}: the folder has neither {' nor '.join(FILES)}")
-        return found[0]
-    if path.is_file():
-        return path
     try:
+        path = Path(named).expanduser()
+        if path.is_dir():
+            return next((path / name for name in FILES if (path / name).is_file()), path / FILES[0])
+        if path.is_file():
+            return path
         cached = try_to_load_from_cache(named, FILES[0])
         return Path(cached if isinstance(cached, str) else hf_hub_download(named, FILES[0]))
     except Exception as error:  # every transport has errors of its own
