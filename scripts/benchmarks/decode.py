@@ -72,7 +72,7 @@ def decode_bytes(files: list[bytes]) -> list[Tensor]:
 
 def decode_whole(files: list[bytes]) -> None:
     """The loader's chain and what the device does after it, here on the CPU."""
-    transform = DeviceTransform(AugmentOptions(), seed=1)
+    transform = DeviceTransform(AugmentOptions(), seed=1, chain=CLIP_CHAIN)
     for number, batch in enumerate(decode_bytes(files)):
         transform(batch, torch.arange(len(batch)) + number * BATCH, epoch=1)
 

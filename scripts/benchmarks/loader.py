@@ -22,6 +22,7 @@ from tpr.data.samples.loader import TrainLoader
 from tpr.data.samples.views import Views
 from tpr.data.tables.corpus import Corpus
 from tpr.data.text.masking import mask_words
+from tpr.data.text.tokens import CLIP_TOKENIZER
 
 SIZE, BATCH = (384, 128), 64
 
@@ -87,7 +88,14 @@ def exhaust(loader: Any) -> None:
 def read_epoch(loader: TrainLoader) -> None:
     """One epoch of the project's loader, words masked as the system does."""
     for batch in loader.epoch(1):
-        mask_words(batch["tokens"], 0.15, caption_index=batch["caption_index"], seed=1, epoch=1)
+        mask_words(
+            batch["tokens"],
+            0.15,
+            caption_index=batch["caption_index"],
+            seed=1,
+            epoch=1,
+            tokenizer=CLIP_TOKENIZER,
+        )
 
 
 def _check_workers(report: Report, corpus: Corpus, data: DataOptions, counts: tuple[int, ...]) -> None:

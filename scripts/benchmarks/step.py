@@ -21,7 +21,7 @@ from benchmarks.report import Case, Report
 from benchmarks.timing import interleave
 from tpr.data.samples.batch import Batch
 from tpr.data.text.masking import mask_words
-from tpr.data.text.tokens import tokenize
+from tpr.data.text.tokens import CLIP_TOKENIZER, tokenize
 from tpr.engine.meter import Meter
 from tpr.systems.base import Progress, StepOutput, System
 
@@ -120,7 +120,9 @@ def draw_batches(sizes: Architecture, batch_size: int) -> tuple[dict[str, Tensor
     identity = torch.randint(0, IDENTITIES, (batch_size,), generator=generator)
     tokens = tokenize(draw_captions(batch_size, seed=3))
     rows = torch.arange(batch_size)
-    masked, labels = mask_words(tokens, 0.15, caption_index=rows, seed=PROGRESS.seed, epoch=PROGRESS.epoch)
+    masked, labels = mask_words(
+        tokens, 0.15, caption_index=rows, seed=PROGRESS.seed, epoch=PROGRESS.epoch, tokenizer=CLIP_TOKENIZER
+    )
     theirs = {
         "images": images,
         "pids": identity,

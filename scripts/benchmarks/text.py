@@ -86,7 +86,7 @@ def _time_masks(report: Report, captions: list[str], *, rounds: int, goal: float
 
     timing = interleave(
         mask_python,
-        lambda: mask_words(tokens, 0.15, caption_index=index, seed=1, epoch=1),
+        lambda: mask_words(tokens, 0.15, caption_index=index, seed=1, epoch=1, tokenizer=CLIP_TOKENIZER),
         rounds=rounds,
         repeats_b=20,
     )
@@ -117,7 +117,9 @@ def _check_ids(report: Report, captions: list[str]) -> None:
 def _check_masks(report: Report, captions: list[str]) -> None:
     """Rates within five standard deviations, labels only on words, at least one label a caption."""
     tokens = tokenize(captions)
-    masked, labels = mask_words(tokens, 0.15, caption_index=torch.arange(len(tokens)), seed=1, epoch=1)
+    masked, labels = mask_words(
+        tokens, 0.15, caption_index=torch.arange(len(tokens)), seed=1, epoch=1, tokenizer=CLIP_TOKENIZER
+    )
     words = (tokens > 0) & (tokens < MASK)
     chosen = labels != 0
     sound = torch.equal(labels[chosen], tokens[chosen]) and torch.equal(masked[~chosen], tokens[~chosen])

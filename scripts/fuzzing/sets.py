@@ -18,6 +18,7 @@ from tpr.data.tables.corpora import load_split
 from tpr.data.tables.corpus import Corpus
 from tpr.data.tables.pack import pack_set
 from tpr.data.text.token_cache import corpus_tokens
+from tpr.data.text.tokens import CLIP_TOKENIZER
 from tpr.drawn import draw_world
 from tpr.drawn.layouts import PLANNERS
 
@@ -113,7 +114,7 @@ class Stored(Kind):
         found: list[Any] = []
         for split in SPLITS:
             corpus = load_split(Choice(self.name, ADAPTERS[self.name].Options()), split, self.data)
-            tokens = corpus_tokens(corpus, self.data)
+            tokens = corpus_tokens(corpus, self.data, CLIP_TOKENIZER)
             found += read_corpus(corpus, images=True)
             found += tokens.rows(np.arange(corpus.caption_count), TOKENS).tolist()
         return found

@@ -29,6 +29,7 @@ from tpr.data.samples.loader import TrainLoader, iterate_captions, iterate_image
 from tpr.data.samples.views import ImageReader, Views
 from tpr.data.samples.workers import Task, Workers
 from tpr.data.tables.corpus import Corpus
+from tpr.data.text.tokens import CLIP_TOKENIZER
 from tpr.errors import ConfigError, DataError
 
 CAPTIONS = [1, 2, 1, 0, 2, 1, 3, 1]  # 11 pairs on 7 of 8 images
@@ -82,7 +83,7 @@ def test_an_epoch_holds_every_pair_once_with_all_entries(corpus: Corpus, tmp_pat
         assert batch["plain_images"].dtype == torch.float32
         for row, pixels in zip(batch["image_index"].tolist(), batch["plain_images"], strict=True):
             whole = CLIP_CHAIN.resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
-            assert torch.equal(pixels, normalise_pixels(whole[None])[0])
+            assert torch.equal(pixels, normalise_pixels(whole[None], CLIP_CHAIN)[0])
         assert batch["attributes"].shape == (batch["global_size"], 3)
         captions = [caption for row in batch["image_index"].tolist() for caption in corpus.captions(row)[:1]]
         first = batch["caption_index"] == torch.from_numpy(corpus.caption_offsets)[batch["image_index"]]
@@ -147,7 +148,9 @@ def test_torchs_generator_is_left_alone(corpus: Corpus, tmp_path: Path, workers:
     loader = make_loader(corpus, tmp_path, workers)
     state = torch.get_rng_state()
     list(loader.epoch(1))
-    list(iterate_images(corpus, make_data(tmp_path), batch=3, workers=workers, device="cpu"))
+    list(
+        iterate_images(corpus, make_data(tmp_path), batch=3, workers=workers, device="cpu", chain=CLIP_CHAIN)
+    )
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -183,7 +186,11 @@ def test_a_bad_image_arrives_as_one_clean_line(corpus: Corpus, tmp_path: Path, w
         list(make_loader(corpus, tmp_path, workers).epoch(1))
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=r"^small_set: .*/4.jpg is truncated or damaged"):
-        list(iterate_images(corpus, make_data(tmp_path), batch=3, workers=workers, device="cpu"))
+        list(
+            iterate_images(
+                corpus, make_data(tmp_path), batch=3, workers=workers, device="cpu", chain=CLIP_CHAIN
+            )
+        )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -228,7 +235,7 @@ def test_erasing_and_normalising_happen_after_the_geometry(corpus: Corpus, tmp_p
     for batch in plain.epoch(1):
         for image, row in zip(batch["images"], batch["image_index"].tolist(), strict=True):
             pixels = CLIP_CHAIN.resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
-            assert torch.equal(image, normalise_pixels(pixels[None])[0])
+            assert torch.equal(image, normalise_pixels(pixels[None], CLIP_CHAIN)[0])
     erased = make_loader(corpus, tmp_path, augment=AugmentOptions(flip=0, pad=0, erase=1))
     for with_boxes, without in zip(erased.epoch(1), plain.epoch(1), strict=True):
         share = (with_boxes["images"] != without["images"]).float().mean(dim=(1, 2, 3))
@@ -240,23 +247,27 @@ def test_evaluation_images_come_in_order_without_augmentation(
     corpus: Corpus, tmp_path: Path, workers: int
 ) -> None:
     data = make_data(tmp_path)
-    batches = list(iterate_images(corpus, data, batch=3, workers=workers, device="cpu"))
+    batches = list(iterate_images(corpus, data, batch=3, workers=workers, device="cpu", chain=CLIP_CHAIN))
     assert [len(batch["images"]) for batch in batches] == [3, 3, 2]
     assert torch.cat([batch["image_index"] for batch in batches]).tolist() == list(range(8))
     assert torch.cat([batch["identity"] for batch in batches]).tolist() == corpus.identity.tolist()
     images = torch.cat([batch["images"] for batch in batches])
     for row in range(8):
         pixels = CLIP_CHAIN.resize(decode((tmp_path / f"{row}.jpg").read_bytes()), SIZE)
-        assert torch.equal(images[row], normalise_pixels(pixels[None])[0])
+        assert torch.equal(images[row], normalise_pixels(pixels[None], CLIP_CHAIN)[0])
     some = list(
-        iterate_images(corpus, data, batch=3, workers=workers, device="cpu", indices=np.array([5, 0]))
+        iterate_images(
+            corpus, data, batch=3, workers=workers, device="cpu", indices=np.array([5, 0]), chain=CLIP_CHAIN
+        )
     )
     assert torch.equal(some[0]["images"], images[[5, 0]])
     assert some[0]["image_index"].tolist() == [5, 0]
 
 
 def test_evaluation_captions_come_in_order_with_their_images(corpus: Corpus, tmp_path: Path) -> None:
-    batches = list(iterate_captions(corpus, make_data(tmp_path), batch=4, device="cpu"))
+    batches = list(
+        iterate_captions(corpus, make_data(tmp_path), batch=4, device="cpu", tokenizer=CLIP_TOKENIZER)
+    )
     assert [len(batch["tokens"]) for batch in batches] == [4, 4, 3]
     flat = [caption for row in range(8) for caption in corpus.captions(row)]
     assert torch.equal(torch.cat([batch["tokens"] for batch in batches]), tokenize(flat, 12))
@@ -265,7 +276,14 @@ def test_evaluation_captions_come_in_order_with_their_images(corpus: Corpus, tmp
     assert (
         torch.cat([batch["text_identity"] for batch in batches]).tolist() == corpus.identity[owner].tolist()
     )
-    (some,) = iterate_captions(corpus, make_data(tmp_path), batch=4, device="cpu", indices=np.array([10, 3]))
+    (some,) = iterate_captions(
+        corpus,
+        make_data(tmp_path),
+        batch=4,
+        device="cpu",
+        indices=np.array([10, 3]),
+        tokenizer=CLIP_TOKENIZER,
+    )
     assert some["caption_index"].tolist() == [10, 3]
     assert some["owner"].tolist() == [7, 2]
     assert some["longest_caption"] == 6
@@ -362,9 +380,12 @@ def test_batches_are_equal_however_workers_start(
     loader = make_loader(corpus, tmp_path, 2, start=start, **options)
     for epoch in (1, 2):
         assert_equal(list(loader.epoch(epoch)), list(expected.epoch(epoch)))
-    found = iterate_images(corpus, make_data(tmp_path), batch=3, workers=1, device="cpu", start=start)
+    found = iterate_images(
+        corpus, make_data(tmp_path), batch=3, workers=1, device="cpu", start=start, chain=CLIP_CHAIN
+    )
     assert_equal(
-        list(found), list(iterate_images(corpus, make_data(tmp_path), batch=3, workers=0, device="cpu"))
+        list(found),
+        list(iterate_images(corpus, make_data(tmp_path), batch=3, workers=0, device="cpu", chain=CLIP_CHAIN)),
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tpr.data import tokenize
 from tpr.data.text.masking import MaskDraws, apply_masks, draw_masks, mask_words
-from tpr.data.text.tokens import END, MASK, START, WORD_LIMIT
+from tpr.data.text.tokens import CLIP_TOKENIZER, END, MASK, START, WORD_LIMIT
 
 LENGTH = 77
 
@@ -23,7 +23,7 @@ def long_captions(count: int, words: int = 75) -> Tensor:
 
 def mask(tokens: Tensor, probability: float | Tensor = 0.15, **options: int) -> tuple[Tensor, Tensor]:
     settings = {"caption_index": torch.arange(len(tokens)), "seed": 1, "epoch": 1, **options}
-    return mask_words(tokens, probability, **settings)  # type: ignore[arg-type]
+    return mask_words(tokens, probability, **settings, tokenizer=CLIP_TOKENIZER)  # type: ignore[arg-type]
 
 
 def share_is(count: int, total: int, share: float) -> bool:
@@ -102,7 +102,7 @@ def test_masks_are_a_function_of_their_draws() -> None:
     selection[0, [1, 2, 3, 4]] = torch.tensor([0.1, 0.2, 0.299, 0.3])
     kind, words = torch.full_like(tokens, 7), torch.full_like(tokens, 11)
     kind[0, 2], kind[0, 3] = 8, 9
-    masked, labels = apply_masks(tokens, 0.3, MaskDraws(selection, kind, words))
+    masked, labels = apply_masks(tokens, 0.3, MaskDraws(selection, kind, words), tokenizer=CLIP_TOKENIZER)
     assert masked[0, 1:7].tolist() == [MASK, 11, 1800, 2400, 3000, 3600]
     assert labels[0, 1:7].tolist() == [600, 1200, 1800, 0, 0, 0]
     assert masked[0, 7] == END and not labels[0, 7:].any()
@@ -110,8 +110,8 @@ def test_masks_are_a_function_of_their_draws() -> None:
 
 def test_the_draws_are_those_of_the_seed_epoch_and_caption() -> None:
     tokens, index = long_captions(8), torch.arange(8)
-    draws = draw_masks(index, LENGTH, seed=1, epoch=1)
-    assert torch.equal(apply_masks(tokens, 0.15, draws)[0], mask(tokens)[0])
+    draws = draw_masks(index, LENGTH, seed=1, epoch=1, tokenizer=CLIP_TOKENIZER)
+    assert torch.equal(apply_masks(tokens, 0.15, draws, tokenizer=CLIP_TOKENIZER)[0], mask(tokens)[0])
     assert draws.kind.min() >= 0 and draws.kind.max() <= 9
     assert draws.words.min() >= 1 and draws.words.max() < WORD_LIMIT
 

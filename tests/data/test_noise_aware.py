@@ -40,10 +40,10 @@ def test_the_published_formula_on_the_papers_figure():
     tokens = make_tokens([4])
     similarity = torch.full((1, LENGTH), 0.5)
     similarity[0, 1:5] = torch.tensor([0.27, 0.40, 0.09, 0.21])
-    published = find_probability(similarity, tokens, RATE, renormalise=False)
+    published = find_probability(similarity, tokens, RATE, renormalise=False, tokenizer=CLIP_TOKENIZER)
     assert published[0, 1:5].tolist() == pytest.approx([0.1225, 0.0, 0.3025, 0.1825], abs=1e-6)
     assert mean_over_words(published, tokens).item() == pytest.approx(0.151875, abs=1e-6)
-    ours = find_probability(similarity, tokens, RATE)
+    ours = find_probability(similarity, tokens, RATE, tokenizer=CLIP_TOKENIZER)
     assert mean_over_words(ours, tokens).item() == pytest.approx(RATE, abs=1e-12)
     # Three words share what the fourth cannot give: each a third of 0.0075 lower.
     assert ours[0, 1:5].tolist() == pytest.approx([0.12, 0.0, 0.30, 0.18], abs=1e-6)
@@ -54,7 +54,9 @@ def test_the_published_formula_on_the_papers_figure():
 def test_the_mean_is_the_rate_wherever_probabilities_are_clipped(rate, spread):
     counts = [1, 2, 3, 5, 8, 13, 18] * 20
     tokens = make_tokens(counts)
-    probability = find_probability(draw_similarities(len(counts), spread), tokens, rate)
+    probability = find_probability(
+        draw_similarities(len(counts), spread), tokens, rate, tokenizer=CLIP_TOKENIZER
+    )
     torch.testing.assert_close(
         mean_over_words(probability, tokens),
         torch.full((len(counts),), rate, dtype=torch.float64),
@@ -69,7 +71,7 @@ def test_clipping_bites_at_both_ends_and_the_mean_stays():
     tokens = make_tokens([18])
     similarity = torch.full((1, LENGTH), 0.9)
     similarity[0, 3], similarity[0, 7], similarity[0, 9:12] = -0.9, -0.2, 1.0
-    probability = find_probability(similarity, tokens, RATE)[0, 1:19]
+    probability = find_probability(similarity, tokens, RATE, tokenizer=CLIP_TOKENIZER)[0, 1:19]
     assert probability.mean().item() == pytest.approx(RATE, abs=1e-12)
     assert probability[2] == 1.0
     assert (probability[8:11] == 0).all()
@@ -96,7 +98,7 @@ def test_a_flat_piece_that_has_just_the_sum():
     tokens = make_tokens([2])
     similarity = torch.zeros(1, LENGTH)
     similarity[0, 1], similarity[0, 2] = -1.0, 0.9
-    probability = find_probability(similarity, tokens, 0.5)
+    probability = find_probability(similarity, tokens, 0.5, tokenizer=CLIP_TOKENIZER)
     assert probability[0, 1:3].tolist() == pytest.approx([1.0, 0.0], abs=1e-7)
 
 
@@ -105,7 +107,9 @@ def test_unknown_rows_are_masked_equally_and_other_ids_never(renormalise):
     tokens = make_tokens([5, 18, 0])
     similarity = torch.full((3, LENGTH), torch.nan)
     similarity[1] = 0.3
-    probability = find_probability(similarity, tokens, RATE, renormalise=renormalise)
+    probability = find_probability(
+        similarity, tokens, RATE, renormalise=renormalise, tokenizer=CLIP_TOKENIZER
+    )
     torch.testing.assert_close(probability[0, 1:6], torch.full((5,), RATE, dtype=torch.float64))
     torch.testing.assert_close(probability[1, 1:19], torch.full((18,), RATE, dtype=torch.float64))
     assert not probability[tokens.eq(0) | tokens.ge(START)].any()
@@ -117,16 +121,23 @@ def test_what_stands_outside_of_the_words_changes_nothing():
     similarity = draw_similarities(2, 0.5)
     spoilt = torch.where((tokens > 0) & (tokens < 49405), similarity, torch.nan)
     for renormalise in (True, False):
-        expected = find_probability(similarity, tokens, RATE, renormalise=renormalise)
-        assert torch.equal(find_probability(spoilt, tokens, RATE, renormalise=renormalise), expected)
+        expected = find_probability(
+            similarity, tokens, RATE, renormalise=renormalise, tokenizer=CLIP_TOKENIZER
+        )
+        assert torch.equal(
+            find_probability(spoilt, tokens, RATE, renormalise=renormalise, tokenizer=CLIP_TOKENIZER),
+            expected,
+        )
 
 
 def test_a_row_does_not_depend_on_the_others():
     counts = [1, 4, 9, 18]
     tokens, similarity = make_tokens(counts), draw_similarities(4, 0.6)
-    whole = find_probability(similarity, tokens, RATE)
+    whole = find_probability(similarity, tokens, RATE, tokenizer=CLIP_TOKENIZER)
     for row in range(4):
-        alone = find_probability(similarity[row : row + 1], tokens[row : row + 1], RATE)
+        alone = find_probability(
+            similarity[row : row + 1], tokens[row : row + 1], RATE, tokenizer=CLIP_TOKENIZER
+        )
         assert torch.equal(alone, whole[row : row + 1])
 
 
@@ -135,7 +146,9 @@ def test_planted_noise_is_masked_as_often_as_the_formula_says(renormalise):
     tokens = make_tokens([13, 18])
     similarity = torch.full((2, LENGTH), 0.35)
     similarity[0, 4], similarity[1, 10:12] = 0.05, -0.1
-    probability = find_probability(similarity, tokens, RATE, renormalise=renormalise)
+    probability = find_probability(
+        similarity, tokens, RATE, renormalise=renormalise, tokenizer=CLIP_TOKENIZER
+    )
     # By hand: word 4 of 13 has 0.3 more noise than the others, whose mean is 0.3 / 13 below the caption's.
     assert probability[0, 4].item() == pytest.approx(RATE + 0.3 - 0.3 / 13, abs=1e-6)
     assert probability[0, 5].item() == pytest.approx(RATE - 0.3 / 13, abs=1e-6)
@@ -149,6 +162,7 @@ def test_planted_noise_is_masked_as_often_as_the_formula_says(renormalise):
             seed=1,
             epoch=epoch,
             mask_at_least_one=False,
+            tokenizer=CLIP_TOKENIZER,
         )[1]
         counts += (labels > 0).view(copies, 2, LENGTH).sum(dim=0)
     draws = epochs * copies
@@ -164,7 +178,7 @@ def test_pieces_of_a_word_share_their_mean():
     tokens = tokenize(["a turtleneck-wearing person, with a houndstooth coat"], LENGTH)
     ends = CLIP_TOKENIZER.find_word_ends(tokens)[0]
     similarity = draw_similarities(1, 0.5)
-    found = average_over_words(similarity, tokens)
+    found = average_over_words(similarity, tokens, tokenizer=CLIP_TOKENIZER)
     ids = tokens[0].tolist()
     pieces, words = [], []
     for place in range(1, ids.index(END)):
@@ -185,4 +199,6 @@ def test_a_word_that_is_cut_with_its_caption_is_a_word():
     tokens = tokenize(["turtleneck"], 4)
     assert not CLIP_TOKENIZER.find_word_ends(tokens)[0, 2]
     similarity = torch.tensor([[9.0, 0.2, 0.4, 9.0]])
-    assert average_over_words(similarity, tokens)[0].tolist() == pytest.approx([9.0, 0.3, 0.3, 9.0])
+    assert average_over_words(similarity, tokens, tokenizer=CLIP_TOKENIZER)[0].tolist() == pytest.approx(
+        [9.0, 0.3, 0.3, 9.0]
+    )

@@ -22,7 +22,7 @@ from tpr.data.images.chains import CLIP_CHAIN
 from tpr.data.images.reader import read_bytes
 from tpr.data.samples.views import ImageReader
 from tpr.data.tables.check import check_sets
-from tpr.data.tables.checksums import read_sealed
+from tpr.data.tables.checksums import read_sealed, write_sealed
 from tpr.data.tables.corpora import load_corpora
 from tpr.data.tables.corpus import Corpus, map_files
 from tpr.data.tables.manifest import MANIFEST
@@ -115,6 +115,16 @@ def test_a_set_packed_with_other_options_is_refused(tmp_path: Path) -> None:
         f"'mine': {tmp_path}/mine/packed: packed with images=None, asked for images=5; "
         "pack again or move this folder away"
     )
+
+
+def test_a_set_packed_before_an_option_was_known_is_read_without_it(tmp_path: Path) -> None:
+    folder = pack_few(tmp_path)
+    manifest = read_sealed(folder / MANIFEST)
+    del manifest["options"]["attributes"]
+    write_sealed(folder / MANIFEST, manifest)
+    assert len(load(tmp_path, "jsonl", path=Path("mine"))) == 4
+    with pytest.raises(DataError, match=r"with attributes=None, asked for attributes={'hat': \['cap'\]}"):
+        load(tmp_path, "jsonl", path=Path("mine"), attributes={"hat": ("cap",)})
 
 
 def test_a_damaged_packed_set_is_named(tmp_path: Path) -> None:

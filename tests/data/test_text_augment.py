@@ -8,27 +8,31 @@ import torch
 from tests.data.test_masking import long_captions, share_is
 from tpr.data import tokenize
 from tpr.data.text.text_augment import augment_captions, change_words
-from tpr.data.text.tokens import END, MASK, START, WORD_LIMIT
+from tpr.data.text.tokens import CLIP_TOKENIZER, END, MASK, START, WORD_LIMIT
 
 KEEP, MASKED, REPLACED, DELETED = 0.9, 0.05, 0.13, 0.17
 
 
 def augment(tokens, share=0.2, **options):
     settings = {"caption_index": torch.arange(len(tokens)), "seed": 1, "epoch": 1, **options}
-    return augment_captions(tokens, share, **settings)
+    return augment_captions(tokens, share, **settings, tokenizer=CLIP_TOKENIZER)
 
 
 def test_each_kind_of_change_by_hand():
     tokens = torch.tensor([[START, 11, 12, 13, 14, END, 0, 0]])
     uniform = torch.tensor([[MASKED, MASKED, DELETED, REPLACED, KEEP, MASKED, MASKED, DELETED]])
     words = torch.full((1, 8), 77)
-    assert change_words(tokens, 0.2, uniform, words).tolist() == [[START, MASK, 77, 14, END, 0, 0, 0]]
+    assert change_words(tokens, 0.2, uniform, words, tokenizer=CLIP_TOKENIZER).tolist() == [
+        [START, MASK, 77, 14, END, 0, 0, 0]
+    ]
 
 
 def test_start_end_and_padding_stay():
     tokens = tokenize(["a man in red", "", "shoes"], 12)
     for drawn in (MASKED, REPLACED, DELETED):
-        changed = change_words(tokens, 0.2, torch.full((3, 12), drawn), torch.full((3, 12), 5))
+        changed = change_words(
+            tokens, 0.2, torch.full((3, 12), drawn), torch.full((3, 12), 5), tokenizer=CLIP_TOKENIZER
+        )
         assert (changed[:, 0] == START).all()
         assert ((changed == END).sum(dim=1) == 1).all()
         assert torch.equal(changed[1], tokens[1])

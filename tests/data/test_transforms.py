@@ -89,7 +89,7 @@ def test_mirroring_and_crops_are_uniform() -> None:
 def test_normalising_equals_the_published_chain() -> None:
     pixels = draw_pixels(20, 10)
     chain = v1.Compose([v1.ToPILImage(), v1.ToTensor(), v1.Normalize(MEAN, STD)])
-    assert torch.allclose(normalise_pixels(pixels[None])[0], chain(pixels), atol=1e-6)
+    assert torch.allclose(normalise_pixels(pixels[None], CLIP_CHAIN)[0], chain(pixels), atol=1e-6)
 
 
 def test_erased_rectangles_have_the_published_distribution() -> None:
@@ -123,16 +123,16 @@ def test_a_rectangle_that_never_fits_is_left_out() -> None:
 def test_the_published_fill_is_the_mean_vector_after_normalisation() -> None:
     images = torch.ones(2, 3, 6, 5)
     boxes = torch.tensor([[1, 2, 3, 2], [0, 0, 0, 0]])
-    erased = erase(images.clone(), boxes, published_fill=True)
+    erased = erase(images.clone(), boxes, published_fill=True, chain=CLIP_CHAIN)
     assert torch.allclose(erased[0, :, 2, 3], torch.tensor(MEAN))
     assert int((erased != 1).sum()) == 3 * 3 * 2
     assert torch.equal(erased[1], images[1])
-    assert int((erase(images.clone(), boxes, published_fill=False) == 0).sum()) == 18
+    assert int((erase(images.clone(), boxes, published_fill=False, chain=CLIP_CHAIN) == 0).sum()) == 18
 
 
 def test_the_mask_of_the_gpu_marks_the_same_pixels() -> None:
     boxes = draw_boxes(PUBLISHED, torch.arange(40), (24, 16), seed=2, epoch=3)
-    by_slices = erase(torch.ones(40, 3, 24, 16), boxes, published_fill=False) == 0
+    by_slices = erase(torch.ones(40, 3, 24, 16), boxes, published_fill=False, chain=CLIP_CHAIN) == 0
     assert torch.equal(_mask_boxes(boxes, 24, 16).expand(-1, 3, -1, -1), by_slices)
     assert by_slices.any()
 
@@ -140,20 +140,22 @@ def test_the_mask_of_the_gpu_marks_the_same_pixels() -> None:
 def test_batch_splits_change_no_bit() -> None:
     images = torch.stack([draw_pixels(24, 17, seed) for seed in range(12)])
     index = torch.arange(12) * 999_983
-    transform = DeviceTransform(PUBLISHED, seed=3)
+    transform = DeviceTransform(PUBLISHED, seed=3, chain=CLIP_CHAIN)
     whole = transform(images, index, epoch=2)
     parts = [transform(images[rows], index[rows], epoch=2) for rows in torch.arange(12).split([1, 7, 4])]
     assert torch.equal(torch.cat(parts), whole)
     assert not torch.equal(transform(images, index, epoch=3), whole)
-    assert not torch.equal(DeviceTransform(PUBLISHED, seed=4)(images, index, epoch=2), whole)
-    plain = DeviceTransform(replace(PUBLISHED, erase=0), seed=3)(images, index, epoch=2)
-    assert torch.equal(plain, normalise_pixels(images))
+    assert not torch.equal(
+        DeviceTransform(PUBLISHED, seed=4, chain=CLIP_CHAIN)(images, index, epoch=2), whole
+    )
+    plain = DeviceTransform(replace(PUBLISHED, erase=0), seed=3, chain=CLIP_CHAIN)(images, index, epoch=2)
+    assert torch.equal(plain, normalise_pixels(images, CLIP_CHAIN))
 
 
 def test_no_images_give_an_empty_batch() -> None:
     empty = torch.zeros(0, 3, 8, 4, dtype=torch.uint8)
     none = torch.zeros(0, dtype=torch.int64)
-    assert DeviceTransform(PUBLISHED, seed=1)(empty, none, epoch=1).shape == (0, 3, 8, 4)
+    assert DeviceTransform(PUBLISHED, seed=1, chain=CLIP_CHAIN)(empty, none, epoch=1).shape == (0, 3, 8, 4)
 
 
 @pytest.mark.gpu
@@ -161,6 +163,6 @@ def test_no_images_give_an_empty_batch() -> None:
 def test_the_gpu_gives_the_same_batch() -> None:
     images = torch.stack([draw_pixels(384, 128, seed) for seed in range(8)])
     index = torch.arange(8)
-    transform = DeviceTransform(PUBLISHED, seed=3)
+    transform = DeviceTransform(PUBLISHED, seed=3, chain=CLIP_CHAIN)
     on_gpu = transform(images.cuda(), index.cuda(), epoch=1).cpu()
     assert torch.allclose(on_gpu, transform(images, index, epoch=1))

@@ -176,8 +176,10 @@ def test_images_are_normalised_by_the_statistics_that_are_asked_for(corpus: Corp
     )
     assert torch.allclose(some["images"][0], by_hand(9), atol=1e-5)
     assert torch.equal(
-        next(iterate_images(corpus, data, batch=3, workers=0, device="cpu"))["images"][:1],
-        normalise_pixels(CLIP_CHAIN.resize(decode((tmp_path / "0.jpg").read_bytes()), SIZE)[None]),
+        next(iterate_images(corpus, data, batch=3, workers=0, device="cpu", chain=CLIP_CHAIN))["images"][:1],
+        normalise_pixels(
+            CLIP_CHAIN.resize(decode((tmp_path / "0.jpg").read_bytes()), SIZE)[None], CLIP_CHAIN
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-EXTEND = ROOT / "docs" / "extend.md"
+EXTENDING = [ROOT / "docs" / "extend.md", ROOT / "docs" / "extend_input.md"]
 DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "captions" / "README.md"]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PLACED = re.compile(r"# ((?:configs|tpr)/\S+\.(?:yaml|py))\b")
@@ -33,8 +33,8 @@ class Block(NamedTuple):
 
     @property
     def is_addition(self) -> bool:
-        """Part of one of the three ways to extend the package."""
-        return self.document == EXTEND and self.section.startswith(ADDITION)
+        """Part of one of the ways to extend the package."""
+        return self.document in EXTENDING and self.section.startswith(ADDITION)
 
     def __str__(self) -> str:
         return f"{self.document.name}-{self.section}-{self.language}"

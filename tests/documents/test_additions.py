@@ -1,4 +1,4 @@
-"""The dataset, loss and system of docs/extend.md, added to a copy of the package and run on tiny data.
+"""Everything of docs/extend*.md, added to a copy of the package and run on tiny data.
 
 The same copy runs what README shows of Python and tells of run folders.
 """
@@ -15,7 +15,7 @@ import pytest
 
 from tests.data.small_sets import write_image, write_json
 from tests.documents.blocks import (
-    EXTEND,
+    EXTENDING,
     README,
     ROOT,
     Block,
@@ -26,10 +26,11 @@ from tests.documents.blocks import (
 )
 from tests.processes import Processes
 from tpr.locks import LOCK_FILE
+from tpr.models.weights import read_checkpoint
 
 pytestmark = pytest.mark.slow
 MOST_LINES = 15
-ADDED = [block for block in blocks_of(EXTEND) if block.is_addition]
+ADDED = [block for document in EXTENDING for block in blocks_of(document) if block.is_addition]
 SMALL = [
     "model={name: clip, weights: null, architecture: {embed_dim: 16, "
     "image: {width: 16, layers: 1, heads: 2}, text: {width: 16, layers: 1, heads: 2}}}",
@@ -70,7 +71,8 @@ def apply_diff(text: str, diff: str) -> str:
 
 def command_of(section: str) -> list[str]:
     """The one command in the prose of a section, as `tpr train` for `sh run.sh`."""
-    (words,) = inline_commands(section_of(EXTEND, section))
+    document = next(page for page in EXTENDING if f"## {section}" in page.read_text(encoding="utf-8"))
+    (words,) = inline_commands(section_of(document, section))
     return ["tpr", "train", *words[2:]]
 
 
@@ -92,7 +94,7 @@ def write_shop(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package with all three additions, after their runs."""
+    """The package with all additions, after their runs."""
     root = tmp_path_factory.mktemp("copy")
     for name in ("tpr", "configs"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -110,6 +112,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*command_of("Add a dataset"), *SMALL, "data.root=data"],
         [*command_of("Add a loss"), *SMALL],
         [*command_of("Add a system"), *SMALL],
+        [*command_of("Add an image operation"), *SMALL],
+        # Last, for the command's own sizes of the towers stand.
+        [*command_of("Add a tokenizer")[:3], *SMALL, *command_of("Add a tokenizer")[3:]],
     )
     return root
 
@@ -159,6 +164,17 @@ def test_an_added_loss_is_trained_on_with_its_weight(copy: Path) -> None:
 def test_an_added_system_trains(copy: Path) -> None:
     assert losses_of(copy / "runs" / "drawn-pretrain-3").keys() == {"loss", "itc"}
     assert "name: contrast" in (copy / "runs" / "drawn-pretrain-3" / "config.yaml").read_text()
+
+
+def test_an_added_image_operation_is_listed_by_its_name(copy: Path) -> None:
+    folder = copy / "runs" / "drawn-pretrain-4"
+    assert losses_of(folder) != losses_of(copy / "runs" / "drawn-pretrain")
+    assert "name: solarise" in (folder / "config.yaml").read_text()
+
+
+def test_an_added_tokenizer_is_what_its_model_reads_captions_by(copy: Path) -> None:
+    state = read_checkpoint(copy / "runs" / "drawn-pretrain-5" / "best.pt").state
+    assert state["base_model.token_embedding.weight"].shape == (259, 16)
 
 
 def test_a_run_folder_holds_what_the_readme_lists(copy: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.evaluation.toy_world import PairSystem, make_corpus, make_evaluator, make_pairs
 from tests.marks import slow_except
+from tpr.data.images.chains import CLIP_CHAIN
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.loader import iterate_images
 from tpr.data.samples.modality_tests import list_identity_captions
@@ -47,7 +48,11 @@ def encode_all(corpus: Corpus, evaluator: Evaluator, texts: Sequence[str | None]
 
     In float64, so that rounding does not depend on the size of the batch.
     """
-    batch = next(iterate_images(corpus, evaluator.experiment.data, batch=999, workers=0, device="cpu"))
+    batch = next(
+        iterate_images(
+            corpus, evaluator.experiment.data, batch=999, workers=0, device="cpu", chain=CLIP_CHAIN
+        )
+    )
     own = [corpus.captions(row)[0] for row in range(len(corpus))]
     given = [text or "" for text in texts]
     whole = Batch(images=batch["images"], infrared_images=batch["images"], tokens=tokenize(given))

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from tpr.data import tokenize
+from tpr.data.text.tokens import CLIP_TOKENIZER
 from tpr.models.token_selection import TokenSelection, select_patches, select_words
 
 LENGTH = 24
@@ -23,7 +24,7 @@ def draw(*shape, seed=0):
 
 
 def pooled(attention, tokens, count):
-    words = select_words(attention, tokens, count)
+    words = select_words(attention, tokens, count, tokenizer=CLIP_TOKENIZER)
     return [row[kept].tolist() for row, kept in zip(words.positions, words.is_pooled, strict=True)]
 
 
@@ -44,7 +45,7 @@ def test_the_words_with_most_attention_are_pooled():
 def test_padding_follows_the_words_in_order():
     tokens = tokenize(["shoes"], LENGTH)
     attention = torch.zeros(1, LENGTH)
-    assert select_words(attention, tokens, 4).positions.tolist() == [[1, 3, 4, 5]]
+    assert select_words(attention, tokens, 4, tokenizer=CLIP_TOKENIZER).positions.tolist() == [[1, 3, 4, 5]]
 
 
 def test_a_word_without_attention_comes_before_padding():
@@ -64,12 +65,12 @@ def test_what_is_pooled_does_not_depend_on_padding(caption):
     longest = int((tokens != 0).sum(dim=1).max())
     layer = make_layer().eval()
     states = draw(2, LENGTH, 6, seed=1)
-    words = select_words(attention, tokens, 7)
+    words = select_words(attention, tokens, 7, tokenizer=CLIP_TOKENIZER)
     whole = layer(states, words.positions, words.is_pooled)
     assert torch.isfinite(whole).all()
     for length in range(longest, LENGTH):
         assert pooled(attention[:, :length], tokens[:, :length], 7) == pooled(attention, tokens, 7)
-        words = select_words(attention[:, :length], tokens[:, :length], 7)
+        words = select_words(attention[:, :length], tokens[:, :length], 7, tokenizer=CLIP_TOKENIZER)
         cut = layer(states[:, :length], words.positions, words.is_pooled)
         torch.testing.assert_close(cut, whole, rtol=1e-6, atol=1e-6)
 

@@ -18,6 +18,7 @@ from tpr.data import tokenize
 from tpr.data.samples.batch import Batch
 from tpr.data.text.masking import MaskDraws, apply_masks
 from tpr.data.text.noise_aware import find_probability
+from tpr.data.text.tokens import CLIP_TOKENIZER
 from tpr.engine.optim import build_optimizer, group_parameters, set_rates
 from tpr.engine.schedule import rate_factor
 from tpr.models import ClipOptions, fit_state
@@ -80,7 +81,7 @@ def replay(seed, tokens, probability):
 
 
 def mask(seed, tokens, probability):
-    return apply_masks(tokens, probability, replay(seed, tokens, probability))
+    return apply_masks(tokens, probability, replay(seed, tokens, probability), tokenizer=CLIP_TOKENIZER)
 
 
 def equal_probability(tokens):
@@ -179,7 +180,7 @@ def test_probabilities_and_masked_captions(number):
     case = CASE["masking"][number]
     tokens = pad([case["ids"]])
     similarity = pad([case["similarity"]], fill=0.0)
-    probability = find_probability(similarity, tokens, RATE, renormalise=False)
+    probability = find_probability(similarity, tokens, RATE, renormalise=False, tokenizer=CLIP_TOKENIZER)
     close(probability[0, 1 : len(case["ids"]) - 1], case["probability"])
     for draw in case["draws"]:
         masked, labels = mask(draw["python_seed"], tokens, probability)
@@ -209,7 +210,7 @@ def test_noise_aware_masking_of_a_known_caption(seed, selected, became):
     tokens = tokenize([CAPTION])
     similarity = torch.full((1, 77), 0.2)
     similarity[0, 1:14] = torch.linspace(0.10, 0.34, 13)
-    probability = find_probability(similarity, tokens, RATE, renormalise=False)
+    probability = find_probability(similarity, tokens, RATE, renormalise=False, tokenizer=CLIP_TOKENIZER)
     # The list says 0.27 to 0.03, which leaves the full stop out of the mean; its masks do not: with 0.07
     # instead of 0.0686 word 11 would be selected after seed 7.
     mean = (13 * 0.78 + 0.8) / 14
@@ -229,7 +230,12 @@ def test_three_epochs(batch, monkeypatch):
     def replay_masks(tokens, probability, *, mask_at_least_one, **_):
         draws = replay(epoch["python_seed"], tokens, probability)
         chosen.append(
-            (probability, *apply_masks(tokens, probability, draws, mask_at_least_one=mask_at_least_one))
+            (
+                probability,
+                *apply_masks(
+                    tokens, probability, draws, mask_at_least_one=mask_at_least_one, tokenizer=CLIP_TOKENIZER
+                ),
+            )
         )
         return chosen[-1][1:]
 

@@ -15,6 +15,7 @@ from tpr.config.typed import read_experiment
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.noise import draw_noise
 from tpr.data.text.text_augment import change_words
+from tpr.data.text.tokens import CLIP_TOKENIZER
 from tpr.engine.optim import build_optimizer, group_parameters
 from tpr.engine.schedule import rate_factor
 from tpr.models import ClipOptions, fit_state
@@ -127,7 +128,7 @@ def test_attention_and_selected_positions(batch):
     assert [system.patches, system.words] == counts
     for row, places in zip(select_patches(seen.attention, counts[0]), wanted["image_selected"], strict=True):
         assert sorted(row.tolist()) == places
-    words = select_words(read.attention, batch["tokens"], counts[1])
+    words = select_words(read.attention, batch["tokens"], counts[1], tokenizer=CLIP_TOKENIZER)
     for row, attention in enumerate(wanted["text_attention"]):
         close(read.attention[row, : len(attention)], attention, floor=1e-7)
         pooled = words.positions[row][words.is_pooled[row]]
@@ -275,7 +276,7 @@ def test_text_augmentation():
                     words[0, place] = random.choice(range(1, 49405))
         tokens = torch.zeros(1, LENGTH, dtype=torch.int64)
         tokens[0, : len(ids)] = torch.tensor(ids)
-        changed = change_words(tokens, 0.2, uniform, words)[0].tolist()
+        changed = change_words(tokens, 0.2, uniform, words, tokenizer=CLIP_TOKENIZER)[0].tolist()
         assert changed == case["ids"] + [0] * (LENGTH - len(case["ids"]))
 
 

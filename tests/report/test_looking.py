@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.evaluation.query_tables import LABEL, make_table
+from tpr.data.samples.sample import Attribute, DatasetTask
 from tpr.data.tables.corpus import Corpus, offsets_of
 from tpr.errors import DataError
 from tpr.evaluation.query_table import NO_CAPTION, QueryTable
@@ -116,3 +117,19 @@ def test_text_tables_fold_long_captions(corpus: Corpus) -> None:
 def test_queries_of_other_data_are_one_line(table: QueryTable, corpus: Corpus) -> None:
     with pytest.raises(DataError, match="toy, text to image: the queries are not those of"):
         look(table, corpus)
+
+
+def test_declared_attributes_have_their_names(corpus: Corpus) -> None:
+    declared = (Attribute("gender", ("woman", "man")), Attribute("hat", ("none", "cap")))
+    named = replace(corpus, task=DatasetTask(attributes=declared))
+    lines = look(make_table([1, 4, 1, 2], [5, 5, 6, 6]), named)
+    assert [line.split("|")[2].strip() for line in lines if line.startswith("| attribute")] == [
+        "gender: man",
+        "hat: none",
+        "hat: cap",
+    ]
+    unknown = pa.array([[-1], [1], [1], [1]], pa.list_(pa.int8()))
+    table = corpus.table.set_column(2, "attributes", unknown)
+    assert "| attribute | gender: unknown | 1 |" in "\n".join(
+        look(make_table([1, 4, 1, 2], [5, 5, 6, 6]), replace(named, table=table))
+    )

@@ -10,6 +10,7 @@ from torch import Tensor
 from tests.systems.every_system import ROWS, Row, find_missing, hold_norms
 from tests.systems.small_systems import CAPTIONS, EVERY_LOSS, FIRST, make_batch, make_irra
 from tpr import distributed
+from tpr.data.images.chains import CLIP_CHAIN
 from tpr.data.samples.batch import Batch
 from tpr.systems import System
 from tpr.systems.base import Progress
@@ -175,7 +176,7 @@ def test_images_and_texts_are_encoded_as_the_loader_would(tmp_path):
     images[1].save(tmp_path / "one.png")
     found = system.encode_images([images[0], tmp_path / "one.png"], batch=1)
     with torch.no_grad():
-        wanted = system.encode({"images": normalise_pixels(pixels.permute(0, 3, 1, 2))}, "image")
+        wanted = system.encode({"images": normalise_pixels(pixels.permute(0, 3, 1, 2), CLIP_CHAIN)}, "image")
         texts = system.encode({"tokens": tokenize(CAPTIONS, 24)}, "text")
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(system.encode_texts(CAPTIONS, batch=4), texts)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from tpr.config.choices import OperationChoice
 from tpr.config.ranges import Positive, PositiveShare, Range, Share
 from tpr.errors import ConfigError
 
@@ -15,6 +16,8 @@ class AugmentOptions:
     """Share of images mirrored left to right."""
     pad: Annotated[int, Range(0, 4096)] = 10
     """Black pixels added on each side before the random crop back to the input size."""
+    operations: tuple[OperationChoice, ...] = ()
+    """Further operations on the mirrored and cropped image, by name, in this order."""
     erase: Share = 0.5
     """Share of images with one rectangle erased."""
     erase_area: tuple[PositiveShare, PositiveShare] = (0.02, 0.4)

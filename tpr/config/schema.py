@@ -7,10 +7,13 @@ Options of a system, a model or a dataset live beside their class and arrive thr
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tpr.config.augment import AugmentOptions
 from tpr.config.changeable import changeable
+from tpr.config.choices import AdapterChoice
+from tpr.config.choices import Choice as Choice
+from tpr.config.choices import Named as Named
 from tpr.config.evaluation import EvaluationOptions
 from tpr.config.messages import show_value
 from tpr.config.noise import NoiseOptions
@@ -20,23 +23,6 @@ from tpr.config.published import PublishedOptions
 from tpr.config.ranges import Count, NotNegative, PartialShare, Positive, Range, Seed, Share, Whole
 from tpr.errors import ConfigError
 
-
-@dataclass(frozen=True)
-class Named:
-    """Marks a field whose value is chosen by name from the table `kind`."""
-
-    kind: str
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A named entry of a table with its typed options."""
-
-    name: str
-    options: Any
-
-
-AdapterChoice = Annotated[Choice, Named("adapter")]
 LONGEST_RUN_NAME = 200
 """Bytes; folders hold 255, and `-seed12` or `-2` may follow."""
 WARMUP_EPOCHS = 5

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tpr.data.text.tokenizer import Tokenizer
-from tpr.data.text.tokens import CLIP_TOKENIZER
 
 SMALLEST_NORM = 1e-8
 
@@ -30,9 +29,7 @@ def select_patches(attention: Tensor, count: int) -> Tensor:
     return attention[:, 1:].topk(count, dim=1).indices + 1
 
 
-def select_words(
-    attention: Tensor, tokens: Tensor, count: int, *, tokenizer: Tokenizer = CLIP_TOKENIZER
-) -> SelectedWords:
+def select_words(attention: Tensor, tokens: Tensor, count: int, *, tokenizer: Tokenizer) -> SelectedWords:
     """The words with most attention; (B, L) attention of the end token, (B, L) ids. K = min(count, L).
 
     Start and end are never chosen. Padding follows the words and is not pooled.

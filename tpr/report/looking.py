@@ -121,11 +121,22 @@ def list_parts(
         labels = corpus.table.column("attributes")
         own = [tuple(labels[int(row)].as_py() or ()) for row in looked.image]
         flags = {
-            f"{number}: {value}": np.array([len(row) > number and row[number] == value for row in own])
+            name_label(corpus, number, value): np.array(
+                [len(row) > number and row[number] == value for row in own]
+            )
             for number, value in {pair for row in set(own) for pair in enumerate(row)}
         }
         for name, chosen in list_frequent(flags):
             yield "attribute", name, chosen
+
+
+def name_label(corpus: Corpus, number: int, value: int) -> str:
+    """An attribute with its value, by their names where the dataset declares them."""
+    declared = corpus.task.attributes
+    if number >= len(declared):
+        return f"{number}: {value}"
+    attribute = declared[number]
+    return f"{attribute.name}: {attribute.values[value] if value >= 0 else 'unknown'}"
 
 
 def list_frequent(flags: Mapping[str, Flags]) -> list[tuple[str, Flags]]:

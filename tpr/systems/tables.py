@@ -1,8 +1,9 @@
-"""The tables that configs choose systems, models, datasets and protocols from, in any order."""
+"""The tables that configs choose from, by name and in any order."""
 
 from typing import Any
 
 from tpr.data.adapters import ADAPTERS
+from tpr.data.images.operations import OPERATIONS
 from tpr.evaluation.protocols import PROTOCOLS
 from tpr.models.clip import ClipOptions
 from tpr.models.two_stream import TwoStreamOptions
@@ -26,4 +27,5 @@ TABLES: dict[str, dict[str, type[Any]]] = {
     "model": MODELS,
     "protocol": {name: protocol.Options for name, protocol in PROTOCOLS.items()},
     "adapter": {name: adapter.Options for name, adapter in ADAPTERS.items()},
+    "operation": {name: operation.Options for name, operation in OPERATIONS.items()},
 }

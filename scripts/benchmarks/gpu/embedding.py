@@ -5,6 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu.section import Bench, Section
 from benchmarks.gpu.stepper import describe_setting, draw_pairs, open_recipe, with_runtime
+from tpr.data.images.chains import CLIP_CHAIN
 from tpr.data.images.transforms import normalise_pixels
 from tpr.data.samples.batch import Batch
 from tpr.engine.precision import choose_precision
@@ -31,7 +32,7 @@ def run(bench: Bench, section: Section) -> None:
 
     def encode_image() -> None:
         with arithmetic.autocast():
-            system.encode(Batch(images=normalise_pixels(pixels)), "image")
+            system.encode(Batch(images=normalise_pixels(pixels, CLIP_CHAIN)), "image")
 
     def encode_text() -> None:
         with arithmetic.autocast():

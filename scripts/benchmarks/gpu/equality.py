@@ -18,6 +18,7 @@ from tpr.data.images.patches import draw_patches
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.randomness import hash_bits
 from tpr.data.text.masking import draw_masks
+from tpr.data.text.tokens import CLIP_TOKENIZER
 from tpr.engine.precision import PrecisionName, choose_precision
 from tpr.systems.base import EpochContext, Progress
 
@@ -56,7 +57,9 @@ def _check_draws(bench: Bench, section: Section) -> None:
     numbers = torch.arange(512) * 1_000_003
     sides = numbers, numbers.to(bench.device)
     draws = {
-        "masked tokens": [draw_masks(each, 77, seed=7, epoch=3).words for each in sides],
+        "masked tokens": [
+            draw_masks(each, 77, seed=7, epoch=3, tokenizer=CLIP_TOKENIZER).words for each in sides
+        ],
         "patches": [draw_patches(each, 192, 0.5, seed=7, epoch=3) for each in sides],
         "bits": [hash_bits(12_345, each, 64) for each in sides],
     }

@@ -18,6 +18,7 @@ from benchmarks.reference.optimizer import build_adam
 from benchmarks.reference.towers import Architecture
 from tpr.data.samples.batch import Batch
 from tpr.data.text.masking import mask_words
+from tpr.data.text.tokens import CLIP_TOKENIZER
 
 RECIPE = "irra/cuhk_pedes.yaml"
 ALONE = ("system.losses={sdm: 1, id: 0, mlm: 0}",)
@@ -88,7 +89,9 @@ def _measure_published(bench: Bench, measured: "_Rates") -> None:
 
 def _publish(batch: Batch) -> dict[str, torch.Tensor]:
     """The batch under the published names."""
-    masked, labels = mask_words(batch["tokens"], 0.15, caption_index=batch["caption_index"], seed=1, epoch=1)
+    masked, labels = mask_words(
+        batch["tokens"], 0.15, caption_index=batch["caption_index"], seed=1, epoch=1, tokenizer=CLIP_TOKENIZER
+    )
     return {
         "images": batch["images"],
         "pids": batch["identity"],

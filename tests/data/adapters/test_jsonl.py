@@ -1,11 +1,15 @@
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.data.small_sets import choose, list_rows, load, make_options, write_image, write_jsonl
 from tpr.config.schema import EvaluationOptions
 from tpr.data.adapters.jsonl import Jsonl
+from tpr.data.samples.sample import Attribute
+from tpr.data.samples.views import LabelledSamples, Views
 from tpr.data.tables.corpora import load_corpora
 from tpr.errors import ConfigError, DataError
 
@@ -232,3 +236,50 @@ def test_missing_and_several_files_are_named(tmp_path: Path) -> None:
 def test_a_path_outside_the_root_is_refused(path: str) -> None:
     with pytest.raises(ConfigError, match=f"^path must lie below the data root, got '{path}'$"):
         choose("jsonl", path=Path(path))
+
+
+DECLARED = {"gender": ("woman", "man"), "hat": ("none", "cap", "beanie")}
+ATTRIBUTE_LINES: list[dict[str, Any]] = [
+    {"image": "1.jpg", "attributes": {"hat": "beanie", "gender": "man"}},
+    {"image": "2.jpg", "attributes": {"gender": "woman", "hat": None}},
+    {"image": "3.jpg"},
+]
+
+
+def test_named_attributes_become_labels_in_the_order_of_their_declaration(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "mine" / "p.jsonl", ATTRIBUTE_LINES)
+    corpus = load(tmp_path, "jsonl", path=Path("mine"), attributes=DECLARED)
+    assert corpus.table.column("attributes").to_pylist() == [[1, 2], [0, -1], [-1, -1]]
+    assert corpus.task.attributes == (
+        Attribute("gender", DECLARED["gender"]),
+        Attribute("hat", DECLARED["hat"]),
+    )
+    options, views = make_options(tmp_path, unit="image"), Views(image=False, attributes=True)
+    entries, _ = LabelledSamples(corpus, options, views, seed=1).read(np.array([1, 0]), 1)
+    assert entries["attributes"].tolist() == [[0, -1], [1, 2]]
+    bare = load(tmp_path, "jsonl", path=Path("mine"))
+    assert bare.table.column("attributes").to_pylist() == [[], [], []] and not bare.task.attributes
+
+
+@pytest.mark.parametrize(
+    ("attributes", "problem"),
+    [
+        ({"hat": "crown"}, "line 4: the attribute 'hat' is a string \"crown\"; known: none, cap, beanie"),
+        ({"hat": True}, "line 4: the attribute 'hat' is true or false true; known: none, cap, beanie"),
+        ({"hut": "cap"}, "line 4: the attribute 'hut' is not declared; known: gender, hat"),
+        (["cap"], "line 4: 'attributes' must be names with values, found a list of a string"),
+    ],
+)
+def test_an_attribute_that_is_not_declared_is_named(tmp_path: Path, attributes: Any, problem: str) -> None:
+    write_jsonl(
+        tmp_path / "mine" / "p.jsonl", [*ATTRIBUTE_LINES, {"image": "4.jpg", "attributes": attributes}]
+    )
+    with pytest.raises(DataError, match=re.escape(problem)):
+        load(tmp_path, "jsonl", path=Path("mine"), attributes=DECLARED)
+
+
+def test_lines_of_one_image_agree_on_its_attributes(tmp_path: Path) -> None:
+    lines = [ATTRIBUTE_LINES[0], ATTRIBUTE_LINES[0] | {"attributes": {"gender": "man"}}]
+    write_jsonl(tmp_path / "mine" / "p.jsonl", lines)
+    with pytest.raises(DataError, match=r"has the attributes \(1, -1\) here, but \(1, 2\) in line 1"):
+        load(tmp_path, "jsonl", path=Path("mine"), attributes=DECLARED)

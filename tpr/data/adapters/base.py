@@ -61,8 +61,8 @@ class Adapter(ABC):
     """Expected files in a few words, for messages."""
     counts: ClassVar[Mapping[Split, Counts]]
     """Published size of each split that the set has."""
-    task: ClassVar[DatasetTask] = DatasetTask()
-    """How the set is measured."""
+    task: DatasetTask = DatasetTask()
+    """How the set is measured, and what its attributes are; options may decide."""
     version: ClassVar[int] = 3
     """Raise it whenever parsing changes: cached tables of older versions are then parsed again."""
 

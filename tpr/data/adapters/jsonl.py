@@ -5,16 +5,26 @@
 `caption` may stand for a list of one, `camera` may be absent. Identities are numbers, or strings, which are
 numbered in order of appearance; where no line has one, each image is its own class. A line without
 `split` is training data. Image paths start at the folder of the file. An image may stand in several lines,
-such as one per caption: they become one sample, and must agree on all but the captions.
+such as one per caption: they become one sample, and must agree on all but the captions. `attributes`, such
+as {"gender": "woman"}, gives values that the option of this name declares; what is absent or null is unknown.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from tpr.data.adapters.annotations import FirstRecords, Record, check_path, describe, read_lines, read_split
+from tpr.data.adapters.annotations import (
+    FirstRecords,
+    Record,
+    check_path,
+    describe,
+    read_lines,
+    read_split,
+    show,
+)
 from tpr.data.adapters.base import Adapter, SubsetOptions
-from tpr.data.samples.sample import Sample, Split
+from tpr.data.samples.sample import Attribute, DatasetTask, Sample, Split
 from tpr.data.tables.walks import list_files
 from tpr.errors import ConfigError, DataError
 
@@ -34,6 +44,8 @@ class Jsonl(Adapter):
         """The .jsonl file, or a folder that holds exactly one, below the data root."""
         label: str | None = None
         """Name in tables; absent: the name of the file's folder."""
+        attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+        """Names of attributes with the values that each may have, such as {gender: [woman, man]}."""
 
         def __post_init__(self) -> None:
             try:
@@ -45,6 +57,11 @@ class Jsonl(Adapter):
     layout = "one *.jsonl file"
     folders = ()
     counts = {}
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        declared = self.options.attributes.items()
+        self.task = DatasetTask(attributes=tuple(Attribute(name, values) for name, values in declared))
 
     @property
     def label(self) -> str:
@@ -89,11 +106,13 @@ class Jsonl(Adapter):
             image = str(base / record.image("image", path.parent))
             identity, camera = identities.read(record), read_camera(record)
             split = read_split(record) if "split" in record.values else "train"
-            number = images.find(record, image, identity=identity, split=split, camera=camera)
+            labels = read_attributes(record, self.task.attributes)
+            facts = {"identity": identity, "split": split, "camera": camera, "attributes": labels}
+            number = images.find(record, image, **facts)
             self.has_identities = identity is not None
             captions = read_captions(record)
             own = number if identity is None else identities.number(identity)
-            yield split, Sample(image, own, captions, -1 if camera is None else camera)
+            yield split, Sample(image, own, captions, -1 if camera is None else camera, attributes=labels)
 
 
 class Identities:
@@ -145,3 +164,23 @@ def read_captions(record: Record) -> tuple[str, ...]:
     if "captions" in record.values:
         return record.texts("captions")
     return (record.text("caption"),) if "caption" in record.values else ()
+
+
+def read_attributes(record: Record, declared: Sequence[Attribute]) -> tuple[int, ...]:
+    """The line's labels of all declared attributes. DataError for a name or a value that is not declared."""
+    given = {} if record.lacks("attributes") or not declared else record.values["attributes"]
+    if not isinstance(given, dict):
+        record.fail(f"'attributes' must be names with values, found {describe(given)}")
+    names = [attribute.name for attribute in declared]
+    for name in given:
+        if name not in names:
+            record.fail(f"the attribute {show(name)} is not declared; known: {', '.join(names)}")
+    return tuple(find_label(record, attribute, given.get(attribute.name)) for attribute in declared)
+
+
+def find_label(record: Record, attribute: Attribute, value: Any) -> int:
+    """Number of a value, -1 where it is not known."""
+    if value is not None and value not in attribute.values:
+        known = ", ".join(attribute.values)
+        record.fail(f"the attribute {show(attribute.name)} is {describe(value)}; known: {known}")
+    return -1 if value is None else attribute.values.index(value)

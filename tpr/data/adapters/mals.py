@@ -17,10 +17,28 @@ from typing import Any
 
 from tpr.data.adapters.annotations import Record, read_records
 from tpr.data.adapters.base import Adapter, Counts, SubsetOptions
-from tpr.data.samples.sample import Sample, Split
+from tpr.data.samples.sample import Attribute, DatasetTask, Sample, Split
 from tpr.data.tables.walks import list_files
 
-ATTRIBUTES = 27
+WORN = ("yes", "no")
+ATTRIBUTES = (
+    Attribute("gender", ("woman", "man")),
+    Attribute("age", ("child", "adult")),
+    Attribute("hair length", ("short", "long")),
+    *(Attribute(thing, WORN) for thing in ("hat", "backpack", "handbag", "bag")),
+    Attribute("sleeve length", ("long", "short")),
+    Attribute("lower length", ("long", "short")),
+    Attribute("lower type", ("dress or skirt", "pants or shorts")),
+    *(
+        Attribute(f"upper {colour}", WORN)
+        for colour in ["black", "white", "red", "purple", "yellow", "blue", "green", "gray"]
+    ),
+    *(
+        Attribute(f"lower {colour}", WORN)
+        for colour in ["black", "white", "purple", "yellow", "blue", "green", "pink", "gray", "brown"]
+    ),
+)
+"""In published order; label 0 means that the person has the thing or the colour."""
 PREFIX = "gene_crop"
 WORDS = re.compile(r"\b(?:(woman|women|girl|lady)|man|men|boy|guy)\b", re.IGNORECASE)
 """Words that tell the first label, those for 0 as a group."""
@@ -42,6 +60,7 @@ class Mals(Adapter):
     folders = ("MALS", "images/MALS")
     layout = "MALS/{gene_attrs/*.json, gene_crop/}"
     counts = {"train": Counts(None, 1_510_330, 1_510_330)}
+    task = DatasetTask(attributes=ATTRIBUTES)
 
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
@@ -110,8 +129,8 @@ def read_labels(record: Record) -> tuple[int, ...]:
         return ()
     if (
         not isinstance(labels, list)
-        or len(labels) != ATTRIBUTES
+        or len(labels) != len(ATTRIBUTES)
         or not all(label in (-1, 0, 1) for label in labels)
     ):
-        record.fail(f"'label' must be a list of {ATTRIBUTES} numbers of -1, 0, 1")
+        record.fail(f"'label' must be a list of {len(ATTRIBUTES)} numbers of -1, 0, 1")
     return tuple(int(label) for label in labels)

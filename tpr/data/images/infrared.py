@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tpr.config.augment import AugmentOptions
-from tpr.data.images.chains import CLIP_CHAIN, ImageChain
+from tpr.data.images.chains import ImageChain
 from tpr.data.images.transforms import DeviceTransform
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.randomness import Purpose, hash_uniform
@@ -26,7 +26,7 @@ WEIGHED, KEPT = 3, 4
 class CrossModalityTransform:
     """uint8 images of a batch of slots -> normalised, erased and exchanged ones, on the batch's device."""
 
-    def __init__(self, augment: AugmentOptions, *, seed: int, chain: ImageChain = CLIP_CHAIN) -> None:
+    def __init__(self, augment: AugmentOptions, *, seed: int, chain: ImageChain) -> None:
         second = replace(augment, grey=0.0)
         infrared = replace(augment, grey=0.0, erase=augment.infrared_erase)
         self.augment = augment

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tpr.config.augment import AugmentOptions
-from tpr.data.images.chains import CLIP_CHAIN, ImageChain
+from tpr.data.images.chains import ImageChain
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.randomness import Purpose, hash_uniform, uniform_rows
 from tpr.data.tables.corpus import IndexArray
@@ -69,7 +69,7 @@ def _send_constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)[:, None, None]
 
 
-def normalise_pixels(images: Tensor, chain: ImageChain = CLIP_CHAIN) -> Tensor:
+def normalise_pixels(images: Tensor, chain: ImageChain) -> Tensor:
     """(B, 3, H, W) uint8 -> float32 with the chain's mean and deviation, on the device of `images`."""
     mean = _send_constant(tuple(255 * value for value in chain.mean), images.device)
     scale = _send_constant(tuple(1 / (255 * value) for value in chain.std), images.device)
@@ -95,9 +95,7 @@ def _allocate_planes(images: Tensor) -> Tensor:
 class DeviceTransform:
     """uint8 batch -> normalised float32 batch with erased rectangles, on the batch's device."""
 
-    def __init__(
-        self, augment: AugmentOptions, *, seed: int, chain: ImageChain = CLIP_CHAIN, view: int = 0
-    ) -> None:
+    def __init__(self, augment: AugmentOptions, *, seed: int, chain: ImageChain, view: int = 0) -> None:
         """view: which of a sample's images it is, so that each has draws of its own."""
         self.augment = augment
         self.seed = seed
@@ -175,7 +173,7 @@ def find_boxes(augment: AugmentOptions, drawn: Tensor, size: tuple[int, int]) ->
     return boxes.sum(dim=1).to(torch.int64)
 
 
-def erase(images: Tensor, boxes: Tensor, *, published_fill: bool, chain: ImageChain = CLIP_CHAIN) -> Tensor:
+def erase(images: Tensor, boxes: Tensor, *, published_fill: bool, chain: ImageChain) -> Tensor:
     """Normalised (B, 3, H, W) images with `boxes` ((B, 4)) filled; may change `images` in place.
 
     The published fill is a mean vector in normalised space (the official chains erase after they have

@@ -21,7 +21,7 @@ class Batch(TypedDict, total=False):
     infrared_images: Tensor
     """(B, 3, H, W) infrared images of the same people, row for row."""
     tokens: Tensor
-    """(T, L) int64 token ids, 0 is padding."""
+    """(T, L) int64 token ids, padded as the tokenizer does."""
     infrared_tokens: Tensor
     """(B, L) int64 token ids of the infrared images' captions, row for row."""
     identity: Tensor

@@ -14,7 +14,7 @@ import torch
 
 from tpr import distributed
 from tpr.config.schema import DataOptions
-from tpr.data.images.chains import CLIP_CHAIN, ImageChain
+from tpr.data.images.chains import ImageChain
 from tpr.data.images.transforms import normalise_pixels, normalise_rest
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.kinds import KINDS
@@ -25,7 +25,6 @@ from tpr.data.samples.workers import Task, Work, Workers
 from tpr.data.tables.corpus import Corpus, IndexArray
 from tpr.data.text.token_cache import corpus_tokens
 from tpr.data.text.tokenizer import Tokenizer
-from tpr.data.text.tokens import CLIP_TOKENIZER
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ def iterate_images(
     workers: int,
     device: torch.device | str,
     indices: IndexArray | None = None,
-    chain: ImageChain = CLIP_CHAIN,
+    chain: ImageChain,
     start: str = "auto",
 ) -> Iterator[Batch]:
     """Normalised images with `identity` and `image_index`, in the order of `indices` (absent: all rows).
@@ -150,7 +149,7 @@ def iterate_captions(
     batch: int,
     device: torch.device | str,
     indices: IndexArray | None = None,
-    tokenizer: Tokenizer = CLIP_TOKENIZER,
+    tokenizer: Tokenizer,
 ) -> Iterator[Batch]:
     """Tokens with `text_identity`, `caption_index` and `owner` (the corpus row), in the order of `indices`.
 

@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     EXCHANGE = 21
     GREY = 22
     REPHRASE = 23
+    OPERATION = 24
 
 
 def mix(value: int) -> int:

@@ -12,8 +12,16 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
+class Attribute:
+    """One thing that images are labelled with: a label is the number of a value, -1 is unknown."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class DatasetTask:
-    """What a dataset is measured by."""
+    """What a dataset is measured by, and what its labels mean."""
 
     protocol: str = "text"
     """Name in the table of protocols (`tpr.evaluation.protocols`)."""
@@ -23,6 +31,8 @@ class DatasetTask:
     """Whether an image without a caption is of no use, and all captions of an image are descriptions."""
     is_ordered: bool = False
     """Whether images stand in the order of the protocol, as an index file lists them."""
+    attributes: tuple[Attribute, ...] = ()
+    """What the attribute labels of an image stand for, in their order; empty where they have no names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,6 @@ class Sample:
     modality: Modality = "visible"
     """Kind of camera."""
     attributes: tuple[int, ...] = ()
-    """Attribute labels, -1 unknown; empty where a set has none."""
+    """Attribute labels in the order of the task's attributes, -1 unknown; empty where a set has none."""
     role: Role = ""
     """What the image is in a test split whose queries and gallery are other images; empty elsewhere."""

@@ -19,8 +19,8 @@ from torch import Tensor
 from tpr.config.augment import AugmentOptions
 from tpr.config.schema import DataOptions
 from tpr.data.images.chains import CLIP_CHAIN, ImageChain
+from tpr.data.images.operations import augment_images
 from tpr.data.images.reader import decode, read_bytes
-from tpr.data.images.transforms import draw_geometry, place
 from tpr.data.samples.noise import find_noise
 from tpr.data.samples.randomness import Purpose, uniform_rows
 from tpr.data.samples.samplers import IdentitySampler, Sampler, SamplerName, ShuffledSampler
@@ -245,12 +245,9 @@ class TrainingSamples(Samples):
         self, samples: IndexArray, epoch: int, skipped: list[str], how: AugmentOptions
     ) -> Arrays:
         """The samples' images; a sample that must be replaced is replaced in `samples` as well."""
-        frames = self.images.allocate(len(samples))
-        pixels = frames.numpy()
         images = [self._read_or_replace(samples, place, skipped) for place in range(len(samples))]
-        geometry = draw_geometry(how, samples, seed=self.seed, epoch=epoch)
-        for image, frame, move in zip(images, pixels, geometry, strict=True):
-            place(image.numpy(), frame, move)
+        frames = self.images.allocate(len(samples))
+        augment_images(images, frames, how, samples, seed=self.seed, epoch=epoch)
         if not self.views.plain:
             return {"images": frames}
         plain = self.images.allocate(len(samples))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tpr.config.augment import AugmentOptions
 from tpr.config.schema import DataOptions
-from tpr.data.images.transforms import draw_geometry, place
+from tpr.data.images.operations import augment_images
 from tpr.data.samples.randomness import Purpose, uniform_rows
 from tpr.data.samples.samplers import CrossModalitySampler, Groups, SamplerName
 from tpr.data.samples.views import Arrays, Samples, Views
@@ -96,10 +96,8 @@ class CrossModalitySamples(Samples):
         found = [self._read_slot(samples, slot, skipped) for slot in range(len(samples))]
         entries: Arrays = {}
         for view, name in enumerate(("images", "second_images", "infrared_images")):
-            frames = self.images.allocate(len(samples))
-            geometry = draw_geometry(how, samples, seed=self.seed, epoch=epoch, view=view)
-            for images, frame, move in zip(found, frames.numpy(), geometry, strict=True):
-                place(images[view // 2].numpy(), frame, move)
+            frames, images = self.images.allocate(len(samples)), [slot[view // 2] for slot in found]
+            augment_images(images, frames, how, samples, seed=self.seed, epoch=epoch, view=view)
             entries[name] = frames
         return entries
 

@@ -127,7 +127,8 @@ def load_packed(adapter: Adapter, folder: Path) -> Manifest:
     wanted.pop("on_missing_image", None)
     if manifest.adapter != adapter.name or manifest.version != adapter.version:
         raise DataError(f"{folder}: packed by {manifest.adapter} version {manifest.version}; pack it again")
-    changed = [key for key in wanted if manifest.options.get(key) != wanted[key]]
+    # What an older version did not ask for was empty.
+    changed = [key for key, value in wanted.items() if manifest.options.get(key, type(value)()) != value]
     if changed:
         packed = ", ".join(f"{key}={manifest.options.get(key)}" for key in changed)
         asked = ", ".join(f"{key}={wanted[key]}" for key in changed)

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from tpr.data.samples.randomness import MASK_32, Purpose, draw_bits, hash_uniform
 from tpr.data.text.tokenizer import Tokenizer
-from tpr.data.text.tokens import CLIP_TOKENIZER
 
 
 class MaskDraws(NamedTuple):
@@ -29,7 +28,7 @@ def mask_words(
     seed: int,
     epoch: int,
     mask_at_least_one: bool = True,
-    tokenizer: Tokenizer = CLIP_TOKENIZER,
+    tokenizer: Tokenizer,
 ) -> tuple[Tensor, Tensor]:
     """Masked tokens and labels (the original id where a word was selected, else 0), both (T, L) int64.
 
@@ -40,7 +39,7 @@ def mask_words(
 
 
 def draw_masks(
-    caption_index: Tensor, length: int, *, seed: int, epoch: int, tokenizer: Tokenizer = CLIP_TOKENIZER
+    caption_index: Tensor, length: int, *, seed: int, epoch: int, tokenizer: Tokenizer
 ) -> MaskDraws:
     """Draws for (T,) captions of `length` positions, on the device of `caption_index`."""
     selection = hash_uniform(seed, epoch, Purpose.MASK_SELECT, caption_index, length)
@@ -55,7 +54,7 @@ def apply_masks(
     draws: MaskDraws,
     *,
     mask_at_least_one: bool = True,
-    tokenizer: Tokenizer = CLIP_TOKENIZER,
+    tokenizer: Tokenizer,
 ) -> tuple[Tensor, Tensor]:
     """Masked tokens and labels (the original id where a word was selected, else 0), both (T, L) int64.
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from tpr.data.text.tokenizer import Tokenizer
-from tpr.data.text.tokens import CLIP_TOKENIZER
 
 
 def find_probability(
@@ -20,7 +19,7 @@ def find_probability(
     rate: float,
     *,
     renormalise: bool = True,
-    tokenizer: Tokenizer = CLIP_TOKENIZER,
+    tokenizer: Tokenizer,
 ) -> Tensor:
     """(T, L) float64 probabilities of words to be masked, 0 elsewhere; `rate` where a row is not known.
 
@@ -60,9 +59,7 @@ def find_shift(noise: Tensor, is_word: Tensor, rate: float) -> Tensor:
     return (corner + (wanted - height) / rise.clamp(min=1)).squeeze(1)
 
 
-def average_over_words(
-    similarity: Tensor, tokens: Tensor, *, tokenizer: Tokenizer = CLIP_TOKENIZER
-) -> Tensor:
+def average_over_words(similarity: Tensor, tokens: Tensor, *, tokenizer: Tokenizer) -> Tensor:
     """(T, L) similarities in which all pieces of a word have the mean of theirs; other ids keep their own."""
     is_word = tokenizer.find_words(tokens)
     is_end = (tokenizer.find_word_ends(tokens) & is_word).long()

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from tpr.data.samples.randomness import Purpose, draw_bits
 from tpr.data.text.tokenizer import Tokenizer
-from tpr.data.text.tokens import CLIP_TOKENIZER
 
 MASKED = 0.6
 REPLACED = 0.2
@@ -18,7 +17,7 @@ def augment_captions(
     caption_index: Tensor,
     seed: int,
     epoch: int,
-    tokenizer: Tokenizer = CLIP_TOKENIZER,
+    tokenizer: Tokenizer,
 ) -> Tensor:
     """(T, L) ids with `share` of the words changed (see `change_words`).
 
@@ -35,7 +34,7 @@ def change_words(
     uniform: Tensor,
     random_words: Tensor,
     *,
-    tokenizer: Tokenizer = CLIP_TOKENIZER,
+    tokenizer: Tokenizer,
 ) -> Tensor:
     """(T, L) ids with words changed as the draws say; start, end and padding stay.
 

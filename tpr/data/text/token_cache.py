@@ -23,7 +23,6 @@ from tpr.data.tables.corpus import Corpus, IndexArray
 from tpr.data.tables.manifest import FORMAT, MANIFEST
 from tpr.data.tables.whole_folders import build_folder, find_lock, remove_leftovers
 from tpr.data.text.tokenizer import Tokenizer
-from tpr.data.text.tokens import CLIP_TOKENIZER
 from tpr.errors import DataError
 from tpr.locks import take_turns
 
@@ -79,7 +78,7 @@ class TokenTable:
         return min(int((self.offsets[captions + 1] - self.offsets[captions]).max()) + 2, length)
 
 
-def corpus_tokens(corpus: Corpus, data: DataOptions, tokenizer: Tokenizer = CLIP_TOKENIZER) -> TokenTable:
+def corpus_tokens(corpus: Corpus, data: DataOptions, tokenizer: Tokenizer) -> TokenTable:
     """The corpus' token table, mapped from the cache or made now. Raises DataError in one line."""
     content = f"{tokenizer.key} {FORMAT} {corpus.fingerprint}"
     key = hashlib.sha256(content.encode()).hexdigest()[:24]

@@ -1,7 +1,7 @@
 """What every tokenizer offers: special ids, which ids are words, and captions as rows of ids.
 
 A model's options name its tokenizer: `tokens.py` has CLIP's byte pairs, `word_pieces.py` BERT's word pieces.
-Nothing else knows an id by number.
+Nothing else knows an id by number. Which position of a caption is pooled is the text tower's affair.
 """
 
 from abc import ABC, abstractmethod
@@ -41,6 +41,12 @@ class Tokenizer(ABC):
     def key(self) -> str:
         """Changes whenever an id of any caption could; tokenizers of equal keys are equal."""
         return f"{self.name} {self.version}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokenizer) and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     @abstractmethod
     def split(self, caption: str) -> list[int]:
