@@ -23,8 +23,8 @@ CHOSEN = (
 )
 """Rows that between them run every part of a step."""
 STEPS, STEPS_PER_EPOCH, SETTLED = 20, 5, 15
-MOST_GRAPHS = 5
-"""The first step's, one for lengths and one for epochs that change, and two for epochs of another kind."""
+MOST_GRAPHS = 6
+"""The first one, and those of both lengths: in the first epoch, in any, and in epochs of another kind."""
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 Parameter names are OpenAI's (`transformer.*`, `token_embedding.*`, ...), so published files map one to one.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from tpr.models.attention import run_blocks
 from tpr.models.positions import resize_sequence
 
 LENGTH_STEP = 8
+COMPILED_LENGTHS = (0.5, 0.7)
+"""Shares of all positions that compiled code is made for, and all of them."""
 
 
 class EncodedText(NamedTuple):
@@ -147,5 +150,15 @@ def find_text_length(tokens: Tensor, end: Tensor) -> int:
 
 
 def round_length(longest: int, positions: int) -> int:
-    """The next multiple of eight, within the positions there are: kernels then see few different shapes."""
-    return min(positions, -(-longest // LENGTH_STEP) * LENGTH_STEP)
+    """The next multiple of eight, within the positions there are: kernels then see few different shapes.
+
+    Compiled code sees three at most, each a number that it was made for.
+    """
+    if torch.compiler.is_compiling():
+        lengths = (min(positions, _round_up(math.ceil(share * positions))) for share in COMPILED_LENGTHS)
+        return next((length for length in lengths if longest <= length), positions)
+    return min(positions, _round_up(longest))
+
+
+def _round_up(length: int) -> int:
+    return -(-length // LENGTH_STEP) * LENGTH_STEP
