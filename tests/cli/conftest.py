@@ -11,8 +11,8 @@ from tpr.cli import main
 from tpr.drawn import draw_world
 
 TINY_CLIP = (
-    "model.architecture={embed_dim: 32, image: {width: 32, layers: 1, heads: 2}, "
-    "text: {width: 32, layers: 1, heads: 2}}"
+    "model.architecture={embed_dim: 16, image: {width: 32, layers: 1, heads: 2}, "
+    "text: {width: 16, layers: 1, heads: 2}}"
 )
 """The published towers, much smaller."""
 
