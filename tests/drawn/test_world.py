@@ -26,7 +26,7 @@ from tpr.drawn.vocabulary import SLOTS
 from tpr.drawn.world import World
 from tpr.errors import DataError
 
-SMALL = 3
+SMALL = 2
 COLOUR_WORDS = {
     word
     for slot in ("colour", "hair colour")
