@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -56,23 +55,13 @@ def reset_logging() -> None:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every drawn dataset as published, with two test identities per benchmark; not to be changed."""
-    return draw_once(tmp_path_factory, "world", sets=["all"], identities=2)
-
-
-@pytest.fixture(scope="session")
-def default_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn world of the quick start in its default size; not to be changed."""
-    return draw_once(tmp_path_factory, "default-world")
-
-
-def draw_once(tmp_path_factory: pytest.TempPathFactory, name: str, **options: Any) -> Path:
     from tpr.drawn import draw_world
 
     # Worker processes of one test run have folders side by side, and draw it once for all.
     base = tmp_path_factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "world"
     with FileLock(f"{root}.lock"):
-        draw_world(root, workers=1, **options)
+        draw_world(root, sets=["all"], identities=2, workers=1)
     return root
 
 

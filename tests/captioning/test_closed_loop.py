@@ -13,7 +13,9 @@ import transformers
 from tpr.captioning.plan import read_plan
 from tpr.captioning.progress import measure_progress
 from tpr.cli import main
+from tpr.drawn import draw_world
 
+IDENTITIES = 200
 SMALL_CLIP = (
     "{embed_dim: 64, image: {width: 64, layers: 2, heads: 2, patch: 8}, "
     "text: {width: 64, layers: 2, heads: 2}}"
@@ -54,11 +56,10 @@ def build_small_blip(folder: Path, captions: list[str]) -> Path:
 
 
 @pytest.mark.slow
-def test_captions_of_a_captioner_trained_here_teach_retrieval(
-    default_world: Path, tmp_path: Path, monkeypatch
-) -> None:
+def test_captions_of_a_captioner_trained_here_teach_retrieval(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    data, trained, plan = default_world, tmp_path / "captioner", tmp_path / "plan"
+    data, trained, plan = tmp_path / "data", tmp_path / "captioner", tmp_path / "plan"
+    draw_world(data, sets=["cuhk_pedes", "luperson_mllm"], identities=IDENTITIES, workers=2)
     records = json.loads((data / "CUHK-PEDES" / "reid_raw.json").read_text())
     captions = [text for record in records if record["split"] == "train" for text in record["captions"]]
     blip = build_small_blip(tmp_path / "blip", captions)

@@ -18,6 +18,7 @@ from tpr.data.samples.noise import draw_noise
 from tpr.data.samples.sample_table import SampleTable
 from tpr.data.tables.corpora import load_split
 from tpr.data.tables.corpus import Corpus
+from tpr.drawn import draw_world
 from tpr.evaluation import retrieval_metrics
 from tpr.systems.base import System
 
@@ -27,10 +28,10 @@ PERMUTATIONS = 20
 
 
 @pytest.fixture(scope="module")
-def root(default_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the drawn world in its default size."""
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn world in its default size."""
     folder = tmp_path_factory.mktemp("drawn")
-    (folder / "data").symlink_to(default_world)
+    draw_world(folder / "data")
     return folder
 
 
