@@ -612,10 +612,10 @@ def test_fine_tuning_from_other_sizes_is_refused_with_the_share(
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (write_truncated, "truncated or damaged ("),
+        pytest.param(write_truncated, "truncated or damaged (", marks=pytest.mark.slow),
         (write_flipped, "truncated or damaged ("),
         (write_pickled_code, "refused: it holds pickled code (posix.mkdir), which was not run"),
-        (write_other_program, "not a checkpoint of this framework"),
+        pytest.param(write_other_program, "not a checkpoint of this framework", marks=pytest.mark.slow),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
