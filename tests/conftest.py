@@ -2,10 +2,13 @@
 
 import gc
 import logging
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.processes import Processes, end_forked
 
@@ -20,6 +23,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     gc.enable()
 
 
@@ -43,8 +47,22 @@ def reset_logging() -> None:
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)
         handler.close()
-    logger.setLevel(logging.NOTSET)
+    if logger.level != logging.NOTSET:
+        logger.setLevel(logging.NOTSET)
     logger.propagate = True
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every drawn dataset as published, with two test identities per benchmark; not to be changed."""
+    from tpr.drawn import draw_world
+
+    # Worker processes of one test run have folders side by side, and draw it once for all.
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "world"
+    with FileLock(f"{root}.lock"):
+        draw_world(root, sets=["all"], identities=2, workers=1)
+    return root
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import threadpoolctl
-import torch
 
 LAST_RESORT = 1800.0
 """Seconds after which a test stops waiting: ten times what the longest wait takes on a slow, busy machine."""
@@ -112,7 +112,9 @@ def use_one_thread() -> None:
     """In a forked process: it has none of the threads of OpenMP, and would wait for them for ever."""
     # There are several copies of OpenMP in a process, such as torch's and scikit-learn's.
     threadpoolctl.threadpool_limits(1)
-    torch.set_num_threads(1)
+    # What only hands tests to others imports no torch, which takes seconds.
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def end_forked() -> None:

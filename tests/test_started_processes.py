@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pytest
 import threadpoolctl
 import torch
-from sklearn.cluster import KMeans
 
 from tests.processes import MARK, Processes, end_forked, find_marked, fork_child, wait_until
 from tests.ranks import run_ranks
@@ -40,8 +39,9 @@ def test_a_forked_child_ends_with_its_test() -> None:
 
 def test_a_forked_child_computes_though_its_parent_had_several_threads() -> None:
     points = np.random.default_rng(0).random((600, 2))
+    compute(points)  # limits reach only the copies of OpenMP that are loaded
     with threadpoolctl.threadpool_limits(2):
-        KMeans(2, n_init=1).fit(points)
+        compute(points)
         before = torch.get_num_threads()
         torch.set_num_threads(2)
         torch.rand(1_000_000).exp()
@@ -51,6 +51,8 @@ def test_a_forked_child_computes_though_its_parent_had_several_threads() -> None
 
 
 def compute(points: "npt.NDArray[np.float64]") -> None:
+    from sklearn.cluster import KMeans  # takes a second, which not every process of the tests needs
+
     KMeans(2, n_init=1).fit(points)
     torch.rand(1_000_000).exp()
 

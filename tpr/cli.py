@@ -4,12 +4,14 @@ A command's file is imported when it is chosen: training needs a second of libra
 """
 
 import argparse
+import gc
 import importlib
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from tpr import __version__, processes
@@ -68,10 +70,21 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     chosen = find_command(arguments)
     for command, summary in COMMANDS.items():
         if command == chosen:
-            importlib.import_module(f"tpr.commands.{command}").add_parser(subparsers)
+            import_command(command).add_parser(subparsers)
         else:
             subparsers.add_parser(command, help=summary)
     return parser
+
+
+def import_command(name: str) -> ModuleType:
+    """A command's file, without garbage collection: looking through all that libraries make takes long."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(f"tpr.commands.{name}")
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def find_command(arguments: Sequence[str]) -> str | None:

@@ -23,8 +23,8 @@ def open_whole(path: Path) -> Iterator[IO[bytes]]:
     """
     # Short, whatever the target's name: a file system allows 255 bytes.
     partial = path.with_name(f".{os.getpid()}-{uuid4().hex[:8]}{PARTIAL}")
-    file = partial.open("wb")
     try:
+        file = partial.open("wb")
         try:
             yield file
             file.flush()

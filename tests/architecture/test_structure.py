@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 from tests.systems.members import list_classes, list_overridable, list_values
@@ -57,8 +58,14 @@ def package_of(path):
     return parts[0] if len(parts) > 1 else None
 
 
+@cache
+def walk(path):
+    """Every node of a file."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
 def imported_modules(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in walk(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -79,9 +86,8 @@ def test_imports_point_leftwards():
 
 def list_words(path):
     """Names and strings of a file, without docstrings."""
-    tree = ast.parse(path.read_text())
-    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    told = {id(node.value) for node in walk(path) if isinstance(node, ast.Expr)}
+    for node in walk(path):
         for field in ("id", "attr", "arg", "name"):
             if isinstance(word := getattr(node, field, None), str):
                 yield word
@@ -151,7 +157,7 @@ def test_no_file_is_a_drawer_of_odds_and_ends():
 def test_a_class_name_has_one_meaning():
     homes = {}
     for path in FILES:
-        for node in ast.parse(path.read_text()).body:
+        for node in walk(path)[0].body:
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, []).append(relative(path))
     assert {name for name, places in homes.items() if len(places) > 1} == SAME_SENSE.keys()
@@ -164,7 +170,7 @@ def test_files_stay_short():
 
 def functions():
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in walk(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield path, node
 

@@ -1,30 +1,16 @@
-"""What tests of captions share: tiny models, and the log afterwards as it was before."""
+"""What tests of captions share: tiny models."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.captioning.tiny_models import build_tiny
-from tpr.report.console import PACKAGE
 
 
-@pytest.fixture(autouse=True)
-def log_as_it_was() -> Iterator[None]:
-    """Commands set up the package's log; other tests must not notice."""
-    package = logging.getLogger(PACKAGE)
-    before = (package.handlers[:], package.level, package.propagate)
-    yield
-    for handler in package.handlers:
-        if handler not in before[0]:
-            handler.close()
-    package.handlers[:], package.level, package.propagate = before
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folders of tiny models, each built when a test first asks for it."""
+    """Folders of tiny models, each built when a test first asks for it; not to be changed."""
     built: dict[str, Path] = {}
 
     def find(family: str) -> Path:

@@ -1,18 +1,15 @@
-"""What tests of the whole program share: a tiny drawn world, a tiny CLIP, and a command line to type into."""
+"""What tests of the whole program share: a tiny CLIP and a command line to type into."""
 
-import os
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from tests.cli.screen import Outcome, Type
 from tpr.cli import main
-from tpr.drawn import draw_world
 
 TINY_CLIP = (
-    "model.architecture={embed_dim: 32, image: {width: 32, layers: 1, heads: 2}, "
-    "text: {width: 32, layers: 1, heads: 2}}"
+    "model.architecture={embed_dim: 16, image: {width: 32, layers: 1, heads: 2}, "
+    "text: {width: 16, layers: 1, heads: 2}}"
 )
 """The published towers, much smaller."""
 
@@ -28,17 +25,6 @@ def surroundings(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of the tests' own, no data root from outside."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(session_cache))
     monkeypatch.delenv("TPR_DATA", raising=False)
-
-
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every set in its published layout, with four test identities per benchmark; not to be changed."""
-    # Worker processes of one test run have folders side by side, and draw it once for all.
-    base = tmp_path_factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "world"
-    with FileLock(f"{root}.lock"):
-        draw_world(root, sets=["all"], identities=4, workers=1)
-    return root
 
 
 @pytest.fixture

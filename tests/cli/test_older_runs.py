@@ -13,11 +13,17 @@ from tpr.drawn import draw_world
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
+@pytest.fixture(scope="module")
+def older_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The world that the older run was trained on."""
+    return draw_world(tmp_path_factory.mktemp("world"), sets=["cuhk_pedes"], identities=12, workers=1).out
+
+
 @pytest.fixture
-def older_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def older_run(older_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The run folder of format 1, beside the world that it was trained on; the working folder holds both."""
     monkeypatch.chdir(tmp_path)
-    draw_world(Path("world"), sets=["cuhk_pedes"], identities=12, workers=1)
+    shutil.copytree(older_world, "world")
     with tarfile.open(FIXTURES / "run_of_format_1.tar.gz") as archive:
         archive.extractall("runs", filter="data")
     return Path("runs/fx-tiny")

@@ -37,7 +37,7 @@ def tiny_streams(world: Path, tmp_path: Path) -> list[str]:
     return [
         "model.layers=[1, 1, 1, 1]",
         "model.width=2",
-        "model.text={width: 32, layers: 1, heads: 2}",
+        "model.text={width: 16, layers: 1, heads: 2}",
         "model.weights=null",
         "model.text_weights=null",
         f"data.root={world}",

@@ -180,6 +180,7 @@ def test_published_steps_of_cross_modality_epochs() -> None:
         assert len(sampler.order(1)) == steps * 32
 
 
+@pytest.mark.slow
 def test_every_image_of_a_person_is_drawn_as_often_and_kinds_are_drawn_apart() -> None:
     visible, infrared = np.repeat(np.arange(4), [1, 2, 3, 4]), np.repeat(np.arange(4), [3, 3, 1, 2])
     sampler = CrossModalitySampler(visible, infrared, 4, 2, seed=1)

@@ -92,6 +92,7 @@ def test_normalising_equals_the_published_chain() -> None:
     assert torch.allclose(normalise_pixels(pixels[None], CLIP_CHAIN)[0], chain(pixels), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_erased_rectangles_have_the_published_distribution() -> None:
     # The twin is torchvision's own class: compare shares and means of sides over many draws.
     torch.manual_seed(0)

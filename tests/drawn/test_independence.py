@@ -66,6 +66,7 @@ def test_background_alone_scores_chance(drawn: tuple[list[Shot], list[Features]]
     assert nearest_neighbour_rate(features, identity) < chance + 4 * spread
 
 
+@pytest.mark.slow
 def test_clothes_score_far_above_chance_so_the_control_can_fail(
     drawn: tuple[list[Shot], list[Features]],
 ) -> None:

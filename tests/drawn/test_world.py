@@ -26,7 +26,7 @@ from tpr.drawn.vocabulary import SLOTS
 from tpr.drawn.world import World
 from tpr.errors import DataError
 
-SMALL = 3
+SMALL = 2
 COLOUR_WORDS = {
     word
     for slot in ("colour", "hair colour")
@@ -37,8 +37,9 @@ COLOUR_WORDS = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return draw_world(tmp_path_factory.mktemp("drawn"), sets=["all"], identities=SMALL, workers=1)
+def world(world: Path) -> World:
+    """The world that all tests share, as it is described when it is there already."""
+    return draw_world(world, sets=["all"], identities=SMALL)
 
 
 def read(world: World, path: str) -> Any:

@@ -31,9 +31,9 @@ from tpr.systems.irra import Losses
 CPU = torch.device("cpu")
 WORDS = ["red", "blue", "coat", "man", "woman", "bag", "shoes", "hat", "green", "jeans", "walking", "dress"]
 SMALL = ClipArchitecture(
-    embed_dim=16,
+    embed_dim=8,
     image=ImageArchitecture(width=16, layers=1, heads=2),
-    text=TextArchitecture(width=16, layers=1, heads=2),
+    text=TextArchitecture(width=8, layers=1, heads=2),
 )
 
 

@@ -113,8 +113,8 @@ def read_kept(folder: Path) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("last_step", "kept", "best"),
     [
-        pytest.param(7, 6, 4, id="within an epoch"),
-        pytest.param(8, 7, 4, id="at its end"),
+        pytest.param(7, 6, 4, id="within an epoch", marks=pytest.mark.slow),
+        pytest.param(8, 7, 4, id="at its end", marks=pytest.mark.slow),
         pytest.param(16, 15, 12, id="at the end of the run"),
     ],
 )

@@ -92,9 +92,9 @@ DAMAGES: dict[str, tuple[Callable[[State], object], str]] = {
         "weights: it lacks base_model.ln_",
     ),
     "renamed": (rename_weights, "weights: it lacks base_model.ln_final.weight and has also other"),
-    "shape": (swap_weights, "weights: 'base_model.ln_final.weight' is [5] torch.float32 and not [16]"),
+    "shape": (swap_weights, "weights: 'base_model.ln_final.weight' is [5] torch.float32 and not [8]"),
     "weights overflow": (
-        put("model", "base_model.ln_final.weight", value=torch.full((16,), float("inf"))),
+        put("model", "base_model.ln_final.weight", value=torch.full((8,), float("inf"))),
         "weights: 'base_model.ln_final.weight' is not finite",
     ),
     "no tensor": (

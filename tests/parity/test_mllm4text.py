@@ -5,6 +5,7 @@ The published draws come from Python's `random` and are replayed here; ours come
 
 import json
 import random
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from tests.parity.sizes import read_towers
-from tests.parity.weights import random_state_dict
+from tests.parity.weights import nothing_drawn, random_state_dict
 from tpr.config.schema import OptimOptions, ScheduleOptions
 from tpr.data import tokenize
 from tpr.data.samples.batch import Batch
@@ -49,13 +50,18 @@ def pad(rows, length=LENGTH, fill=0):
     return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
 
 
+@cache
+def official_state():
+    return random_state_dict(CASE["clip_shapes"], CASE["seed"])
+
+
 def build(**options):
     if options.get("masking") is None:
         options["nam"] = MaskNoiseOptions(storage="float32")
     options = Mllm4TextOptions(parity=True, temperature=CASE["temperature"], **options)
-    system = Mllm4Text(options, ClipOptions(architecture=ARCHITECTURE), SETTING)
-    state = Mllm4Text.official.rename(random_state_dict(CASE["clip_shapes"], CASE["seed"]))
-    report = fit_state(system, state, minimum_share=1.0)
+    with nothing_drawn():
+        system = Mllm4Text(options, ClipOptions(architecture=ARCHITECTURE), SETTING)
+    report = fit_state(system, Mllm4Text.official.rename(official_state()), minimum_share=1.0)
     assert report.missing == [] and report.left_over == []
     return system
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from tests.parity.sizes import describe_resize, read_towers
-from tests.parity.weights import random_state_dict
+from tests.parity.weights import nothing_drawn, random_state_dict
 from tpr.config.schema import OptimOptions, ScheduleOptions
 from tpr.config.typed import read_experiment
 from tpr.data.samples.batch import Batch
@@ -49,6 +50,7 @@ def close(found, wanted, relative=1e-4, floor=1e-5):
     torch.testing.assert_close(torch.as_tensor(found).detach().double(), wanted, rtol=relative, atol=floor)
 
 
+@cache
 def official_state():
     towers = random_state_dict(CASE["clip_shapes"], CASE["seed"])
     layers = random_state_dict(CASE["tse_shapes"], CASE["seed"] + 1)
@@ -59,7 +61,8 @@ def build(loss="tal", norm="frozen"):
     # The published captions are listed, and none is augmented.
     options = RdeOptions(loss=loss, norm=norm, selected_width=SELECTED_WIDTH, augment_text=0, **PUBLISHED)
     setting = Setting(image_size=tuple(CASE["image_size"]), text_length=LENGTH, identities=11, captions=PAIRS)
-    system = Rde(options, ClipOptions(architecture=ARCHITECTURE), setting)
+    with nothing_drawn():
+        system = Rde(options, ClipOptions(architecture=ARCHITECTURE), setting)
     report = fit_state(system, Rde.official.rename(official_state()), minimum_share=1.0)
     assert (report.missing, report.left_over, report.reinitialised) == ([], [], {})
     assert report.resized == describe_resize(CASE["clip_shapes"], CASE["image_size"])

@@ -1,17 +1,15 @@
 """A small TVI-LFM gives the published features, losses, gradients, statistics and groups (tvi_lfm.json)."""
 
 import json
-from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
 from tests.marks import slow_except
-from tests.parity.weights import random_state_dict
+from tests.parity.weights import nothing_drawn, random_state_dict
 from tpr.config.reader import read_tree
 from tpr.config.schema import OptimOptions, ScheduleOptions
 from tpr.config.typed import build_options
@@ -66,15 +64,6 @@ def bare(options, *, sizes=SIZES, identities=IDENTITIES, size=SIZE):
     """The system with weights of its own."""
     setting = Setting(image_size=size, text_length=77, identities=identities, captions=8)
     return TviLfm(options, TwoStreamOptions(text=sizes), setting)
-
-
-@contextmanager
-def nothing_drawn():
-    """Weights that are all to be loaded are not drawn before: that takes longer than most tests."""
-    with ExitStack() as stack:
-        for name in ("normal_", "kaiming_normal_", "kaiming_uniform_", "uniform_", "xavier_uniform_"):
-            stack.enter_context(patch.object(torch.nn.init, name, lambda tensor, *_, **__: tensor))
-        yield
 
 
 def build(*, double=False, **options):

@@ -12,9 +12,9 @@ from tpr.systems.tvi_lfm import TviLfm
 from tpr.systems.tvi_lfm_options import TviLfmOptions
 
 SMALL = ClipArchitecture(
-    embed_dim=32,
+    embed_dim=16,
     image=ImageArchitecture(width=32, layers=2, heads=2, patch=16),
-    text=TextArchitecture(width=32, layers=2, heads=2, context=24),
+    text=TextArchitecture(width=16, layers=2, heads=2, context=24),
 )
 SMALL_STREAMS = TwoStreamOptions(layers=(1, 1, 1, 1), width=4, text=SMALL.text)
 BASE_ROWS = {"rows": ("visible", "infrared"), "visual": "trained"}

@@ -2,7 +2,9 @@
 
 import logging
 import warnings
+from copy import deepcopy
 from dataclasses import asdict, replace
+from functools import cache
 
 import pytest
 import torch
@@ -31,8 +33,13 @@ TALL = Setting(image_size=(384, 128), text_length=77, identities=7, captions=0)
 SQUARE = Setting(image_size=(224, 224), text_length=77, identities=None, captions=0)
 
 
+@cache
+def draw_official(options, setting, seed):
+    return make_irra(options, setting=setting, architecture=OFFICIAL, seed=seed).eval()
+
+
 def make_official(options=None, setting=TALL, seed=5):
-    return make_irra(options or IrraOptions(), setting=setting, architecture=OFFICIAL, seed=seed).eval()
+    return deepcopy(draw_official(options or IrraOptions(), setting, seed))
 
 
 def bare_clip(seed=5):

@@ -23,9 +23,9 @@ from tpr.systems.base import Progress
 from tpr.systems.mllm4text import Losses, MaskNoiseOptions, Mllm4Text, Mllm4TextOptions, choose_blocks
 
 SMALL = ClipArchitecture(
-    embed_dim=32,
+    embed_dim=16,
     image=ImageArchitecture(width=32, layers=3, heads=2, patch=16),
-    text=TextArchitecture(width=32, layers=4, heads=2, context=24),
+    text=TextArchitecture(width=16, layers=4, heads=2, context=24),
 )
 SECOND = Progress(seed=1, epoch=2, step=1)
 RATE = 0.15

@@ -76,7 +76,7 @@ def test_encoding_gives_one_unit_vector_per_item_whose_product_is_the_mean_of_bo
         images, texts = system.encode(batch, "image"), system.encode(batch, "text")
         both = system.embed_images(batch["images"]), system.embed_texts(batch["tokens"], None)
     for vectors in (images, texts):
-        assert vectors.shape == (6, 32 + 16) and vectors.dtype == torch.float32
+        assert vectors.shape == (6, SMALL.embed_dim + 16) and vectors.dtype == torch.float32
         torch.testing.assert_close(vectors.norm(dim=1), torch.ones(6))
     cosines = [
         torch.cosine_similarity(text[:, None], image[None], dim=2)

@@ -310,7 +310,7 @@ def test_the_text_tower_takes_clip_s_weights_even_beside_a_base_checkpoint(tmp_p
     )
     text = build_system(experiment, SETTING).text.state_dict()
     assert torch.equal(text["token_embedding.weight"], clip["token_embedding.weight"])
-    assert text["text_projection"].shape == (32, WIDTH) != clip["text_projection"].shape
+    assert text["text_projection"].shape == (SMALL.text.width, WIDTH) != clip["text_projection"].shape
 
 
 @pytest.mark.parametrize(

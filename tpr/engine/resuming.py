@@ -17,6 +17,7 @@ from tpr.config.typed import build_experiment, fill_protocols, to_tree
 from tpr.engine.checkpoint import read_checkpoint_file
 from tpr.engine.optim import find_entry
 from tpr.errors import CheckpointError, ConfigError
+from tpr.models.fitting import all_finite
 from tpr.systems import TABLES
 from tpr.systems.base import System
 
@@ -166,11 +167,13 @@ def compare_tensors(stored: Mapping[str, Any], own: Mapping[str, Any], what: str
 def find_unsound(state: Mapping[str, Any]) -> str | None:
     """The first tensor with a value that is not finite; None where all are sound. The host waits once."""
     named = {
-        name: value for name, value in state.items() if torch.is_tensor(value) and value.is_floating_point()
+        name: value
+        for name, value in state.items()
+        if torch.is_tensor(value) and value.is_floating_point() and value.numel()
     }
     if not named:
         return None
-    sound = torch.stack([value.isfinite().all() for value in named.values()]).tolist()
+    sound = torch.stack([all_finite(value) for value in named.values()]).tolist()
     return next((name for name, is_sound in zip(named, sound, strict=True) if not is_sound), None)
 
 

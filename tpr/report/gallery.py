@@ -39,7 +39,7 @@ def draw_rankings(path: Path, sections: Mapping[str, Section], *, max_pixels: in
     """Write the image of `render_rankings` whole or not at all. Raises TrainingError if it cannot be."""
     image = Image.fromarray(render_rankings(sections, max_pixels=max_pixels))
     encoded = io.BytesIO()
-    image.save(encoded, format="PNG", optimize=True)
+    image.save(encoded, format="PNG")
     try:
         write_whole(path, encoded.getvalue())
     except OSError as error:

@@ -55,7 +55,7 @@ def test_from_a_benchmark_to_a_corpus_in_its_styles(place: Path, tmp_path: Path,
     pytest.importorskip("peft")
     write_styles(place, tmp_path)
     shown = capfd.readouterr().out
-    assert "24 captions rewritten (24 by words), 32 features each" in shown
+    assert "24 captions rewritten (24 by words), 16 features each" in shown
     assert "5 styles (3 by kmeans, 2 by ups), 34 captions to learn from" in shown
     words = (f"model={place / 'llava'}", f"root={place / 'data'}", *TRAIN)
     assert type_words("style", "train", tmp_path / "bank", tmp_path / "run", *words) == 0

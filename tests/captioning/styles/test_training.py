@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from tpr.captioning.styles.training import StyleTrainer, rate_factor, read_data
 from tpr.config.typed import build_options
 from tpr.errors import CheckpointError, ConfigError, DataError, UserError
 
-pytest.importorskip("peft")
+pytestmark = pytest.mark.skipif(find_spec("peft") is None, reason="needs peft")
 
 PACKAGE = Path(tpr.__file__).parent
 CHAT = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl"]
