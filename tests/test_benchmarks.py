@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.parity.fixtures import read_fixture
 from tests.parity.weights import random_state_dict
 from tpr.models.positions import resize_grid
 
@@ -43,12 +44,11 @@ SLOWER = [
     "caption",
     "visible_infrared",
 ]
-PARITY = Path(__file__).parent / "parity"
 
 
 @pytest.fixture(scope="module")
 def case():
-    return json.loads((PARITY / "irra.json").read_text())
+    return read_fixture("irra")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_side_a_of_optim_has_the_published_groups(case, published):
 
 
 def test_side_a_of_metrics_and_the_oracle_give_the_published_scores():
-    for problem in json.loads((PARITY / "metrics.json").read_text())["rank"]:
+    for problem in read_fixture("metrics")["rank"]:
         rng = np.random.RandomState(problem["seed"])
         queries = rng.standard_normal((problem["queries"], problem["dim"])).astype("float32")
         gallery = rng.standard_normal((problem["gallery"], problem["dim"])).astype("float32")
@@ -107,7 +107,7 @@ def test_side_a_of_metrics_and_the_oracle_give_the_published_scores():
 
 
 def test_side_a_of_visible_infrared_gives_the_published_scores():
-    for case in json.loads((PARITY / "visible_infrared_rde.json").read_text())["vi"]:
+    for case in read_fixture("visible_infrared_rde")["vi"]:
         rng = np.random.RandomState(case["seed"])
         people, rows, columns = case["identities"], case["queries"], case["gallery"]
         owners = np.concatenate([np.arange(people), rng.randint(0, people, columns - people)])
@@ -127,7 +127,7 @@ def test_side_a_of_visible_infrared_gives_the_published_scores():
 
 def test_side_a_of_text_gives_the_published_ids():
     tokenizer = build_tokenizer()
-    for known in json.loads((PARITY / "metrics.json").read_text())["tokens"]:
+    for known in read_fixture("metrics")["tokens"]:
         assert tokenize_caption(known["caption"], tokenizer).tolist() == known["ids"]
 
 

@@ -1,6 +1,5 @@
 """Queries, galleries, texts and results of the published visible-infrared tests."""
 
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tests.parity.fixtures import read_fixture
 from tests.parity.weights import random_state_dict
 from tpr.data.samples.modality_tests import choose_texts, draw_images, list_images
 from tpr.data.samples.sample import DatasetTask
@@ -30,9 +30,8 @@ from tpr.evaluation.query_results import QueryResults, summarise_trials
 from tpr.evaluation.scores import GivenDistances
 from tpr.evaluation.search import Encoded, Labels, rank, run_search
 
-FOLDER = Path(__file__).parent
-PROTOCOLS = {case["kind"]: case for case in json.loads((FOLDER / "tvi_lfm.json").read_text())["protocols"]}
-CASES = json.loads((FOLDER / "visible_infrared_rde.json").read_text())["vi"]
+PROTOCOLS = {case["kind"]: case for case in read_fixture("tvi_lfm")["protocols"]}
+CASES = read_fixture("visible_infrared_rde")["vi"]
 ROWS = torch.tensor(
     [
         [0.10, 0.90, 0.80, 0.20, 0.30, 0.70, 0.60, 0.05],
