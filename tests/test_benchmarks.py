@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.parity.fixtures import read_fixture
+from tests.parity.fixtures import read_adam, read_fixture, read_towers
 from tests.parity.weights import random_state_dict
 from tpr.models.positions import resize_grid
 
@@ -54,12 +54,19 @@ def case():
 @pytest.fixture(scope="module")
 def published(case):
     clip = random_state_dict(case["clip_shapes"], case["seed"])
-    grid, _ = resize_grid(clip["visual.positional_embedding"], (24, 8), (14, 14))
+    side = round((len(clip["visual.positional_embedding"]) - 1) ** 0.5)
+    grid, _ = resize_grid(clip["visual.positional_embedding"], (24, 8), (side, side))
     clip["visual.positional_embedding"] = grid
-    heads = random_state_dict(case["head_shapes"], case["seed"] + 1)
-    model = Irra(
-        Architecture(image_width=128, image_layers=2, text_width=64, text_layers=2, embedding=64), 11
+    towers = read_towers(case["clip_shapes"])
+    sizes = Architecture(
+        image_width=towers.image.width,
+        image_layers=towers.image.layers,
+        text_width=towers.text.width,
+        text_layers=towers.text.layers,
+        embedding=towers.embed_dim,
     )
+    heads = random_state_dict(case["head_shapes"], case["seed"] + 1)
+    model = Irra(sizes, case["head_shapes"]["classifier.weight"][0])
     model.load_state_dict({f"base_model.{name}": value for name, value in clip.items()} | heads)
     return model
 
@@ -69,7 +76,7 @@ def pad(rows):
 
 
 def test_side_a_of_step_gives_the_published_losses_and_gradients(case, published):
-    pixels = np.random.RandomState(case["seed"] + 2).standard_normal((6, 3, 384, 128))
+    pixels = np.random.RandomState(case["seed"] + 2).standard_normal((len(case["pids"]), 3, 384, 128))
     batch = {
         "images": torch.from_numpy(pixels.astype("float32")),
         "pids": torch.tensor(case["pids"]),
@@ -84,7 +91,8 @@ def test_side_a_of_step_gives_the_published_losses_and_gradients(case, published
 
 
 def test_side_a_of_optim_has_the_published_groups(case, published):
-    groups = build_adam(published).param_groups
+    rate = read_adam(case["adam"], case["param_groups"].values()).lr
+    groups = build_adam(published, rate).param_groups
     names = [name for name, _ in published.named_parameters()]
     for name, group in zip(names, groups, strict=True):
         assert [group["lr"], group["weight_decay"]] == pytest.approx(case["param_groups"][name]), name

@@ -6,6 +6,7 @@ TPR_PARITY names a folder whose files of the same names are read in place of tho
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import torch
 
 from tpr.config.schema import OptimOptions, ScheduleOptions
 from tpr.models.architecture import ClipArchitecture, read_architecture
+from tpr.models.weights import read_checkpoint
+from tpr.systems import load_system
+from tpr.systems.base import System
+from tpr.systems.loading import read_experiment_of
 
 FOLDER = Path(os.environ.get("TPR_PARITY", Path(__file__).parent))
 Shapes = Mapping[str, Sequence[int]]
@@ -47,6 +52,14 @@ def describe_resize(shapes: Shapes, image_size: Sequence[int]) -> dict[str, str]
     height, width = (length // shapes["visual.conv1.weight"][-1] for length in image_size)
     told = f"{side}x{side} -> {height}x{width}"
     return {"base_model.visual.positional_embedding": told} if (height, width) != (side, side) else {}
+
+
+def load_official(path: Path, image_size: Sequence[int], **options: Any) -> System:
+    """An official file's system at a fixture's size of images, with options that no file holds."""
+    told = read_experiment_of(read_checkpoint(path))
+    system = replace(told.system, options=replace(told.system.options, **options))
+    data = replace(told.data, image_size=tuple(image_size))
+    return load_system(path, experiment=replace(told, system=system, data=data))
 
 
 def read_adam(adam: Mapping[str, Any], groups: Iterable[Sequence[float]]) -> OptimOptions:

@@ -10,6 +10,7 @@ from tests.parity.fixtures import (
     count_patches,
     describe_resize,
     find_image_size,
+    load_official,
     read_adam,
     read_fixture,
     read_schedule,
@@ -29,7 +30,6 @@ from tpr.objectives.consensus import MixtureOptions, find_clean, fit_mixture, ma
 from tpr.objectives.contrastive import normalise
 from tpr.objectives.per_pair import PairLabels, PairObjective, loss_per_pair
 from tpr.objectives.triplet import trl
-from tpr.systems import load_system
 from tpr.systems.base import Progress, Setting
 from tpr.systems.rde import Rde, RdeOptions
 
@@ -361,7 +361,7 @@ def test_an_official_checkpoint_loads_without_complaint_and_ranks_as_published(
     state = {prefix + name: value for name, value in official_state().items()}
     torch.save({"model": state, "epoch": 60}, tmp_path / "best.pth")
     caplog.set_level("INFO")
-    system = load_system(tmp_path / "best.pth")
+    system = load_official(tmp_path / "best.pth", CASE["image_size"], select_ratio=CASE["select_ratio"])
     assert isinstance(system, Rde)
     assert system.options.selected_width == SELECTED_WIDTH
     with torch.no_grad():

@@ -17,7 +17,7 @@ from tpr.data.text.tokens import tokenize
 from tpr.engine.optim import build_optimizer, group_parameters
 from tpr.engine.schedule import rate_factor
 from tpr.models import fit_state
-from tpr.models.architecture import TextArchitecture
+from tpr.models.architecture import read_text_architecture
 from tpr.models.resnet import GeneralisedMean
 from tpr.models.text_tower import TextTower, stretch_columns
 from tpr.models.two_stream import TwoStreamOptions
@@ -39,10 +39,11 @@ INCREMENTAL = {"visual": "drifting", "triplet": "published"}
 
 
 def read_text_tower(shapes):
-    """The text tower in a state of official names; its heads are 64 wide."""
-    width = shapes["base_model.text_projection"][0]
-    blocks = {name.split(".")[3] for name in shapes if name.startswith("base_model.transformer.resblocks.")}
-    return TextArchitecture(width=width, layers=len(blocks), heads=width // 64)
+    """The text tower in a state of official names."""
+    state = {
+        name.removeprefix("base_model."): torch.empty(shape, device="meta") for name, shape in shapes.items()
+    }
+    return read_text_architecture(state)
 
 
 SIZES = read_text_tower(CASE["shapes"])

@@ -6,13 +6,14 @@ What a command does lies in a file of its own, imported when it is chosen.
 import argparse
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tpr.captioning.engines import ENGINES
 from tpr.captioning.forms import FORMS
 from tpr.commands.arguments import find_target, typed
 from tpr.config.ranges import Count
 from tpr.data.adapters import ADAPTERS
+from tpr.data.adapters.folder import IdentityPlace
 from tpr.errors import explain_disk
 
 EXAMPLES = """examples:
@@ -129,9 +130,9 @@ def _add_plan(commands: Any) -> None:
     )
     plan.add_argument(
         "--identity",
-        choices=["none", "folder"],
+        choices=get_args(IdentityPlace),
         default="none",
-        help="of a folder's images: not known, or the nearest folder that is a number",
+        help="of a folder's images: unknown, the nearest folder that is a number, or the file's first digits",
     )
     plan.add_argument(
         "--rephrase",

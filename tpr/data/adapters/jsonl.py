@@ -17,7 +17,7 @@ from typing import Any
 from tpr.data.adapters.annotations import (
     FirstRecords,
     Record,
-    check_path,
+    check_option_path,
     describe,
     read_lines,
     read_split,
@@ -26,7 +26,7 @@ from tpr.data.adapters.annotations import (
 from tpr.data.adapters.base import Adapter, SubsetOptions
 from tpr.data.samples.sample import Attribute, DatasetTask, Sample, Split
 from tpr.data.tables.walks import list_files
-from tpr.errors import ConfigError, DataError
+from tpr.errors import DataError
 
 MOST_CAMERAS = 2**15
 KINDS = {int: "a number", str: "a string", type(None): "none"}
@@ -48,10 +48,7 @@ class Jsonl(Adapter):
         """Names of attributes with the values that each may have, such as {gender: [woman, man]}."""
 
         def __post_init__(self) -> None:
-            try:
-                check_path(str(self.path), "path")
-            except DataError:
-                raise ConfigError(f"path must lie below the data root, got '{self.path}'") from None
+            check_option_path(self.path)
 
     name = "jsonl"
     layout = "one *.jsonl file"
