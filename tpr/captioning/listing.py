@@ -89,16 +89,15 @@ def _say_once(line: str) -> None:
 def adapter_source(
     choice: Choice,
     split: Split | Literal["all"],
-    root: Path | None,
+    data: DataOptions,
     *,
     rephrases: bool = False,
     infrared: Infrared = "any",
 ) -> Source:
     """The images of one split of a dataset, or of all, each once; rephrases: with their first captions.
 
-    Raises DataError where a packed set's images would lie in several tables.
+    Raises DataError where a packed dataset's images would lie in several tables.
     """
-    data = DataOptions(root=root) if root else DataOptions()
     words: dict[str, Any] = {"set": choice.name, "split": split, "options": plain_value(choice.options)}
     splits = [split] if split != "all" else [part for part in SPLITS if part in ADAPTERS[choice.name].counts]
     corpora = [load_source(words | {"split": part}, data.root) for part in splits]

@@ -193,7 +193,7 @@ def test_a_run_that_goes_on_ends_as_the_uninterrupted_one(folders, world, tmp_pa
         first.step(parts)
         if first.step_number == 3:
             break
-    first.save()
+    first.save(first.step_number)
     second = make_trainer(tmp_path / "cut", folders("llava"), world, epochs=3, micro_batch=2)
     assert second.step_number == 3
     second.run()

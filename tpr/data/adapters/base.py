@@ -94,8 +94,13 @@ class Adapter(ABC):
             )
         found = self.find_folder(root)
         if found is None:
-            raise self.not_found(root / self.folders[0], root)
+            raise self.not_found(root / self.place, root)
         return found
+
+    @property
+    def place(self) -> Path:
+        """Where the dataset is expected below the data root, as messages tell it."""
+        return Path(self.folders[0])
 
     def not_found(self, path: Path, root: Path) -> DataError:
         """The message for anything missing."""

@@ -60,12 +60,11 @@ class Folder(Adapter):
         path: Path = root / self.options.path
         return path if path.is_dir() else None
 
-    def folder(self, root: Path) -> Path:
-        """The folder that the option names; DataError if there is none."""
-        found = self.find_folder(root)
-        if found is None:
-            raise self.not_found(root / self.options.path, root)
-        return found
+    @property
+    def place(self) -> Path:
+        """What the option `path` names."""
+        path: Path = self.options.path
+        return path
 
     def sources(self, root: Path) -> list[Path]:
         """There is no annotation beside the names of the images."""

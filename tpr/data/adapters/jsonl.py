@@ -74,12 +74,11 @@ class Jsonl(Adapter):
             path = path.parent
         return path if path.is_dir() else None
 
-    def folder(self, root: Path) -> Path:
-        """The folder of the file; DataError if there is none."""
-        found = self.find_folder(root)
-        if found is None:
-            raise self.not_found(root / self.options.path, root)
-        return found
+    @property
+    def place(self) -> Path:
+        """What the option `path` names."""
+        path: Path = self.options.path
+        return path
 
     def sources(self, root: Path) -> list[Path]:
         """The one file."""
