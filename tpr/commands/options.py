@@ -53,15 +53,12 @@ def show_options(tables: Tables, chosen: Sequence[str], width: int) -> str:
     for text in chosen:
         check_choice(text, tables)
     parts = []
-    for choice in chosen or ["", *_all_choices(tables)]:
+    every = [f"{kind}={name}" for kind in tables for name in sorted(tables[kind])]
+    for choice in chosen or ["", *every]:
         title = choice or "every run"
         rows = sections.get(choice, [])
         parts.append(f"{title}:\n{draw_table(rows, width)}" if rows else f"{title}: no options of its own")
     return "\n\n".join(parts)
-
-
-def _all_choices(tables: Tables) -> list[str]:
-    return [f"{kind}={name}" for kind in tables for name in sorted(tables[kind])]
 
 
 def check_choice(text: str, tables: Tables) -> None:

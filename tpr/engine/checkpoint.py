@@ -20,11 +20,6 @@ from tpr.models.weights import FORMAT, FORMAT_VERSION, is_ours, read_torch_file
 from tpr.whole_files import open_whole, write_whole
 
 
-def describe_versions() -> dict[str, str]:
-    """Versions that a run depends on."""
-    return {"tpr": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
-
-
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write atomically; on failure the old file stays and TrainingError names the reason."""
     writer: _Writer | None = None
@@ -67,7 +62,8 @@ def write_safetensors(path: Path, state: Mapping[str, Tensor], about: Mapping[st
 
 
 def _mark() -> dict[str, Any]:
-    return {"format": FORMAT, "format_version": FORMAT_VERSION, "versions": describe_versions()}
+    versions = {"tpr": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "versions": versions}
 
 
 def _unwritten(path: Path, error: Exception) -> TrainingError:

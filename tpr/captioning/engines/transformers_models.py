@@ -73,7 +73,8 @@ class TransformersModel(Engine):
         self._check_styles(requests)
         images, readable = self._look(requests)
         replies = [unreadable()] * len(requests)
-        instructions = [request.instruction if self._is_told else None for request in requests]
+        is_told = self.captioner.has_chat or self.options.begin_with_instruction
+        instructions = [request.instruction if is_told else None for request in requests]
         for group in self.captioner.group([instructions[index] for index in readable]):
             rows = [readable[place] for place in group]
             for start in range(0, len(rows), self.batch):
@@ -105,10 +106,6 @@ class TransformersModel(Engine):
             if image is not None and max(image.size) < MOST_STRETCHED * min(image.size)
         ]
         return images, readable
-
-    @property
-    def _is_told(self) -> bool:
-        return self.captioner.has_chat or self.options.begin_with_instruction
 
     def _check_styles(self, requests: Sequence[CaptionRequest]) -> None:
         highest = max((request.style for request in requests if request.style is not None), default=-1)

@@ -54,14 +54,10 @@ class SplitReport:
     """Training set -> pairs (its image, the same image here)."""
 
     @property
-    def leaked(self) -> int:
-        """Images that the same set's training split holds too."""
-        return len(self.shared_images.get(self.name, []))
-
-    @property
     def is_broken(self) -> bool:
         """Whether training or evaluation on this split would fail or mislead."""
-        return bool(self.missing or self.unreadable or self.shared_identities or self.leaked)
+        leaked = self.shared_images.get(self.name)
+        return bool(self.missing or self.unreadable or self.shared_identities or leaked)
 
     @property
     def differs(self) -> bool:
