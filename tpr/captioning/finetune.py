@@ -85,7 +85,7 @@ class Finetuning:
     """One training from a model folder to another, which can be stopped and gone on with."""
 
     def __init__(self, model: str, corpus: Corpus, out: Path, options: FinetuneOptions) -> None:
-        """Raises UserError where the model is no BLIP captioner or the set has no fitting captions."""
+        """Raises UserError where the model is no BLIP captioner or the dataset has no fitting captions."""
         captioner = load_captioner(
             model, revision=None, device=options.device, precision="float32", visual_tokens=(1, 1)
         )

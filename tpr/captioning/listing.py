@@ -117,7 +117,7 @@ def adapter_source(
 
 def load_source(words: Mapping[str, Any], root: Path) -> Corpus:
     """The corpus that a plan's images come from."""
-    # Beside the loader this needs torch, which status and merge do without.
+    # Besides the loader this needs torch, which status and merge do without.
     from tpr.data.tables.corpora import load_split
 
     name = str(words["set"])

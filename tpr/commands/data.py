@@ -71,7 +71,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run_check(namespace: argparse.Namespace) -> int:
-    """Check sets, print findings and the closing table; 2 if something is broken."""
+    """Check datasets, print findings and the closing table; 2 if something is broken."""
     # Words after --sets are taken for names by the parser, settings such as data.root=/data as well.
     names = [word for word in namespace.sets if "=" not in word]
     data = read_data_options([*namespace.arguments, *(word for word in namespace.sets if "=" in word)])
@@ -85,7 +85,7 @@ def run_check(namespace: argparse.Namespace) -> int:
 
 
 def run_pack(namespace: argparse.Namespace) -> int:
-    """Pack one set."""
+    """Pack one dataset."""
     choice, data = choose_dataset(namespace.set, parse_values(namespace.options)), read_root(namespace.root)
     shard_bytes = int(namespace.shard_gigabytes * GIGABYTE)
     packed = pack_set(choice, data, namespace.out or data.root, shard_bytes)

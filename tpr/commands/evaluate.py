@@ -59,7 +59,7 @@ def run(namespace: argparse.Namespace) -> int:
         raise ConfigError(f"--queries {queries}: expected a file {QUERIES_SUFFIX} in a folder that exists")
     experiment = resolve_checkpoint(namespace.checkpoint, overrides)
     if not experiment.data.test:
-        raise ConfigError("data.test: nothing to evaluate on; add data.test=[cuhk_pedes] or other sets")
+        raise ConfigError("data.test: nothing to evaluate on; add data.test=[cuhk_pedes] or other datasets")
     device = choose_device(experiment.runtime)
     distributed.start(device, experiment.runtime.timeout_seconds)
     configure_logging(None, main=distributed.is_main_rank())

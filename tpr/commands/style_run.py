@@ -60,7 +60,7 @@ def run_features(namespace: argparse.Namespace) -> int:
 
 
 def choose_sets(names: Sequence[str], options: dict[str, Any]) -> list[Choice]:
-    """The sets by name; options belong to the only one. Raises ConfigError."""
+    """The datasets by name; options belong to the only one. Raises ConfigError."""
     if options and len(names) > 1:
         raise ConfigError("--options: takes a single dataset; make features of each, or leave them out")
     return [choose_dataset(name, options, "--sets") for name in names]

@@ -204,7 +204,7 @@ def describe_setting(experiment: Experiment, corpora: Corpora) -> Setting:
     if advice is not None and not corpora.train.has_identities:
         raise ConfigError(
             f"system '{experiment.system.name}' has a loss over identities, but {corpora.train.name} has no "
-            f"person labels; {advice} or train on a set with identities"
+            f"person labels; {advice} or train on a dataset with identities"
         )
     return Setting(
         image_size=experiment.data.image_size,

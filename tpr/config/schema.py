@@ -1,6 +1,6 @@
 """The options every run has, one frozen dataclass per group; `tpr options` prints these sentences.
 
-Options of a system, a model or a dataset live beside their class and arrive through tables (see
+Options of a system, a model or a dataset live next to their class and arrive through tables (see
 `typed.py`); here such a field is a `Choice`. Relations between groups are checked in `Experiment.check`.
 """
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written beside the target, synced, then renamed.
+"""Checkpoints that are whole or not there: written next to the target, synced, then renamed.
 
 A checkpoint is a dictionary of tensors and plain values, and nothing else is read from one. It holds model,
 optimiser, position in the run, best score, the resolved config and versions. No random state is kept:
@@ -51,7 +51,7 @@ class _Writer:
 
 
 def write_safetensors(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write weights as safetensors with a checksum; about: plain values beside them. Raises TrainingError.
+    """Write weights as safetensors with a checksum; about: plain values to add. Raises TrainingError.
 
     `tpr.models.read_checkpoint` reads it as a checkpoint of ours.
     """

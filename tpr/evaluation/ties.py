@@ -148,8 +148,8 @@ def expect_last(above: IndexArray, size: IndexArray, matches: IndexArray) -> Num
 def expect_person_hits(above: IndexArray, tied: IndexArray, matches: IndexArray) -> Numbers:
     """(R, cuts) chance that a person is among the first k, where a person counts once before the first match.
 
-    above: (R,) persons with a better score than the best match. tied: (R, I) images of each other person
-    with the score of the best match, zero for persons above. matches: (R,) matches with that score.
+    above: (R,) people with a better score than the best match. tied: (R, I) images of each other person
+    with the score of the best match, zero for people above. matches: (R,) matches with that score.
     """
     known: dict[bytes, Numbers] = {}
     hits = np.empty((len(above), len(CUTS)))
@@ -163,9 +163,9 @@ def expect_person_hits(above: IndexArray, tied: IndexArray, matches: IndexArray)
 
 
 def _count_persons(sizes: IndexArray, own: int) -> Numbers:
-    """(highest cut,) chance of so many other persons before the first of `own` matches.
+    """(highest cut,) chance of so many other people before the first of `own` matches.
 
-    sizes: how many persons have 0, 1, 2... tied images. In a random order every image comes at a time of
+    sizes: how many people have 0, 1, 2... tied images. In a random order every image comes at a time of
     its own, even over [0, 1]. With u left when the first match comes (density own x u^(own - 1)), a person of
     c images has not come yet with the chance u^c, each person for itself.
     """

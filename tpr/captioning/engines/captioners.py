@@ -209,7 +209,7 @@ class ChatCaptioner(Captioner):
         if processor.chat_template is None and tokenizer.chat_template is None:
             raise UserError(
                 f"transformers: the folder of {type(model).__name__} has no chat template; "
-                "put the model's chat_template.jinja beside its config.json"
+                "put the model's chat_template.jinja next to its config.json"
             )
 
     def group(self, instructions: Instructions) -> list[list[int]]:

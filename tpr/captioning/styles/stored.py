@@ -16,7 +16,7 @@ ENTRIES = {
     "step": (int,), "total_steps": (int,), "trained": (dict,), "rows": (dict,), "options": (dict,),
     "precision": (str,), "data_sha256": (str,), "optimizer": (dict,),
 }  # fmt: skip
-"""What a last.pt holds beside its kind."""
+"""What a last.pt holds besides its kind."""
 
 
 def read_styles(path: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class NoOptions:
-    """A set without options."""
+    """A dataset without options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Adapter(ABC):
     """One dataset in its published layout."""
 
     Options: ClassVar[type[Any]] = NoOptions
-    """Frozen dataclass of the set's options."""
+    """Frozen dataclass of the dataset's options."""
     name: ClassVar[str]
     """Name in the table of adapters and in configs."""
     folders: ClassVar[tuple[str, ...]]
@@ -60,9 +60,9 @@ class Adapter(ABC):
     layout: ClassVar[str]
     """Expected files in a few words, for messages."""
     counts: ClassVar[Mapping[Split, Counts]]
-    """Published size of each split that the set has."""
+    """Published size of each split that the dataset has."""
     task: DatasetTask = DatasetTask()
-    """How the set is measured, and what its attributes are; options may decide."""
+    """How the dataset is measured, and what its attributes are; options may decide."""
     version: ClassVar[int] = 3
     """Raise it whenever parsing changes: cached tables of older versions are then parsed again."""
 
@@ -83,11 +83,11 @@ class Adapter(ABC):
         return self.name
 
     def find_folder(self, root: Path) -> Path | None:
-        """The set's folder, None if there is none."""
+        """The dataset's folder, None if there is none."""
         return next((root / name for name in self.folders if (root / name).is_dir()), None)
 
     def folder(self, root: Path) -> Path:
-        """The set's folder; DataError if there is none."""
+        """The dataset's folder; DataError if there is none."""
         if not root.is_dir():
             raise DataError(
                 f"data.root='{root}' is no folder; set data.root or the environment variable TPR_DATA"
@@ -106,11 +106,11 @@ class Adapter(ABC):
         """The message for anything missing."""
         return DataError(
             f"{path} not found. Expected: {self.layout} under data.root='{root}'. "
-            "Run `tpr data check` to check all sets."
+            "Run `tpr data check` to check all datasets."
         )
 
     def find_file(self, root: Path, *names: str) -> Path:
-        """The first of these files in the set's folder; DataError naming the first if there is none."""
+        """The first of these files in the dataset's folder; DataError naming the first if there is none."""
         folder = self.folder(root)
         for name in names:
             if (folder / name).is_file():
@@ -129,7 +129,7 @@ class Adapter(ABC):
         """
 
     def describe_state(self, root: Path) -> list[str]:
-        """Anything beside the annotation files that parsing depends on, such as a folder that was found."""
+        """Anything besides the annotation files that parsing depends on, such as a folder that was found."""
         return []
 
     def review(self, found: Mapping[Split, Counts]) -> list[str]:

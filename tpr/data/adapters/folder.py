@@ -67,7 +67,7 @@ class Folder(Adapter):
         return path
 
     def sources(self, root: Path) -> list[Path]:
-        """There is no annotation beside the names of the images."""
+        """There is no annotation but the names of the images."""
         return []
 
     def describe_state(self, root: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Market-1501: 1,501 persons before six cameras on a campus, without captions.
+"""Market-1501: 1,501 people before six cameras on a campus, without captions.
 
 Source: Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015.
 Files: Market-1501-v15.09.15/{bounding_box_train, query, bounding_box_test}/*.jpg and, if asked for, the
@@ -47,7 +47,7 @@ class Market1501(Adapter):
     task = DatasetTask("image", needs_captions=False)
 
     def sources(self, root: Path) -> list[Path]:
-        """There is no annotation beside the names of the images."""
+        """There is no annotation but the names of the images."""
         return []
 
     def describe_state(self, root: Path) -> list[str]:

@@ -49,9 +49,9 @@ class SplitReport:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Images that cannot be decoded, with the reason."""
     shared_identities: list[int] = field(default_factory=list)
-    """Identities that the set's training split holds too."""
+    """Identities that the dataset's training split holds too."""
     shared_images: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    """Training set -> pairs (its image, the same image here)."""
+    """Training dataset -> pairs (its image, the same image here)."""
 
     @property
     def is_broken(self) -> bool:
@@ -102,9 +102,9 @@ def counts_agree(found: Counts, published: Counts) -> bool:
 
 
 def choose_sets(root: Path, names: Sequence[str] = ()) -> list[Choice]:
-    """The named sets, or all whose folder exists below the root, with their default options.
+    """The named datasets, or all whose folder exists below the root, with their default options.
 
-    Raises DataError for an unknown name and where no set is found.
+    Raises DataError for an unknown name and where no dataset is found.
     """
     for name in names:
         if name not in ADAPTERS:
@@ -128,7 +128,7 @@ def _needs_nothing(name: str) -> bool:
 
 
 def check_sets(choices: Iterable[Choice], data: DataOptions, *, decodes: bool = True) -> CheckReport:
-    """Parse and check sets together.
+    """Parse and check datasets together.
 
     decodes: False only looks for loose images; packed ones are compared with their checksums all the same.
     """
