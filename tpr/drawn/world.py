@@ -46,7 +46,7 @@ class DrawnSet:
     identities: int
     """Test identities per benchmark: the size of the world."""
     people: int | None
-    """Identities in this set, None where it has no labels."""
+    """Identities in this dataset, None where it has no labels."""
     images: int
     captions: int
 

@@ -65,14 +65,9 @@ class CacheEntry:
         return replace(corpus, task=self.task)
 
 
-def default_cache() -> Path:
-    """`tpr` in the user's cache folder."""
-    return find_cache_home() / "tpr"
-
-
 def cache_folder(data: DataOptions) -> Path:
-    """The folder that `data.cache` names, else the default."""
-    return data.cache or default_cache()
+    """The folder that `data.cache` names, else `tpr` in the user's cache folder."""
+    return data.cache or find_cache_home() / "tpr"
 
 
 def open_entry(adapter: Adapter, data: DataOptions) -> CacheEntry:
