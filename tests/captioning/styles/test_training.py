@@ -27,8 +27,7 @@ from tpr.captioning.styles.export import export_styles
 from tpr.captioning.styles.model import PROJECTOR, ROWS
 from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rows import add_styles
-from tpr.captioning.styles.run_folder import LAST, LOG, cut_log
-from tpr.captioning.styles.stored import read_styles
+from tpr.captioning.styles.run_folder import LAST, LOG, cut_log, read_styles
 from tpr.captioning.styles.training import StyleTrainer, rate_factor, read_data
 from tpr.config.typed import build_options
 from tpr.errors import CheckpointError, ConfigError, DataError, UserError

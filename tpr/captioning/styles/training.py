@@ -31,8 +31,7 @@ from tpr.captioning.styles.gap import hold_out, measure_gap
 from tpr.captioning.styles.model import ROWS, StyledModel, check_extra, recompute_layers
 from tpr.captioning.styles.options import OF_THE_MACHINE, TrainOptions
 from tpr.captioning.styles.rows import StyleRows, add_styles, draw_rows
-from tpr.captioning.styles.run_folder import LAST, append_log, cut_log
-from tpr.captioning.styles.stored import KIND, read_styles
+from tpr.captioning.styles.run_folder import KIND, LAST, append_log, cut_log, read_styles
 from tpr.config.resolved import plain_value
 from tpr.engine.checkpoint import write_checkpoint
 from tpr.engine.resuming import describe_optimizer

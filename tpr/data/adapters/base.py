@@ -117,9 +117,12 @@ class Adapter(ABC):
                 return folder / name
         raise self.not_found(folder / names[0], root)
 
-    @abstractmethod
     def sources(self, root: Path) -> list[Path]:
-        """The annotation files; their names, sizes and times key the cache. DataError if one is missing."""
+        """The annotation files; their names, sizes and times key the cache. DataError if one is missing.
+
+        None where the names of images tell everything: `describe_state` then has to notice a new one.
+        """
+        return []
 
     @abstractmethod
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:

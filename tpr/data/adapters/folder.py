@@ -66,10 +66,6 @@ class Folder(Adapter):
         path: Path = self.options.path
         return path
 
-    def sources(self, root: Path) -> list[Path]:
-        """There is no annotation but the names of the images."""
-        return []
-
     def describe_state(self, root: Path) -> list[str]:
         """A hash of all names, so that an image that comes or goes is noticed."""
         names = hashlib.sha256()

@@ -46,10 +46,6 @@ class Market1501(Adapter):
     counts = {"train": Counts(751, 12_936, None), "test": Counts(751, 19_281, None)}
     task = DatasetTask("image", needs_captions=False)
 
-    def sources(self, root: Path) -> list[Path]:
-        """There is no annotation but the names of the images."""
-        return []
-
     def describe_state(self, root: Path) -> list[str]:
         """Times of the folders: an image that comes or goes changes its folder's."""
         return [f"{folder.name} {folder.stat().st_mtime_ns}" for folder in self.list_folders(root)]

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -143,13 +143,13 @@ def check_sets(choices: Iterable[Choice], data: DataOptions, *, decodes: bool = 
             report.failures[adapter.label] = str(error)
             continue
         for corpus in opened:
-            corpora.append(
-                (corpus, SplitReport(adapter.label, corpus.split, *_count(corpus, adapter.counts)))
-            )
+            identities = corpus.identity_count if corpus.has_identities else None
+            found = Counts(identities, len(corpus), corpus.caption_count)
+            published = adapter.counts.get(corpus.split)
+            corpora.append((corpus, SplitReport(adapter.label, corpus.split, found, published)))
         report.notes += _tell_repeats(entry)
-        report.notes += [
-            f"{adapter.label}: no {split} split found" for split in _absent(opened, adapter.counts)
-        ]
+        absent = [split for split in SPLITS if split in adapter.counts and split not in entry.splits]
+        report.notes += [f"{adapter.label}: no {split} split found" for split in absent]
     sizes = [measure_images(corpus) for corpus, _ in corpora]
     for (corpus, split), size in zip(corpora, sizes, strict=True):
         split.missing = [corpus.image_path(int(row)) for row in np.flatnonzero(size == MISSING_SIZE)]
@@ -161,11 +161,6 @@ def check_sets(choices: Iterable[Choice], data: DataOptions, *, decodes: bool = 
     return report
 
 
-def _count(corpus: Corpus, published: Mapping[Split, Counts]) -> tuple[Counts, Counts | None]:
-    identities = corpus.identity_count if corpus.has_identities else None
-    return Counts(identities, len(corpus), corpus.caption_count), published.get(corpus.split)
-
-
 def _tell_repeats(entry: CacheEntry) -> list[str]:
     known = {split: entry.manifest.splits[split] for split in entry.splits}
     return [
@@ -174,11 +169,6 @@ def _tell_repeats(entry: CacheEntry) -> list[str]:
         for split, files in known.items()
         if files.repeats
     ]
-
-
-def _absent(opened: Sequence[Corpus], published: Mapping[Split, Counts]) -> list[Split]:
-    found = {corpus.split for corpus in opened}
-    return [split for split in SPLITS if split in published and split not in found]
 
 
 def is_packed(corpus: Corpus) -> bool:
