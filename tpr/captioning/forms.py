@@ -25,7 +25,7 @@ from tpr.captioning.plan import CaptionPlan
 from tpr.captioning.shards import SCHEMA, parts_path, read_markers
 from tpr.data.adapters import ADAPTERS
 from tpr.errors import ConfigError, DataError
-from tpr.locks import hold_made_folder
+from tpr.locks import hold_folder
 from tpr.whole_files import open_whole, write_whole
 
 PUBLISHED_LABELS = ("qwen", "shikra")
@@ -239,7 +239,8 @@ def write_corpus(merge: Merge, form: str) -> Merged:
 
     Raises UserError where it cannot be whole, BusyError if another process is at work in its folder.
     """
-    with hold_made_folder(merge.out):
+    merge.out.mkdir(parents=True, exist_ok=True)
+    with hold_folder(merge.out):
         return _write_held(merge, form)
 
 

@@ -60,9 +60,8 @@ def _add_plans(parser: argparse.ArgumentParser, count: int | str) -> None:
 
 
 def _add_plan(commands: Any) -> None:
-    plan = add_late_command(
-        commands, "plan", "caption_plan", "choose images, captions and engine", epilog=PLAN_EXAMPLES
-    )
+    plan = add_late_command(commands, "plan", "caption_plan", "choose images, captions and engine")
+    plan.epilog = PLAN_EXAMPLES
     plan.add_argument(
         "source",
         metavar="SOURCE",
