@@ -157,7 +157,7 @@ def walk_corpus(
 def write_listing(path: Path, source: Source, images: int | None, seed: int) -> tuple[int, bool]:
     """Write the listing whole; returns the number of images and whether all have identities.
 
-    images: so many at random, by seed; absent: all.
+    images: how many are drawn at random, by seed; absent: all.
     """
     entries = source.entries()
     if images is not None:

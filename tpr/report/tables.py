@@ -95,7 +95,7 @@ def format_seeds(values: Sequence[float]) -> str:
 
 
 def list_marks(runs: Mapping[str, Sequence[Results]]) -> list[str]:
-    """What to beware of, with the labels that it holds for where it does not hold for all."""
+    """What to beware of, with the labels that it concerns unless it concerns all."""
     holders: dict[str, list[str]] = {}
     for label, found in runs.items():
         for text in dict.fromkeys(mark for results in found for mark in list_own_marks(results)):

@@ -1,6 +1,6 @@
 """Captions from an OpenAI-style server: vLLM, SGLang, llama.cpp, or a hosted model.
 
-The server owns batching, so many calls are open at once, each in a thread that mostly waits.
+The server owns batching: many calls are open at once, each in a thread that mostly waits.
 """
 
 import os

@@ -25,7 +25,7 @@ IndexArray = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 MAPPED_RUNS = 4096
-"""A selection of at most so many runs of neighbouring rows stays mapped; others are copied."""
+"""A selection of at most this number of runs of neighbouring rows stays mapped; others are copied."""
 
 
 @dataclass(frozen=True, eq=False)
