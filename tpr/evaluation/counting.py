@@ -26,7 +26,7 @@ product of everything settles them faster than one by one."""
 TIE = 1e-12
 """Scores in float64 that differ by less are equal; equal images need not come out equal to the last bit."""
 COMPARED_SLOTS = {"cuda": 32, "cpu": 3}
-"""Up to this number of matches per query are compared and summed; beyond, sorting the bare values is quicker."""
+"""Up to this number of matches per query are compared and summed; beyond, sorting bare values is quicker."""
 EXACT_IN_FLOAT32 = 2**24
 """Whole numbers below it are sums of ones without rounding."""
 THREADED_GALLERY = 8192
