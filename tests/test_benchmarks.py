@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.parity.fixtures import read_adam, read_fixture, read_towers
 from tests.parity.weights import random_state_dict
 from tpr.models.positions import resize_grid
 
@@ -43,23 +44,29 @@ SLOWER = [
     "caption",
     "visible_infrared",
 ]
-PARITY = Path(__file__).parent / "parity"
 
 
 @pytest.fixture(scope="module")
 def case():
-    return json.loads((PARITY / "irra.json").read_text())
+    return read_fixture("irra")
 
 
 @pytest.fixture(scope="module")
 def published(case):
     clip = random_state_dict(case["clip_shapes"], case["seed"])
-    grid, _ = resize_grid(clip["visual.positional_embedding"], (24, 8), (14, 14))
+    side = round((len(clip["visual.positional_embedding"]) - 1) ** 0.5)
+    grid, _ = resize_grid(clip["visual.positional_embedding"], (24, 8), (side, side))
     clip["visual.positional_embedding"] = grid
-    heads = random_state_dict(case["head_shapes"], case["seed"] + 1)
-    model = Irra(
-        Architecture(image_width=128, image_layers=2, text_width=64, text_layers=2, embedding=64), 11
+    towers = read_towers(case["clip_shapes"])
+    sizes = Architecture(
+        image_width=towers.image.width,
+        image_layers=towers.image.layers,
+        text_width=towers.text.width,
+        text_layers=towers.text.layers,
+        embedding=towers.embed_dim,
     )
+    heads = random_state_dict(case["head_shapes"], case["seed"] + 1)
+    model = Irra(sizes, case["head_shapes"]["classifier.weight"][0])
     model.load_state_dict({f"base_model.{name}": value for name, value in clip.items()} | heads)
     return model
 
@@ -69,7 +76,7 @@ def pad(rows):
 
 
 def test_side_a_of_step_gives_the_published_losses_and_gradients(case, published):
-    pixels = np.random.RandomState(case["seed"] + 2).standard_normal((6, 3, 384, 128))
+    pixels = np.random.RandomState(case["seed"] + 2).standard_normal((len(case["pids"]), 3, 384, 128))
     batch = {
         "images": torch.from_numpy(pixels.astype("float32")),
         "pids": torch.tensor(case["pids"]),
@@ -84,14 +91,15 @@ def test_side_a_of_step_gives_the_published_losses_and_gradients(case, published
 
 
 def test_side_a_of_optim_has_the_published_groups(case, published):
-    groups = build_adam(published).param_groups
+    rate = read_adam(case["adam"], case["param_groups"].values()).lr
+    groups = build_adam(published, rate).param_groups
     names = [name for name, _ in published.named_parameters()]
     for name, group in zip(names, groups, strict=True):
         assert [group["lr"], group["weight_decay"]] == pytest.approx(case["param_groups"][name]), name
 
 
 def test_side_a_of_metrics_and_the_oracle_give_the_published_scores():
-    for problem in json.loads((PARITY / "metrics.json").read_text())["rank"]:
+    for problem in read_fixture("metrics")["rank"]:
         rng = np.random.RandomState(problem["seed"])
         queries = rng.standard_normal((problem["queries"], problem["dim"])).astype("float32")
         gallery = rng.standard_normal((problem["gallery"], problem["dim"])).astype("float32")
@@ -107,7 +115,7 @@ def test_side_a_of_metrics_and_the_oracle_give_the_published_scores():
 
 
 def test_side_a_of_visible_infrared_gives_the_published_scores():
-    for case in json.loads((PARITY / "visible_infrared_rde.json").read_text())["vi"]:
+    for case in read_fixture("visible_infrared_rde")["vi"]:
         rng = np.random.RandomState(case["seed"])
         people, rows, columns = case["identities"], case["queries"], case["gallery"]
         owners = np.concatenate([np.arange(people), rng.randint(0, people, columns - people)])
@@ -127,7 +135,7 @@ def test_side_a_of_visible_infrared_gives_the_published_scores():
 
 def test_side_a_of_text_gives_the_published_ids():
     tokenizer = build_tokenizer()
-    for known in json.loads((PARITY / "metrics.json").read_text())["tokens"]:
+    for known in read_fixture("metrics")["tokens"]:
         assert tokenize_caption(known["caption"], tokenizer).tolist() == known["ids"]
 
 

@@ -39,11 +39,6 @@ class Launch:
     address: str
     port: int
 
-    @property
-    def speaks_for_machine(self) -> bool:
-        """True on one process of each machine."""
-        return self.local_rank == 0
-
 
 def read_launch() -> Launch | None:
     """What the environment says of other processes; None where this one is alone.
@@ -131,7 +126,7 @@ def is_speaker() -> bool:
         launch = read_launch()
     except ConfigError:
         return True
-    return launch is None or launch.speaks_for_machine
+    return launch is None or launch.local_rank == 0
 
 
 def claim_last_word() -> bool:

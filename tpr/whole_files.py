@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside the target, synced, then renamed.
+"""Files that are whole or not there: written next to the target, synced, then renamed.
 
 The temporary name is the process's own, so two writers of one file never mix: the later one wins.
 """

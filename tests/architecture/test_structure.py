@@ -110,8 +110,8 @@ def test_shared_code_names_no_system_and_no_dataset():
     from tpr.data.adapters import ADAPTERS
     from tpr.systems import SYSTEMS
 
-    # The form jsonl is a file's, not a dataset's.
-    names = {*SYSTEMS, *ADAPTERS, "sysu", "market", "rstp", "icfg"} - {"jsonl"}
+    # These are forms of data, no datasets.
+    names = {*SYSTEMS, *ADAPTERS, "sysu", "market", "rstp", "icfg"} - {"jsonl", "folder"}
     assert find_named(sorted(names), MAY_NAME_DATASETS) == {}
     classes = re.compile(rf"isinstance\([^)]*\b({'|'.join(kind.__name__ for kind in SYSTEMS.values())})\b")
     for path in FILES:

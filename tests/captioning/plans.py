@@ -10,7 +10,7 @@ from tpr.captioning.listing import folder_source
 from tpr.captioning.plan import CaptionPlan, Settings, choose_engine, write_plan
 from tpr.captioning.shards import read_failures, read_parts
 from tpr.captioning.texts import SHIPPED, read_texts
-from tpr.captioning.worker import Worker
+from tpr.captioning.worker import work_through
 from tpr.config.resolved import plain_value
 from tpr.config.typed import build_options
 from tpr.locks import hold_folder
@@ -36,12 +36,10 @@ def make_plan(folder: Path, crops: Path, **options: Any) -> CaptionPlan:
     return write_plan(folder, folder_source(crops, "folder"), read_texts(SHIPPED), engine, settings)
 
 
-def run_plan(plan: CaptionPlan, engine: Engine | None = None) -> Worker:
+def run_plan(plan: CaptionPlan, engine: Engine | None = None) -> None:
     """Work through a plan in this process."""
     with hold_folder(plan.folder):
-        worker = Worker(plan, engine or ENGINES[plan.engine.name](plan.engine.options), plan.root)
-        worker.run()
-    return worker
+        work_through(plan, engine or ENGINES[plan.engine.name](plan.engine.options), plan.root)
 
 
 def rows_of(plan: CaptionPlan) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ def test_status_tells_rate_reasons_and_time_left(tmp_path: Path, crops: Path, ca
 
 
 BAD_INPUT = [
-    (["plan", "nowhere", "{tmp}/p"], "'nowhere' is neither a folder nor a set"),
+    (["plan", "nowhere", "{tmp}/p"], "'nowhere' is neither a folder nor a dataset"),
     (["plan", "{tmp}", "{tmp}/p"], "holds no image"),
     (["plan", "{crops}", "{tmp}/p", "--engine", "orakel"], "'orakel' is not known; known: echo"),
     (["plan", "{crops}", "{tmp}/p", "--engine-options", "bath=3"], "no such option"),

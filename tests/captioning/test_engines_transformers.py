@@ -292,7 +292,7 @@ def test_damaged_weights_and_a_missing_template_are_one_line(folders, tmp_path):
         settings = json.loads(path.read_text())
         if settings.pop("chat_template", None) is not None:
             path.write_text(json.dumps(settings))
-    refuse(folder, UserError, "has no chat template; put the model's chat_template.jinja beside")
+    refuse(folder, UserError, "has no chat template; put the model's chat_template.jinja next to")
 
 
 def test_a_missing_package_names_the_extra(folders, monkeypatch):

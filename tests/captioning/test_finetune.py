@@ -129,44 +129,44 @@ def run_in_child(work: Callable[[], int]) -> None:
 
 def die_after(most: int, *arguments: object) -> int:
     """Train, and be killed within the step after `most` others."""
-    step = Finetuning._step
+    step = Finetuning._update
 
-    def counted(self, optimizer, number, batch):
+    def counted(self, batch):
         nonlocal most
         if most == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         most -= 1
-        return step(self, optimizer, number, batch)
+        return step(self, batch)
 
-    Finetuning._step = counted
+    Finetuning._update = counted
     return train(*arguments)
 
 
 def test_a_signal_keeps_the_step_under_way(
     tmp_path: Path, data: Path, blip: Path, monkeypatch, capfd
 ) -> None:
-    step = Finetuning._step
+    step = Finetuning._update
 
-    def signalled(self, optimizer, number, batch):
-        if number == 2:
+    def signalled(self, batch):
+        if self.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, optimizer, number, batch)
+        return step(self, batch)
 
-    monkeypatch.setattr(Finetuning, "_step", signalled)
+    monkeypatch.setattr(Finetuning, "_update", signalled)
     with pytest.raises(SystemExit) as ended:
         train(data, blip, tmp_path / "out", "epochs=4")
     assert ended.value.code == 128 + signal.SIGTERM
     state = torch.load(tmp_path / "out.training" / "last.pt", weights_only=True)
     assert state["step"] == 3
-    monkeypatch.setattr(Finetuning, "_step", step)
+    monkeypatch.setattr(Finetuning, "_update", step)
     assert train(data, blip, tmp_path / "out", "epochs=5") == 2
     assert "a training with other settings" in capfd.readouterr().err
     assert train(data, blip, tmp_path / "out", "epochs=4") == 0
 
 
 def test_a_damaged_state_is_one_line(tmp_path: Path, data: Path, blip: Path, monkeypatch, capfd) -> None:
-    def stop(self, optimizer, step, loss):
-        save(self, optimizer, step, loss)
+    def stop(self, step):
+        save(self, step)
         raise UserError("stopped")
 
     save = Finetuning._save

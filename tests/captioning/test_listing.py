@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.captioning.plans import failures_of, make_plan, rows_of, run_plan
 from tpr.captioning.forms import write_ham_pedes, write_luperson_mllm
-from tpr.captioning.listing import folder_source, read_identity
+from tpr.captioning.listing import folder_source
 from tpr.captioning.merge import Merge
 from tpr.captioning.shards import marker_path, read_markers
 from tpr.captioning.verify import verify_plan
@@ -60,7 +60,7 @@ def test_a_name_that_is_no_utf_8_fails_alone(tmp_path: Path, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         plan = make_plan(tmp_path / "plan", tmp_path / "crops")
     (line,) = caplog.messages
-    assert "1 names are no UTF-8, the first is 0007/caf\\xe9.jpg; these images will be failures" in line
+    assert "1 names are no UTF-8, the first is 0007/caf\\xe9.jpg; these images cannot be opened" in line
     run_plan(plan)
     assert {row["file_path"] for row in rows_of(plan)} == {"0007/fine.jpg"}
     assert {(row["file_path"], row["reason"]) for row in failures_of(plan)} == {
@@ -77,12 +77,6 @@ def test_a_folder_whose_own_path_is_no_utf_8_is_refused(tmp_path: Path) -> None:
         pytest.skip("this file system takes no such name")
     with pytest.raises(DataError, match=r"caf\\xe9: the folder's path is no UTF-8, which a plan needs"):
         folder_source(folder, "none")
-
-
-def test_a_number_that_no_identity_can_have_is_named() -> None:
-    assert read_identity(f"{2**63 - 1}/1.jpg") == 2**63 - 1
-    with pytest.raises(DataError, match="--identity folder: the number of '9{40}/1.jpg' is above"):
-        read_identity("9" * 40 + "/1.jpg")
 
 
 def test_leftovers_beside_markers_are_no_markers(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def plan_set(folder: Path, data: Path) -> CaptionPlan:
-    source = adapter_source(SET, "train", data)
+    source = adapter_source(SET, "train", DataOptions(root=data))
     settings = Settings(captions={"static": 1}, shard_images=2)
     return write_plan(folder, source, read_texts(SHIPPED), choose_engine("echo", {}), settings)
 

@@ -13,7 +13,7 @@ from tests.processes import fork_child
 from tpr.captioning.plan import CaptionPlan
 from tpr.captioning.shards import failures_path, marker_path, parts_path, staged
 from tpr.captioning.verify import verify_plan
-from tpr.captioning.worker import Worker
+from tpr.captioning.worker import work_through
 from tpr.cli import main
 from tpr.locks import hold_folder
 
@@ -34,7 +34,7 @@ def plan(tmp_path: Path, crops: Path) -> CaptionPlan:
 
 def retry(plan: CaptionPlan, engine: Counting | None = None) -> None:
     with hold_folder(plan.folder):
-        Worker(plan, engine or Counting(plan.engine.options), plan.root).run(retry_failures=True)
+        work_through(plan, engine or Counting(plan.engine.options), plan.root, retry_failures=True)
 
 
 def test_only_failures_are_asked_for_and_with_new_seeds(plan: CaptionPlan) -> None:

@@ -72,7 +72,7 @@ def test_the_same_base_reached_twice_is_no_circle(write):
 
 def test_a_missing_base_names_the_line(write):
     assert message(write("a.yaml", "x: 1\nbase: [no.yaml]\n")) == (
-        "base: no file 'no.yaml' beside this one; bases are relative to their file (in a.yaml:2)"
+        "base: no file 'no.yaml' next to this one; bases are relative to their file (in a.yaml:2)"
     )
     assert message(write("b.yaml", "base: {x: 1}\n")) == (
         "base: expected a file or a list of files, got {'x': 1} (in b.yaml:1)"

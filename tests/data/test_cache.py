@@ -20,7 +20,7 @@ from tpr.config.schema import DataOptions
 from tpr.data.adapters.cuhk_pedes import CuhkPedes
 from tpr.data.tables import cache as cache_module
 from tpr.data.tables import checksums
-from tpr.data.tables.cache import default_cache
+from tpr.data.tables.cache import cache_folder
 from tpr.data.tables.checksums import read_sealed, sum_file, write_sealed
 from tpr.data.tables.corpora import load_split
 from tpr.data.tables.manifest import MANIFEST, load_manifest
@@ -265,9 +265,9 @@ def test_without_a_lock_the_first_entry_wins(root: Path, monkeypatch: pytest.Mon
 
 def test_the_default_folder_follows_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert default_cache() == Path("/somewhere/tpr")
+    assert cache_folder(DataOptions()) == Path("/somewhere/tpr")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache() == Path.home() / ".cache" / "tpr"
+    assert cache_folder(DataOptions()) == Path.home() / ".cache" / "tpr"
 
 
 def test_empty_captions_are_announced(root: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -63,7 +63,7 @@ def test_a_damaged_image_of_a_packed_set_is_listed_whatever_it_is_compared_with(
     report = check(tmp_path, decodes=decodes)
     ((image, reason),) = find(report, "test").unreadable
     assert image == "CUHK-PEDES/imgs/test_query/5.jpg"
-    assert reason == f"is damaged (it does not match its checksum in {shard}, row 0); pack the set again"
+    assert reason == f"is damaged (it does not match its checksum in {shard}, row 0); pack the dataset again"
     assert not find(report, "train").unreadable and report.is_broken
 
 

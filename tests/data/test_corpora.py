@@ -164,6 +164,6 @@ def test_a_name_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_sets(tmp_path, [], own)
     assert str(caught.value) == (
-        "data.test[1] 'mine': the name is taken by data.test[0]; name each set once "
-        "(a jsonl set is named by its option `label`)"
+        "data.test[1] 'mine': the name is taken by data.test[0]; name each dataset once "
+        "(a jsonl dataset is named by its option `label`)"
     )

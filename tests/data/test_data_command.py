@@ -58,7 +58,7 @@ def test_check_takes_sets_from_data_options(tmp_path: Path, capsys: pytest.Captu
     sets = "data.train=[{name: jsonl, path: mine}]"
     code, lines, _ = run(capsys, "check", f"data.root={tmp_path}", sets)
     assert code == 0
-    assert [line.split("|")[1].strip() for line in lines if line.startswith("|")] == ["set", "mine"]
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("|")] == ["dataset", "mine"]
 
 
 def test_a_set_that_cannot_be_read_is_a_line_and_a_row(

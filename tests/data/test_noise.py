@@ -1,8 +1,6 @@
 """Exchanged captions: index files and drawn ones, what a slot keeps, and every wrong file as one line."""
 
 import hashlib
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ import torch
 
 from tests.data.small_corpus import make_corpus, make_data
 from tests.data.small_sets import cuhk_record, write_cuhk
+from tests.parity.fixtures import read_fixture
 from tpr.config.noise import NoiseOptions
 from tpr.config.schema import Choice
 from tpr.config.typed import build_options
@@ -20,7 +19,7 @@ from tpr.data.samples.views import TrainingSamples, Views
 from tpr.data.tables.corpora import load_split
 from tpr.errors import ConfigError, DataError
 
-PUBLISHED = json.loads((Path(__file__).parents[1] / "parity" / "rde_noise.json").read_text())["files"]
+PUBLISHED = read_fixture("rde_noise")["files"]
 """RDE's published index files by name."""
 CAPTIONS = [2, 0, 1, 3]  # caption numbers 0 1 | - | 2 | 3 4 5
 INDEX = [0, 3, 5, 1, 4, 2]

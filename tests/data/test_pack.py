@@ -135,7 +135,7 @@ def test_a_damaged_packed_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load(tmp_path, "jsonl", path=Path("mine"))
     assert str(caught.value).startswith(f"'mine': {shard}: is damaged (1,000 bytes, expected ")
-    assert str(caught.value).endswith("); pack the set again")
+    assert str(caught.value).endswith("); pack the dataset again")
 
 
 def test_a_packed_set_with_a_damaged_manifest_is_named(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_packed_set_with_a_damaged_manifest_is_named(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             load(tmp_path, "jsonl", path=Path("mine"))
         assert str(caught.value).startswith(f"'mine': {manifest}: {problem}")
-        assert str(caught.value).endswith("; pack the set again")
+        assert str(caught.value).endswith("; pack the dataset again")
 
 
 def test_a_packed_set_without_its_manifest_is_not_read_from_loose_images(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_packed_set_without_its_manifest_is_not_read_from_loose_images(tmp_pat
     with pytest.raises(DataError) as caught:
         load(tmp_path, "cuhk_pedes")
     assert str(caught.value) == (
-        f"'cuhk_pedes': {folder}: holds Arrow files without their {MANIFEST}; put it back, pack the set "
+        f"'cuhk_pedes': {folder}: holds Arrow files without their {MANIFEST}; put it back, pack the dataset "
         "again, or move this folder away to read loose images"
     )
     for path in folder.iterdir():
@@ -198,7 +198,7 @@ def test_a_flipped_bit_in_an_image_names_shard_row_and_image(tmp_path: Path) -> 
     data = make_options(tmp_path)
     expected = (
         f"mine: {tmp_path}/mine/2.jpg is damaged (it does not match its checksum in {shard}, row {row}); "
-        "pack the set again"
+        "pack the dataset again"
     )
     for corpus, place in ((packed, 2), (packed.select(np.array([3, 2])), 1)):
         with pytest.raises(DataError) as caught:
@@ -311,7 +311,7 @@ def test_a_set_without_checksums_whose_parts_do_not_fit_is_refused(tmp_path: Pat
     shard.unlink()
     with pa.OSFile(str(shard), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
-    with pytest.raises(DataError, match=f"^'mine': {folder}: the .*; pack the set again$"):
+    with pytest.raises(DataError, match=f"^'mine': {folder}: the .*; pack the dataset again$"):
         load(tmp_path, "jsonl", path=Path("mine"))
 
 

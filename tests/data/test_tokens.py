@@ -1,14 +1,13 @@
 """Parity with the published tokenizer, and captions that would break it."""
 
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 
+from tests.parity.fixtures import read_fixture
 from tpr.data import tokenize
 from tpr.data.text.tokens import (
     CLIP_TOKENIZER,
@@ -20,7 +19,7 @@ from tpr.data.text.tokens import (
 )
 from tpr.errors import DataError
 
-CASES = json.loads((Path(__file__).parents[1] / "parity" / "metrics.json").read_text())["tokens"]
+CASES = read_fixture("metrics")["tokens"]
 
 
 def words(caption: str) -> list[int]:

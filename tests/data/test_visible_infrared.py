@@ -205,10 +205,10 @@ def test_a_bad_image_is_replaced_by_one_of_the_same_person_and_kind(
 def test_a_person_without_infrared_images_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match="^small_set: 1 of 3 persons have no infrared image to train on, the first is identity 10;",
+        match="^small_set: 1 of 3 people have no infrared image to train on, the first is identity 10;",
     ):
         make_samples(make_slots(tmp_path, infrared=[0, 0, 2, 2]), BASE)
-    with pytest.raises(DataError, match="1 of 3 persons have no visible image to train on, .* identity 20;"):
+    with pytest.raises(DataError, match="1 of 3 people have no visible image to train on, .* identity 20;"):
         make_samples(make_slots(tmp_path, visible=[0, 1]), BASE)
     with pytest.raises(DataError, match="^small_set has no infrared image to train on; it needs both kinds"):
         make_samples(make_slots(tmp_path, infrared=[]), BASE)

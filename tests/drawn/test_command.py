@@ -68,7 +68,7 @@ def test_every_set_can_be_shown_with_captions(name: str) -> None:
 
 def test_unknown_set_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     namespace = parse(str(tmp_path / "world"), "--sets", "rstpreid,market")
-    with pytest.raises(DataError, match="unknown drawn set 'market'"):
+    with pytest.raises(DataError, match="unknown drawn dataset 'market'"):
         namespace.run(namespace)
     assert not (tmp_path / "world").exists()
 

@@ -365,7 +365,7 @@ def test_other_arguments_for_a_drawn_set_are_one_clear_line(world: World) -> Non
 
 
 def test_unknown_set_suggests_the_nearest_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="unknown drawn set 'cuhk_pede'; did you mean 'cuhk_pedes'"):
+    with pytest.raises(DataError, match="unknown drawn dataset 'cuhk_pede'; did you mean 'cuhk_pedes'"):
         draw_world(tmp_path, sets=["cuhk_pede"])
     with pytest.raises(DataError, match="known: luperson_mllm, .*, all"):
         draw_world(tmp_path, sets=["zzz"])

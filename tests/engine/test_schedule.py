@@ -1,20 +1,18 @@
-import json
 import math
-from pathlib import Path
 
 import pytest
 
+from tests.parity.fixtures import read_fixture, read_schedule
 from tpr.config.schema import ScheduleOptions
 from tpr.engine.schedule import check_schedule, rate_factor
 from tpr.errors import ConfigError
 
-PARITY = json.loads((Path(__file__).parents[1] / "parity" / "irra.json").read_text())
 
-
-def test_irra_factors_of_all_sixty_epochs():
-    schedule = ScheduleOptions(epochs=60, warmup_epochs=5)
-    ours = [rate_factor(schedule, epoch) for epoch in range(1, 61)]
-    assert ours == pytest.approx(PARITY["lr_factor_by_epoch"], rel=1e-6, abs=1e-12)
+def test_irra_factors_of_every_epoch():
+    wanted = read_fixture("irra")["lr_factor_by_epoch"]
+    schedule = read_schedule(wanted)
+    ours = [rate_factor(schedule, epoch) for epoch in range(1, len(wanted) + 1)]
+    assert ours == pytest.approx(wanted, rel=1e-6, abs=1e-12)
 
 
 def test_published_rates_of_single_epochs():

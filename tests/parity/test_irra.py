@@ -1,14 +1,12 @@
 """A small IRRA gives the published losses, features, gradients and parameter groups (irra.json)."""
 
-import json
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.parity.sizes import describe_resize, read_towers
+from tests.parity.fixtures import describe_resize, read_adam, read_fixture, read_towers
 from tests.parity.weights import nothing_drawn, random_state_dict
 from tpr.config.schema import OptimOptions
 from tpr.data.samples.batch import Batch
@@ -17,13 +15,15 @@ from tpr.models import ClipOptions, fit_state
 from tpr.systems.base import Progress, Setting
 from tpr.systems.irra import Irra, IrraOptions, Losses
 
-CASE = json.loads((Path(__file__).parent / "irra.json").read_text())
+CASE = read_fixture("irra")
 FIRST = Progress(seed=1, epoch=1, step=0)
 IMAGE_SIZE = (384, 128)
+"""The fixture does not list it."""
 PAIRS = len(CASE["pids"])
 ARCHITECTURE = read_towers(CASE["clip_shapes"])
 IDENTITIES = CASE["head_shapes"]["classifier.weight"][0]
 LENGTH = CASE["clip_shapes"]["positional_embedding"][0]
+ADAM = read_adam(CASE["adam"], CASE["param_groups"].values())
 PUBLISHED = Losses(sdm=1, id=1, mlm=1)
 EVERY = Losses(sdm=1, id=1, mlm=1, itc=1, cmpm=1)
 NAMES = {"itc": "itc_loss", "sdm": "sdm_loss", "cmpm": "cmpm_loss", "id": "id_loss", "mlm": "mlm_loss"}
@@ -33,6 +33,20 @@ def close(found, wanted, floor=0.0):
     torch.testing.assert_close(found.double(), torch.tensor(wanted).double(), rtol=1e-4, atol=floor)
 
 
+def read_options(losses, sdm_text):
+    """The fixture's settings: the temperature, blocks over both towers, learning rates by part."""
+    heads = Irra.official.options(CASE["head_shapes"])
+    rates = {name: rate for name, (rate, _) in CASE["param_groups"].items()}
+    return IrraOptions(
+        losses=losses,
+        sdm_text=sdm_text,
+        temperature=CASE["losses"]["temperature"],
+        depth=heads.depth,
+        new_lr=rates["classifier.weight"] / ADAM.lr,
+        bias_lr=rates["base_model.ln_final.bias"] / ADAM.lr,
+    )
+
+
 @cache
 def official_state():
     towers = random_state_dict(CASE["clip_shapes"], CASE["seed"])
@@ -40,7 +54,7 @@ def official_state():
 
 
 def build(losses, sdm_text="full"):
-    options = IrraOptions(losses=losses, sdm_text=sdm_text, temperature=CASE["losses"]["temperature"])
+    options = read_options(losses, sdm_text)
     setting = Setting(image_size=IMAGE_SIZE, text_length=LENGTH, identities=IDENTITIES, captions=PAIRS)
     with nothing_drawn():
         system = Irra(options, ClipOptions(architecture=ARCHITECTURE), setting)
@@ -124,15 +138,14 @@ def test_masked_captions_for_sdm_take_one_pass_over_the_text_tower(batch):
 
 
 def test_parameter_groups_and_adam():
-    optim = OptimOptions(lr=1e-5, weight_decay=4e-5)
     system = build(PUBLISHED)
-    groups = group_parameters(system, optim)
+    groups = group_parameters(system, ADAM)
     found = {name: [group["lr"], group["weight_decay"]] for group in groups for name in group["names"]}
     assert set(found) == set(CASE["param_groups"])
     for name, wanted in CASE["param_groups"].items():
         assert found[name] == pytest.approx(wanted, rel=1e-12), name
-    assert len(groups) == 4
-    optimizer = build_optimizer(system, optim)
+    assert len(groups) == len(set(map(tuple, CASE["param_groups"].values())))
+    optimizer = build_optimizer(system, ADAM)
     assert list(optimizer.defaults["betas"]) == CASE["adam"]["betas"]
     assert optimizer.defaults["eps"] == CASE["adam"]["eps"]
 
@@ -164,8 +177,8 @@ def test_the_pre_training_recipe_has_one_group():
         ClipOptions(architecture=ARCHITECTURE),
         Setting(image_size=IMAGE_SIZE, text_length=LENGTH, identities=None, captions=PAIRS),
     )
-    groups = group_parameters(system, OptimOptions(lr=1e-5, weight_decay=4e-5))
-    assert [(group["lr"], group["weight_decay"]) for group in groups] == [(1e-5, 4e-5)]
+    groups = group_parameters(system, ADAM)
+    assert [(group["lr"], group["weight_decay"]) for group in groups] == [(ADAM.lr, ADAM.weight_decay)]
 
 
 def test_shapes_of_the_real_size():

@@ -1,16 +1,15 @@
 """ITC, SDM and CMPM give the published values and gradients (metrics.json, toy cases of the spec)."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.parity.fixtures import read_fixture
 from tpr.objectives import cmpm, identity_loss, itc, sdm
 
-CASES = json.loads((Path(__file__).parent / "metrics.json").read_text())["losses"]
+CASES = read_fixture("metrics")["losses"]
 IDENTITY = torch.tensor([0, 1, 0, 2, 3, 1])
 
 

@@ -1,18 +1,17 @@
 """Retrieval numbers of the published evaluation code."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tests.parity.fixtures import read_fixture
 from tpr.evaluation import retrieval_metrics
 from tpr.evaluation.query_results import summarise
 from tpr.evaluation.retrieval import rank_queries
 
-CASES = json.loads((Path(__file__).parent / "metrics.json").read_text())["rank"]
+CASES = read_fixture("metrics")["rank"]
 NAMES = {"R1": "r1", "R5": "r5", "R10": "r10", "mAP": "map", "mINP": "minp"}
 
 

@@ -1,18 +1,23 @@
 """A small RDE gives the published embeddings, losses, gradients, divisions and draws (rde.json)."""
 
-import json
 import random
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.parity.sizes import describe_resize, read_towers
+from tests.parity.fixtures import (
+    count_patches,
+    describe_resize,
+    find_image_size,
+    load_official,
+    read_adam,
+    read_fixture,
+    read_schedule,
+    read_towers,
+)
 from tests.parity.weights import nothing_drawn, random_state_dict
-from tpr.config.schema import OptimOptions, ScheduleOptions
-from tpr.config.typed import read_experiment
 from tpr.data.samples.batch import Batch
 from tpr.data.samples.noise import draw_noise
 from tpr.data.text.text_augment import change_words
@@ -26,20 +31,25 @@ from tpr.objectives.consensus import MixtureOptions, find_clean, fit_mixture, ma
 from tpr.objectives.contrastive import normalise
 from tpr.objectives.per_pair import PairLabels, PairObjective, loss_per_pair
 from tpr.objectives.triplet import trl
-from tpr.systems import TABLES, load_system
 from tpr.systems.base import Progress, Setting
 from tpr.systems.rde import Rde, RdeOptions
 
-FOLDER = Path(__file__).parent
-CONFIGS = FOLDER.parents[1] / "configs" / "rde"
-CASE = json.loads((FOLDER / "rde.json").read_text())
-PER_SAMPLE = json.loads((FOLDER / "visible_infrared_rde.json").read_text())["rde"]
+CASE = read_fixture("rde")
+PER_SAMPLE = read_fixture("visible_infrared_rde")["rde"]
 FIRST = Progress(seed=1, epoch=1, step=0)
 PAIRS = len(CASE["pids"])
 ARCHITECTURE = read_towers(CASE["clip_shapes"])
 LENGTH = CASE["clip_shapes"]["positional_embedding"][0]
 SELECTED_WIDTH = CASE["tse_shapes"]["visul_emb_layer.fc.weight"][0]
-PUBLISHED = {name: CASE[name] for name in ("tau", "margin", "select_ratio")}
+TOWERS = {name: pair for name, pair in CASE["param_groups"].items() if name.startswith("base_model.")}
+ADAM = read_adam(CASE["adam"], TOWERS.values())
+PUBLISHED = {name: CASE[name] for name in ("tau", "margin", "select_ratio")} | {
+    "selected_width": SELECTED_WIDTH,
+    "selection_lr": CASE["param_groups"]["visul_emb_layer.fc.weight"][0],
+    "bias_lr": TOWERS["base_model.ln_final.bias"][0] / ADAM.lr,
+}
+MASK = read_fixture("metrics")["special"]["mask"]
+"""The ids of words lie below it."""
 LABEL = torch.tensor(CASE["label"])
 EXACTLY_ZERO = {f"{side}_selection.enter.bias" for side in ("image", "text")}
 """In front of a batch norm that takes the mean away."""
@@ -59,8 +69,10 @@ def official_state():
 
 def build(loss="tal", norm="frozen"):
     # The published captions are listed, and none is augmented.
-    options = RdeOptions(loss=loss, norm=norm, selected_width=SELECTED_WIDTH, augment_text=0, **PUBLISHED)
-    setting = Setting(image_size=tuple(CASE["image_size"]), text_length=LENGTH, identities=11, captions=PAIRS)
+    options = RdeOptions(loss=loss, norm=norm, augment_text=0, **PUBLISHED)
+    setting = Setting(
+        image_size=tuple(CASE["image_size"]), text_length=LENGTH, identities=None, captions=PAIRS
+    )
     with nothing_drawn():
         system = Rde(options, ClipOptions(architecture=ARCHITECTURE), setting)
     report = fit_state(system, Rde.official.rename(official_state()), minimum_share=1.0)
@@ -125,8 +137,7 @@ def test_attention_and_selected_positions(batch):
     close(seen.tokens.double().abs().sum(dim=(1, 2)), wanted["image_tokens_abs"])
     close(read.tokens.double().abs().sum(dim=(1, 2)), wanted["text_tokens_abs"])
     close(seen.attention, wanted["image_attention"], floor=1e-7)
-    patches = CASE["clip_shapes"]["visual.conv1.weight"][-1]
-    grid = CASE["image_size"][0] // patches * (CASE["image_size"][1] // patches)
+    grid = count_patches(CASE["clip_shapes"], CASE["image_size"])
     counts = [int(length * CASE["select_ratio"]) for length in (grid, LENGTH - 2)]
     assert [system.patches, system.words] == counts
     for row, places in zip(select_patches(seen.attention, counts[0]), wanted["image_selected"], strict=True):
@@ -203,20 +214,19 @@ def test_a_frozen_norm_keeps_its_statistics_in_training():
 
 
 def test_parameter_groups_rates_and_adam():
-    optim = OptimOptions(lr=1e-5, weight_decay=4e-5)
     system = build()
-    groups = group_parameters(system, optim)
+    groups = group_parameters(system, ADAM)
     found = {name: [group["lr"], group["weight_decay"]] for group in groups for name in group["names"]}
     wanted = rename(CASE["param_groups"])
     assert set(found) == set(wanted)
     for name, values in wanted.items():
         assert found[name] == pytest.approx(values, rel=1e-12), name
-    assert len(groups) == 4
-    optimizer = build_optimizer(system, optim)
+    assert len(groups) == len(set(map(tuple, CASE["param_groups"].values())))
+    optimizer = build_optimizer(system, ADAM)
     assert list(optimizer.defaults["betas"]) == CASE["adam"]["betas"]
     assert optimizer.defaults["eps"] == CASE["adam"]["eps"]
     wanted = CASE["lr_factor_by_epoch"]
-    schedule = ScheduleOptions(epochs=len(wanted))
+    schedule = read_schedule(wanted)
     factors = [rate_factor(schedule, epoch, 0.0) for epoch in range(1, schedule.epochs + 1)]
     assert factors == pytest.approx(wanted, rel=1e-9)
 
@@ -272,11 +282,11 @@ def test_text_augmentation():
         random.seed(case["python_seed"])
         uniform, words = torch.zeros(1, LENGTH), torch.zeros(1, LENGTH, dtype=torch.int64)
         for place, number in enumerate(ids):
-            if 0 < number < 49405:
+            if 0 < number < MASK:
                 drawn = random.random()
                 uniform[0, place] = drawn
                 if 0.6 <= drawn / 0.2 < 0.8:
-                    words[0, place] = random.choice(range(1, 49405))
+                    words[0, place] = random.choice(range(1, MASK))
         tokens = torch.zeros(1, LENGTH, dtype=torch.int64)
         tokens[0, : len(ids)] = torch.tensor(ids)
         changed = change_words(tokens, 0.2, uniform, words, tokenizer=CLIP_TOKENIZER)[0].tolist()
@@ -335,41 +345,16 @@ def test_the_toy_pairs_of_the_specification():
 
 
 def test_the_released_layout_is_ours():
+    shapes = {name.removeprefix("base_model."): shape for name, shape in CASE["released_layout"].items()}
+    width = shapes["visul_emb_layer.fc.weight"][0]
+    length = shapes["positional_embedding"][0]
+    setting = Setting(image_size=find_image_size(shapes), text_length=length, identities=None, captions=0)
     with torch.device("meta"):
-        setting = Setting(image_size=(384, 128), text_length=77, identities=None, captions=0)
-        system = Rde(RdeOptions(), ClipOptions(), setting)
-    assert (system.patches, system.words) == (57, 22)
+        options = RdeOptions(selected_width=width)
+        system = Rde(options, ClipOptions(architecture=read_towers(shapes)), setting)
     own = {name: list(value.shape) for name, value in system.state_dict().items()}
     assert rename(CASE["released_layout"]) == own
-    assert Rde.official.options({"image_selection.shortcut.weight": torch.empty(1024, 512)}) == RdeOptions()
-
-
-PUBLISHED_MIXTURES = {
-    False: MixtureOptions(iterations=10, tolerance=1e-2, added_variance=5e-4),
-    True: MixtureOptions(iterations=100, tolerance=1e-4, added_variance=1e-6),
-}
-"""By whether many pairs are wrong, or the set is RSTPReid."""
-RECIPES = sorted(path.name for path in CONFIGS.glob("*.yaml"))
-
-
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_recipes_have_the_published_mixture_and_noise(recipe):
-    experiment = read_experiment(CONFIGS / recipe, [], TABLES)
-    options, data = experiment.system.options, experiment.data
-    rate = {"noise20": 0.2, "noise50": 0.5}.get(recipe.removesuffix(".yaml").rpartition("_")[2], 0.0)
-    assert data.noise.rate == rate
-    is_noisy = rate > 0.4 or data.train[0].name == "rstpreid"
-    assert options.division.mixture == PUBLISHED_MIXTURES[is_noisy]
-    # What the published runs did, whatever our defaults become.
-    kept = (options.loss, options.tau, options.margin, options.select_ratio, options.augment_text)
-    assert kept == ("tal", 0.015, 0.1, 0.3, 0.2)
-    assert (options.norm, options.selection_lr, options.selected_width) == ("frozen", 1e-3, 1024)
-    assert (options.division.warmup_epochs, options.division.reuse_losses) == (0, False)
-    assert (data.batch, experiment.optim.lr, experiment.schedule.epochs) == (64, 1e-5, 60)
-
-
-def test_there_are_three_recipes_per_data_set():
-    assert len(RECIPES) == 9
+    assert Rde.official.options(system.state_dict()) == options
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -379,7 +364,7 @@ def test_an_official_checkpoint_loads_without_complaint_and_ranks_as_published(
     state = {prefix + name: value for name, value in official_state().items()}
     torch.save({"model": state, "epoch": 60}, tmp_path / "best.pth")
     caplog.set_level("INFO")
-    system = load_system(tmp_path / "best.pth")
+    system = load_official(tmp_path / "best.pth", CASE["image_size"], select_ratio=CASE["select_ratio"])
     assert isinstance(system, Rde)
     assert system.options.selected_width == SELECTED_WIDTH
     with torch.no_grad():

@@ -1,49 +1,50 @@
 """A small TVI-LFM gives the published features, losses, gradients, statistics and groups (tvi_lfm.json)."""
 
-import json
+from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tests.marks import slow_except
+from tests.parity.fixtures import read_adam, read_fixture, read_schedule
 from tests.parity.weights import nothing_drawn, random_state_dict
-from tpr.config.reader import read_tree
-from tpr.config.schema import OptimOptions, ScheduleOptions
-from tpr.config.typed import build_options
 from tpr.data.samples.batch import Batch
 from tpr.data.text.tokens import tokenize
 from tpr.engine.optim import build_optimizer, group_parameters
 from tpr.engine.schedule import rate_factor
 from tpr.models import fit_state
-from tpr.models.architecture import TextArchitecture
+from tpr.models.architecture import read_text_architecture
 from tpr.models.resnet import GeneralisedMean
 from tpr.models.text_tower import TextTower, stretch_columns
 from tpr.models.two_stream import TwoStreamOptions
 from tpr.objectives.contrastive import normalise
 from tpr.objectives.triplet import weighted_triplet
-from tpr.systems import TABLES, load_system
+from tpr.systems import load_system
 from tpr.systems.base import Progress, Setting
 from tpr.systems.tvi_lfm import TviLfm
 from tpr.systems.tvi_lfm_options import Losses, TviLfmOptions
 
-FOLDER = Path(__file__).parent
-CONFIGS = FOLDER.parents[1] / "configs" / "tvi_lfm"
-CASE = json.loads((FOLDER / "tvi_lfm.json").read_text())
+CASE = read_fixture("tvi_lfm")
 FIRST = Progress(seed=1, epoch=1, step=0)
-SIZES = TextArchitecture(width=CASE["text_width"], layers=CASE["text_layers"], heads=1)
 IDENTITIES, SIZE = CASE["identities"], (CASE["height"], CASE["width"])
 REAL = CASE["real"]
+LENGTH = CASE["shapes"]["base_model.positional_embedding"][0]
+OUTPUT = CASE["shapes"]["base_model.text_projection"][1]
 BASE = {"rows": ("visible", "infrared"), "visual": "trained", "triplet": "published"}
 INCREMENTAL = {"visual": "drifting", "triplet": "published"}
-RECIPES = {
-    "base sysu and llcm": ["sysu_mm01_base", "llcm_base"],
-    "base regdb": ["regdb_base"],
-    "incremental sysu and llcm": ["sysu_mm01", "llcm"],
-    "incremental regdb": ["regdb"],
-}
+
+
+def read_text_tower(shapes):
+    """The text tower in a state of official names."""
+    state = {
+        name.removeprefix("base_model."): torch.empty(shape, device="meta") for name, shape in shapes.items()
+    }
+    return read_text_architecture(state)
+
+
+SIZES = read_text_tower(CASE["shapes"])
 
 
 def close(found, wanted, relative=1e-4, floor=1e-5):
@@ -62,7 +63,7 @@ def official_state(*, backup=True):
 
 def bare(options, *, sizes=SIZES, identities=IDENTITIES, size=SIZE):
     """The system with weights of its own."""
-    setting = Setting(image_size=size, text_length=77, identities=identities, captions=8)
+    setting = Setting(image_size=size, text_length=LENGTH, identities=identities, captions=CASE["batch"])
     return TviLfm(options, TwoStreamOptions(text=sizes), setting)
 
 
@@ -80,7 +81,7 @@ def build(*, double=False, **options):
 
 
 def pad(texts):
-    tokens = torch.zeros(len(texts), 77, dtype=torch.int64)
+    tokens = torch.zeros(len(texts), LENGTH, dtype=torch.int64)
     for row, ids in zip(tokens, texts, strict=True):
         row[: len(ids)] = torch.tensor(ids)
     return tokens
@@ -146,7 +147,7 @@ def test_maps_and_pooled_features_of_both_modalities(evaluated, kind):
 
 
 def check_rows(found, wanted, relative=1e-4, floor=1e-5):
-    close(found[:, :16], wanted["first"], relative, floor)
+    close(found[:, : len(wanted["first"][0])], wanted["first"], relative, floor)
     close(found.abs().sum(dim=1), wanted["abs_sum"], relative)
 
 
@@ -311,52 +312,68 @@ def test_rows_without_infrared_ones():
     close(without["triplet"], wanted["uni_wrt_woir_loss"])
 
 
-def read_recipe(name):
-    """Options of system, optimiser and schedule of a published recipe."""
-    values = read_tree(CONFIGS / f"{name}.yaml").values
-    system = {key: value for key, value in values["system"].items() if key != "name"}
-    groups = {TviLfmOptions: ("system", system), OptimOptions: ("optim", values["optim"])}
-    groups[ScheduleOptions] = ("schedule", values["schedule"])
-    return [build_options(kind, given, TABLES, where) for kind, (where, given) in groups.items()]
+SYSU = "incremental sysu and llcm"
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_parameter_groups_and_adam_of_the_recipes(recipe):
-    wanted = CASE["param_groups"][recipe]
-    rates = dict(zip(CASE["parameters"], zip(wanted["lr"], wanted["weight_decay"], strict=True), strict=True))
-    rates = {rename(name): list(pair) for name, pair in rates.items() if name != "logit_scale"}
-    for name in RECIPES[recipe]:
-        options, optim, _ = read_recipe(name)
-        with torch.device("meta"):
-            system = bare(options)
-        groups = group_parameters(system, optim)
-        found = {name: [group["lr"], group["weight_decay"]] for group in groups for name in group["names"]}
-        assert found.keys() == {name for name, value in system.named_parameters() if value.requires_grad}
-        for parameter, pair in found.items():
-            assert pair == pytest.approx(rates[parameter]), parameter
-        adam = build_optimizer(system, optim)
-        assert isinstance(adam, torch.optim.Adam)
-        assert [list(adam.defaults["betas"]), adam.defaults["eps"]] == [wanted["betas"], wanted["eps"]]
+def list_rates(stage):
+    """[Learning rate, decay] by official name, the unused scale apart."""
+    wanted = CASE["param_groups"][stage]
+    pairs = zip(wanted["lr"], wanted["weight_decay"], strict=True)
+    rates = dict(zip(CASE["parameters"], map(list, pairs), strict=True))
+    return {name: pair for name, pair in rates.items() if name != "logit_scale"}
 
 
-def test_a_base_recipe_gives_every_part_its_published_rate():
-    """The published base run also lists the text tower, at its own rate, though it learns nothing there."""
-    wanted = CASE["param_groups"]["base regdb"]
+def read_rates(stage):
+    """Options of the system and of Adam behind a published stage's rates."""
+    rates = list_rates(stage)
+    attention = "base_model.transformer.resblocks.0.attn.in_proj"
+    text, text_bias = rates[f"{attention}_weight"], rates[f"{attention}_bias"]
+    base, decay = rates["base_model.visual.rgb_model.resnet_conv.0.weight"]
+    bias = rates["base_model.visual.rgb_model.resnet_conv.1.bias"]
+    options = TviLfmOptions(
+        **(BASE if stage.startswith("base") else INCREMENTAL),
+        text_lr=text[0],
+        text_bias_lr=text_bias[0] / text[0],
+        text_bias_decay=text_bias[1] / decay,
+        visual_bias_lr=bias[0] / base,
+        visual_bias_decay=bias[1] / decay,
+        head_lr=rates["classifier.classifier.weight"][0] / base,
+    )
+    return options, read_adam(CASE["param_groups"][stage], [(base, decay)])
+
+
+@pytest.mark.parametrize("stage", CASE["param_groups"])
+def test_parameter_groups_and_adam_of_the_stages(stage):
+    rates = {rename(name): pair for name, pair in list_rates(stage).items()}
+    options, optim = read_rates(stage)
     with torch.device("meta"):
-        system = bare(TviLfmOptions(visual="trained"))
-    groups = group_parameters(system, OptimOptions(lr=2e-3, weight_decay=5e-4))
+        system = bare(options)
+    groups = group_parameters(system, optim)
     found = {name: [group["lr"], group["weight_decay"]] for group in groups for name in group["names"]}
-    names = [name for name in CASE["parameters"] if name != "logit_scale" and "backup" not in name]
-    assert found.keys() == {rename(name) for name in names}
-    for name, *pair in zip(CASE["parameters"], wanted["lr"], wanted["weight_decay"], strict=True):
-        if name in names:
-            assert found[rename(name)] == pytest.approx(pair), name
+    assert found.keys() == {name for name, value in system.named_parameters() if value.requires_grad}
+    for parameter, pair in found.items():
+        assert pair == pytest.approx(rates[parameter]), parameter
+    adam = build_optimizer(system, optim)
+    assert isinstance(adam, torch.optim.Adam)
+    wanted = CASE["param_groups"][stage]
+    assert [list(adam.defaults["betas"]), adam.defaults["eps"]] == [wanted["betas"], wanted["eps"]]
 
 
-@pytest.mark.parametrize("name", [name for names in RECIPES.values() for name in names])
-def test_the_learning_rate_by_epoch(name):
-    schedule = read_recipe(name)[2]
-    assert schedule.epochs == len(CASE["lr_factor_by_epoch"])
+def test_base_training_gives_every_part_its_published_rate():
+    """The published base run also lists the text tower, at its own rate, though it learns nothing there."""
+    options, optim = read_rates("base regdb")
+    with torch.device("meta"):
+        system = bare(replace(options, rows=TviLfmOptions.rows))
+    groups = group_parameters(system, optim)
+    found = {name: [group["lr"], group["weight_decay"]] for group in groups for name in group["names"]}
+    wanted = {rename(name): pair for name, pair in list_rates("base regdb").items() if "backup" not in name}
+    assert found.keys() == wanted.keys()
+    for name, pair in wanted.items():
+        assert found[name] == pytest.approx(pair), name
+
+
+def test_the_learning_rate_by_epoch():
+    schedule = read_schedule(CASE["lr_factor_by_epoch"])
     found = [rate_factor(schedule, epoch) for epoch in range(1, schedule.epochs + 1)]
     assert found == pytest.approx(CASE["lr_factor_by_epoch"], rel=1e-6)
 
@@ -396,23 +413,22 @@ def test_stretched_columns(case):
 
 def test_the_text_projection_of_clip_is_stretched_while_it_is_loaded():
     case = CASE["text_projection_from_clip"]
-    tower = TextTower(SIZES, output=2048, text_length=77, quick_gelu=True)
+    tower = TextTower(SIZES, output=OUTPUT, text_length=LENGTH, quick_gelu=True)
     columns = case["shapes"]["text_projection"][1]
     report = fit_state(tower, random_state_dict(case["shapes"], case["seed"]), minimum_share=1.0)
-    assert report.resized == {"text_projection": f"{columns} -> 2048 columns"}
-    assert (columns, tower.text_projection.shape[1]) == (case["shape"][1], 2048)
-    close(tower.text_projection[0, :16], case["first_row"])
+    assert report.resized == {"text_projection": f"{columns} -> {OUTPUT} columns"}
+    assert (columns, tower.text_projection.shape[1]) == (case["shape"][1], OUTPUT)
+    close(tower.text_projection[0, : len(case["first_row"])], case["first_row"])
     close(tower.text_projection.abs().sum(), case["abs_sum"])
-
-
-def build_full_size(options):
-    with torch.device("meta"):
-        return bare(options, sizes=TextArchitecture(), identities=REAL["identities"], size=(288, 144))
 
 
 @pytest.fixture(scope="module")
 def full_size():
-    return build_full_size(read_recipe("sysu_mm01")[0])
+    options = read_rates(SYSU)[0]
+    with torch.device("meta"):
+        return bare(
+            options, sizes=read_text_tower(REAL["base"]), identities=REAL["identities"], size=(288, 144)
+        )
 
 
 def test_keys_and_shapes_of_the_real_checkpoints(full_size):
@@ -441,14 +457,14 @@ def test_numbers_of_parameters_at_full_size(full_size):
 
 def test_values_by_rate_of_the_sysu_recipe(full_size):
     """The published optimiser lists frozen weights too, which never get a gradient; ours leaves them out."""
-    found = {
-        rate: [1, 1] if rate == "0.00035" else [0, 0] for rate in REAL["values_by_lr_sysu"]
-    }  # logit scale
-    groups = group_parameters(full_size, read_recipe("sysu_mm01")[1])
+    options, optim = read_rates(SYSU)
+    base, head = (f"{rate:.3g}" for rate in (optim.lr, optim.lr * options.head_lr))
+    found = {rate: [1, 1] if rate == base else [0, 0] for rate in REAL["values_by_lr_sysu"]}  # logit scale
+    groups = group_parameters(full_size, optim)
     rate_of = {name: f"{group['lr']:.3g}" for group in groups for name in group["names"]}
     assert {name.split(".")[0] for name in rate_of} == {"text", "head"}
     for name, value in full_size.named_parameters():
-        of_frozen = "0.0007" if name.startswith("base_head.") else "0.00035"
+        of_frozen = head if name.startswith("base_head.") else base
         counted = found[rate_of.get(name, of_frozen)]
         counted[0] += 1
         counted[1] += value.numel()

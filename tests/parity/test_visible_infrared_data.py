@@ -1,6 +1,5 @@
 """Slots, augmentation and texts of TVI-LFM's published loaders, fed with the draws that they made."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from tests.data.small_infrared import write_text
 from tests.data.small_sets import load, write_json
+from tests.parity.fixtures import read_fixture
 from tpr.config.augment import AugmentOptions
 from tpr.data.images.chains import name_chain
 from tpr.data.images.infrared import KEPT, choose_channel, choose_grey, exchange_channels
@@ -19,7 +19,8 @@ from tpr.data.samples.samplers import CrossModalitySampler
 from tpr.data.samples.visible_infrared import choose_captions
 from tpr.data.tables.corpus import Corpus
 
-CASES = json.loads((Path(__file__).parent / "tvi_lfm.json").read_text())
+CASES = read_fixture("tvi_lfm")
+"""The cases of the published protocols, sampler and augmentation."""
 PUBLISHED = AugmentOptions(erase=0.6, erase_ratio=(0.3, 1 / 0.3), erase_law="uniform")
 
 

@@ -70,7 +70,7 @@ def test_axes_and_lines_are_named(tmp_path: Path) -> None:
     losses, scores = figure.axes
     assert [losses.get_title(), losses.get_xlabel(), losses.get_ylabel()] == ["training loss", "step", "loss"]
     assert scores.get_title() == "retrieval on validation"
-    assert [scores.get_xlabel(), scores.get_ylabel()] == ["epoch", "R@1 in %, mean over sets"]
+    assert [scores.get_xlabel(), scores.get_ylabel()] == ["epoch", "R@1 in %, mean over datasets"]
     assert list_labels(figure) == ["x (2 seeds)", "going", "test sets, selected epoch"]
 
 

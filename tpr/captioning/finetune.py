@@ -11,15 +11,14 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 
 from tpr.captioning.engines.captioners import BlipCaptioner
-from tpr.captioning.engines.transformers_loading import load_captioner, quiet
+from tpr.captioning.engines.transformers_loading import choose_dtype, load_captioner, quiet
 from tpr.captioning.finetune_pairs import (
     CaptionPairs,
     Collate,
@@ -34,8 +33,8 @@ from tpr.config.ranges import Count, NotNegative, Positive, Range, Seed
 from tpr.data.samples.randomness import Purpose, stream_key
 from tpr.data.tables.corpus import Corpus
 from tpr.engine.checkpoint import read_checkpoint_file, write_checkpoint
-from tpr.engine.resuming import compare_tensors, describe_optimizer, find_gaps, load_optimizer, refuse
-from tpr.engine.stopping import Stopping
+from tpr.engine.resuming import describe_optimizer, find_gaps, refuse
+from tpr.engine.small_loop import take_over, take_steps
 from tpr.errors import ConfigError, TrainingError, UserError
 from tpr.locks import hold_made_folder
 from tpr.report.console import format_duration
@@ -86,7 +85,7 @@ class Finetuning:
     """One training from a model folder to another, which can be stopped and gone on with."""
 
     def __init__(self, model: str, corpus: Corpus, out: Path, options: FinetuneOptions) -> None:
-        """Raises UserError where the model is no BLIP captioner or the set has no fitting captions."""
+        """Raises UserError where the model is no BLIP captioner or the dataset has no fitting captions."""
         captioner = load_captioner(
             model, revision=None, device=options.device, precision="float32", visual_tokens=(1, 1)
         )
@@ -99,6 +98,7 @@ class Finetuning:
         self.total = options.epochs * steps_per_epoch(len(self.pairs), options.batch)
         self.work = out.with_name(f"{out.name}.training")
         self.state = self.work / "last.pt"
+        self.step, self.loss = 0, 0.0
         settings = {name: value for name, value in asdict(options).items() if name not in MACHINE}
         self.about = {
             "model": model, "set": self.corpus.name, "split": self.corpus.split,
@@ -108,37 +108,40 @@ class Finetuning:
 
     def run(self) -> None:
         """Train what is left and write the folder. Raises TrainingError where the loss is not finite."""
-        with hold_made_folder(self.work), Stopping() as stopping:
-            optimizer = torch.optim.AdamW(
-                self.model.parameters(), lr=self.options.lr, weight_decay=self.options.weight_decay
-            )
-            first, loss = self._restore(optimizer)
+        options, parameters = self.options, self.model.parameters()
+        with hold_made_folder(self.work):
+            self.optimizer = torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay)
+            self._restore()
             logger.info(
                 "%s: %s images, %s captions, %s steps", self.corpus.name, f"{len(self.corpus):,}",
                 f"{len(self.pairs):,}", f"{self.total:,}",
             )  # fmt: skip
-            loss = self._fit(optimizer, first, loss, stopping)
-            self._write(loss)
+            self.first, self.started = self.step, time.monotonic()
+            self.said = self.started
+            self.model.train()
+            take_steps(
+                self._load(self.first),
+                self._take,
+                self._save,
+                first=self.first,
+                total=self.total,
+                every=options.save_every_steps,
+                state=self.state,
+            )
+            self._write()
 
-    def _fit(self, optimizer: torch.optim.AdamW, first: int, loss: float, stopping: Stopping) -> float:
-        """The steps that are left; returns the running mean of the loss."""
-        started = said = time.monotonic()
-        self.model.train()
-        for step, batch in enumerate(self._load(first), start=first):
-            found = self._step(optimizer, step, batch)
-            loss = found if step == 0 else 0.98 * loss + 0.02 * found
-            done = step + 1
-            if stopping.is_asked():
-                self._save(optimizer, done, loss)
-                stopping.leave(self.state, done)
-            if done % self.options.save_every_steps == 0 and done < self.total:
-                self._save(optimizer, done, loss)
-            now = time.monotonic()
-            if now - said >= SECONDS_BETWEEN_LINES or done == self.total:
-                said = now
-                left = format_duration((self.total - done) * (now - started) / (done - first))
-                logger.info("step %s of %s  loss %.4f  %s left", f"{done:,}", f"{self.total:,}", loss, left)
-        return loss
+    def _take(self, batch: Tensors) -> None:
+        """One update; keeps the running mean of the loss and tells of it from time to time."""
+        found = self._update(batch)
+        self.loss = found if self.step == 0 else 0.98 * self.loss + 0.02 * found
+        self.step += 1
+        now = time.monotonic()
+        if now - self.said >= SECONDS_BETWEEN_LINES or self.step == self.total:
+            self.said = now
+            left = format_duration((self.total - self.step) * (now - self.started) / (self.step - self.first))
+            logger.info(
+                "step %s of %s  loss %.4f  %s left", f"{self.step:,}", f"{self.total:,}", self.loss, left
+            )
 
     def _load(self, first: int) -> Iterator[Tensors]:
         """Batches from a step on, on the device."""
@@ -150,46 +153,37 @@ class Finetuning:
         collate = Collate(self.processor, start, options.longest_caption)
         return iterate_batches(self.pairs, batches, collate, options.workers, self.model.device)
 
-    def _step(self, optimizer: torch.optim.AdamW, step: int, batch: Tensors) -> float:
-        """One update; its randomness depends on seed and step alone."""
-        torch.manual_seed(stream_key(self.options.seed, step, Purpose.DROPOUT))
-        for group in optimizer.param_groups:
-            group["lr"] = self.options.lr * (1 - step / self.total)
-        with self._arithmetic():
+    def _update(self, batch: Tensors) -> float:
+        """The loss before an update, whose randomness depends on seed and step alone."""
+        torch.manual_seed(stream_key(self.options.seed, self.step, Purpose.DROPOUT))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.lr * (1 - self.step / self.total)
+        dtype = choose_dtype(self.options.precision, self.model.device)
+        with torch.autocast(self.model.device.type, dtype, enabled=dtype == torch.bfloat16):
             loss = self.model(**batch).loss
         value = float(loss.detach())
-        optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), LONGEST_GRADIENT))
         if not math.isfinite(value) or not math.isfinite(norm):
             raise TrainingError(
-                f"finetune: step {step + 1} has the loss {value} and a gradient of length {norm}; "
+                f"finetune: step {self.step + 1} has the loss {value} and a gradient of length {norm}; "
                 f"lower lr={self.options.lr}, start again"
             )
-        optimizer.step()
+        self.optimizer.step()
         return value
 
-    def _arithmetic(self) -> Any:
-        device, name = self.model.device.type, self.options.precision
-        has_bf16 = device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
-        if name == "bf16" or (name == "auto" and has_bf16):
-            return torch.autocast(device, torch.bfloat16)
-        return nullcontext()
+    def _save(self, step: int) -> None:
+        state = {"key": self.key, "step": step, "loss": self.loss, "model": self.model.state_dict()}
+        write_checkpoint(self.state, {**state, "optimizer": describe_optimizer(self.optimizer)})
 
-    def _save(self, optimizer: torch.optim.AdamW, step: int, loss: float) -> None:
-        state = {"key": self.key, "step": step, "loss": loss}
-        write_checkpoint(
-            self.state,
-            {**state, "model": self.model.state_dict(), "optimizer": describe_optimizer(optimizer)},
-        )
-
-    def _restore(self, optimizer: torch.optim.AdamW) -> tuple[int, float]:
-        """Step and loss of the state that is there.
+    def _restore(self) -> None:
+        """Go on from the state that is there, if there is one.
 
         Raises ConfigError if it is of another training, CheckpointError if it is damaged or no such state.
         """
         if not self.state.exists():
-            return 0, 0.0
+            return
         state = read_checkpoint_file(self.state, way_out="remove it to start this training anew")
         if problem := find_gaps(state, KINDS):
             raise refuse(self.state, problem)
@@ -198,25 +192,23 @@ class Finetuning:
                 f"{self.work}: holds a training with other settings, model or data; finish that one, or "
                 "remove the folder, or choose another OUT"
             )
-        problem = compare_tensors(state["model"], self.model.state_dict(), "weights")
-        if not 0 < state["step"] <= self.total:
-            problem = f"it stands at step {state['step']:,} of {self.total:,}"
-        elif not math.isfinite(state["loss"]):
-            problem = f"its loss is {state['loss']}"
-        if problem:
-            raise refuse(self.state, problem)
-        load_optimizer(optimizer, state["optimizer"], self.state)
-        self.model.load_state_dict(state["model"])
-        logger.info("going on after step %s", f"{state['step']:,}")
-        return state["step"], state["loss"]
+        if not math.isfinite(state["loss"]):
+            raise refuse(self.state, f"its loss is {state['loss']}")
+        own, stored = self.model.state_dict(), state["model"]
+        self.step = take_over(self.state, state, stored, self.optimizer, own=own, total=self.total)
+        self.model.load_state_dict(stored)
+        self.loss = state["loss"]
+        logger.info("going on after step %s", f"{self.step:,}")
 
-    def _write(self, loss: float) -> None:
+    def _write(self) -> None:
         """The folder takes its name when everything is in it."""
         aside = self.work / "model"
         shutil.rmtree(aside, ignore_errors=True)
         with quiet():
             self.model.eval().save_pretrained(aside)
             self.processor.save_pretrained(aside)
-        (aside / RECORD).write_text(json.dumps({**self.about, "steps": self.total, "loss": loss}, indent=1))
+        (aside / RECORD).write_text(
+            json.dumps({**self.about, "steps": self.total, "loss": self.loss}, indent=1)
+        )
         aside.rename(self.out)
         shutil.rmtree(self.work)

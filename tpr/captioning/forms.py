@@ -29,7 +29,7 @@ from tpr.locks import hold_folder
 from tpr.whole_files import open_whole, write_whole
 
 PUBLISHED_LABELS = ("qwen", "shikra")
-"""Labels of LUPerson-MLLM's four files, which readers of that set expect."""
+"""Labels of LUPerson-MLLM's four files, which readers of that dataset expect."""
 IMAGES_PER_BUCKET = 50_000
 """Images whose captions are in memory at a time while they are brought together by identity."""
 FAILURES = "failures.jsonl"
@@ -92,7 +92,7 @@ def write_ham_pedes(merge: Merge) -> dict[str, int]:
 
 
 def set_folder_remover(plan: CaptionPlan) -> Callable[[str], str]:
-    """Takes the folder of a published set off its image paths."""
+    """Takes the folder of a published dataset off its image paths."""
     source = plan.source.get("of", plan.source)
     adapter = ADAPTERS.get(str(source.get("set")))
     folders = getattr(adapter, "folders", ())
@@ -107,7 +107,7 @@ def set_folder_remover(plan: CaptionPlan) -> Callable[[str], str]:
 def write_tvi_lfm(merge: Merge) -> dict[str, int]:
     """LABEL/caption_dict_LABEL.json and, with identities, LABEL/id_caption_map_LABEL.json.
 
-    Of rephrased captions LABEL/caption_llm_dict_LABEL.json, which holds them beside their sources.
+    Of rephrased captions LABEL/caption_llm_dict_LABEL.json, which holds them with their sources.
     """
     if len(merge.labels) != 1:
         raise ConfigError("tvi_lfm: --labels needs one name, such as Blip_RGB or Blip_IR")

@@ -7,7 +7,6 @@ is asked about).
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -21,17 +20,15 @@ from tpr.config.schema import Choice, DataOptions
 from tpr.config.typed import build_options
 from tpr.data.adapters import ADAPTERS
 from tpr.data.adapters.base import draw_rows
+from tpr.data.adapters.folder import Folder, IdentityPlace, escape_name
 from tpr.data.samples.sample import SPLITS, Split
 from tpr.data.tables.corpus import Corpus
-from tpr.data.tables.walks import Leftovers, walk_files
 from tpr.errors import DataError
 from tpr.whole_files import open_whole
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".avif")
 ROWS_PER_BATCH = 16_384
-LARGEST_IDENTITY = 2**63 - 1
 COLUMNS = ["image", "identity", "captions", "infrared"]
 PACKED = "picture"
 """Column that a packed corpus has."""
@@ -63,48 +60,24 @@ class Source(NamedTuple):
     """Every image in order; may be called again."""
 
 
-def folder_source(root: Path, identity: Literal["none", "folder"]) -> Source:
+def folder_source(root: Path, identity: IdentityPlace) -> Source:
     """Every image below a folder, sorted by path."""
     if not root.is_dir():
         raise DataError(f"{root} is no folder; give a folder of images or the name of a dataset")
     whole = str(root.resolve())
     if escape_name(whole) != whole:
         raise DataError(f"{escape_name(whole)}: the folder's path is no UTF-8, which a plan needs; rename it")
-    words = {"folder": root.name, "identity": identity}
-    leftovers = Leftovers()
 
     def walk() -> Iterator[ListedImage]:
-        yield from walk_folder(root, identity, leftovers)
-        for line in leftovers.describe():
+        adapter = Folder(Folder.Options(path=Path(), identity=identity))
+        for _, sample in adapter.parse(root):
+            yield ListedImage(sample.image, sample.identity if adapter.has_identities else None)
+        for line in adapter.notes:
+            _say_once(f"{root}: {line}")
+        for line in adapter.leftovers.describe():
             logger.info("%s: %s", root, line)
 
-    return Source(root.resolve(), words, walk)
-
-
-def walk_folder(
-    root: Path, identity: Literal["none", "folder"], leftovers: Leftovers
-) -> Iterator[ListedImage]:
-    """The images of a folder, without what other programs left there; links are followed once.
-
-    A path that is no UTF-8 is changed so that a plan can hold it: it names no file then, so that this image
-    becomes a failure and the others are captioned.
-    """
-    strange = []
-    for file in walk_files(root, SUFFIXES, leftovers):
-        path = file.relative_to(root).as_posix()
-        image = escape_name(path)
-        strange += [image] if image != path else []
-        yield ListedImage(image, read_identity(image) if identity == "folder" else None)
-    if strange:
-        _say_once(
-            f"{root}: {len(strange):,} names are no UTF-8, the first is {strange[0]}; these images will be "
-            "failures: rename them and make a new plan"
-        )
-
-
-def escape_name(path: str) -> str:
-    """A path with bytes that are no UTF-8 as \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return Source(root.resolve(), {"folder": root.name, "identity": identity}, walk)
 
 
 @cache
@@ -113,29 +86,18 @@ def _say_once(line: str) -> None:
     logger.warning(line)
 
 
-def read_identity(image: str) -> int:
-    """The number of the nearest folder that is named by a number, as in cam3/0006/0001.jpg."""
-    number = next((part for part in reversed(image.split("/")[:-1]) if part.isdecimal()), None)
-    if number is None:
-        raise DataError(f"--identity folder: no folder of '{image}' is a number, as in 0006/0001.jpg")
-    if int(number) > LARGEST_IDENTITY:
-        raise DataError(f"--identity folder: the number of '{image}' is above {LARGEST_IDENTITY}; rename it")
-    return int(number)
-
-
 def adapter_source(
     choice: Choice,
     split: Split | Literal["all"],
-    root: Path | None,
+    data: DataOptions,
     *,
     rephrases: bool = False,
     infrared: Infrared = "any",
 ) -> Source:
     """The images of one split of a dataset, or of all, each once; rephrases: with their first captions.
 
-    Raises DataError where a packed set's images would lie in several tables.
+    Raises DataError where a packed dataset's images would lie in several tables.
     """
-    data = DataOptions(root=root) if root else DataOptions()
     words: dict[str, Any] = {"set": choice.name, "split": split, "options": plain_value(choice.options)}
     splits = [split] if split != "all" else [part for part in SPLITS if part in ADAPTERS[choice.name].counts]
     corpora = [load_source(words | {"split": part}, data.root) for part in splits]
@@ -155,7 +117,7 @@ def adapter_source(
 
 def load_source(words: Mapping[str, Any], root: Path) -> Corpus:
     """The corpus that a plan's images come from."""
-    # Beside the loader this needs torch, which status and merge do without.
+    # Besides the loader this needs torch, which status and merge do without.
     from tpr.data.tables.corpora import load_split
 
     name = str(words["set"])
@@ -195,7 +157,7 @@ def walk_corpus(
 def write_listing(path: Path, source: Source, images: int | None, seed: int) -> tuple[int, bool]:
     """Write the listing whole; returns the number of images and whether all have identities.
 
-    images: so many at random, by seed; absent: all.
+    images: how many are drawn at random, by seed; absent: all.
     """
     entries = source.entries()
     if images is not None:

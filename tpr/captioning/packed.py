@@ -11,7 +11,7 @@ class PackedImages:
     """The images of a plan in a packed dataset."""
 
     def __init__(self, plan: CaptionPlan, root: Path) -> None:
-        """Raises DataError unless the set below `root` is packed as it was when the plan was made."""
+        """Raises DataError unless the dataset below `root` is packed as it was when the plan was made."""
         self.corpus = load_source(plan.source, root)
         is_packed = PACKED in self.corpus.table.column_names
         if self.corpus.fingerprint != plan.source["fingerprint"] or not is_packed:

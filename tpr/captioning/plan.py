@@ -37,7 +37,7 @@ MOST_VIEWS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a user chooses, beside texts and engine."""
+    """What a user chooses besides texts and engine."""
 
     captions: dict[str, Annotated[int, Range(1, MOST_VIEWS)]]
     """How many captions of each kind every image gets."""

@@ -187,15 +187,15 @@ class ShardWorker:
         keys = [(task.number, request.attempt) for task, request in zip(tasks, requests, strict=True)]
         missing = [place for place, key in enumerate(keys) if key not in journal.replies]
         if missing:
-            asked = [self._with_image(requests[place], tasks[place].entry) for place in missing]
+            asked = [requests[place] for place in missing]
+            if self.packed is not None:
+                entries = [tasks[place].entry for place in missing]
+                asked = [replace(r, data=self.packed.read(e)) for r, e in zip(asked, entries, strict=True)]
             replies = self.engine.generate(asked)
             if len(replies) != len(missing):
                 raise RuntimeError(f"engine gave {len(replies)} replies to {len(missing)} requests")
             journal.add({keys[place]: reply for place, reply in zip(missing, replies, strict=True)})
         return [journal.replies[key] for key in keys], len(missing)
-
-    def _with_image(self, request: CaptionRequest, entry: ListedImage) -> CaptionRequest:
-        return request if self.packed is None else replace(request, data=self.packed.read(entry))
 
     def _judge(self, task: ShardTask, reply: CaptionReply, accepted: dict[int, Caption]) -> Outcome:
         """Whether a reply is a caption."""

@@ -68,24 +68,20 @@ class Ticker:
         )  # fmt: skip
 
 
-class Worker:
-    """Works through a plan; the caller holds the lock."""
+def work_through(plan: CaptionPlan, engine: Engine, root: Path, *, retry_failures: bool = False) -> None:
+    """Every shard that is not done yet; retry_failures: then once more what had failed before.
 
-    def __init__(self, plan: CaptionPlan, engine: Engine, root: Path) -> None:
-        """root: where the images lie on this machine."""
-        self.plan, self.engine, self.root = plan, engine, root
-
-    def run(self, *, retry_failures: bool = False) -> None:
-        """Every shard that is not done yet; retry_failures: then once more what had failed before."""
-        finished = find_finished(self.plan)
-        ticker = Ticker(self.plan, finished)
-        worker = ShardWorker(self.plan, self.engine, self.root, ticker.listen)
-        for shard in range(self.plan.shards):
-            if shard not in finished:
-                ticker.add(worker.work(shard))
-        for marker in finished.values():
-            if retry_failures and marker.failed:
-                ticker.add(worker.retry(marker), marker)
+    The caller holds the plan's lock. root: where the images lie on this machine.
+    """
+    finished = find_finished(plan)
+    ticker = Ticker(plan, finished)
+    worker = ShardWorker(plan, engine, root, ticker.listen)
+    for shard in range(plan.shards):
+        if shard not in finished:
+            ticker.add(worker.work(shard))
+    for marker in finished.values():
+        if retry_failures and marker.failed:
+            ticker.add(worker.retry(marker), marker)
 
 
 def override_engine(plan: CaptionPlan, values: dict[str, object]) -> CaptionPlan:

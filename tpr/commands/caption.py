@@ -4,16 +4,15 @@ What a command does lies in a file of its own, imported when it is chosen.
 """
 
 import argparse
-import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tpr.captioning.engines import ENGINES
 from tpr.captioning.forms import FORMS
-from tpr.commands.arguments import find_target, typed
+from tpr.commands.arguments import add_command, add_late_command, add_root, add_words, typed
 from tpr.config.ranges import Count
 from tpr.data.adapters import ADAPTERS
-from tpr.errors import explain_disk
+from tpr.data.adapters.folder import IdentityPlace
 
 EXAMPLES = """examples:
   tpr caption plan crops plans/first --engine echo
@@ -36,51 +35,32 @@ FINETUNE_EXAMPLES = """examples:
 
 def add_parser(subparsers: Any) -> None:
     """Register `tpr caption` and its commands."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "caption",
-        help="let a model write captions",
+        "let a model write captions",
         description="Captions for images by a model, in shards that can be stopped and resumed.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="caption_command", required=True, metavar="COMMAND")
     _add_plan(commands)
     _add_run(commands)
-    status = _add_command(commands, "status", "caption_results", "how far a plan is", plans=1)
+    status = add_late_command(commands, "status", "caption_results", "how far a plan is")
+    _add_plans(status, 1)
     status.add_argument("--statistics", action="store_true", help="also lengths, openings, slots, n-grams")
     status.add_argument("--plot", metavar="FILE.png", type=typed(Path), help="draw the statistics")
     _add_merge(commands)
-    _add_command(commands, "verify", "caption_results", "is every caption there exactly once", plans=1)
+    verify = add_late_command(commands, "verify", "caption_results", "is every caption there exactly once")
+    _add_plans(verify, 1)
     _add_finetune(commands)
 
 
-def _add_command(
-    commands: Any, name: str, module: str, summary: str, *, plans: int | str
-) -> argparse.ArgumentParser:
-    """A command that is carried out by `run_NAME` of a file in this folder."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    if plans:
-        parser.add_argument("plans", metavar="PLAN", nargs=plans, type=typed(Path), help="folder of a plan")
-    parser.set_defaults(run=lambda namespace: _run(module, name, namespace))
-    return parser
-
-
-def _run(module: str, name: str, namespace: argparse.Namespace) -> int:
-    """Carry out a command; a full disk or a locked folder is one line."""
-    run = getattr(importlib.import_module(f"tpr.commands.{module}"), f"run_{name}")
-    try:
-        return int(run(namespace))
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise explain_disk(error, find_target(namespace)) from error
+def _add_plans(parser: argparse.ArgumentParser, count: int | str) -> None:
+    parser.add_argument("plans", metavar="PLAN", nargs=count, type=typed(Path), help="folder of a plan")
 
 
 def _add_plan(commands: Any) -> None:
-    plan = _add_command(commands, "plan", "caption_plan", "choose images, captions and engine", plans=0)
+    plan = add_late_command(commands, "plan", "caption_plan", "choose images, captions and engine")
     plan.epilog = PLAN_EXAMPLES
     plan.add_argument(
         "source",
@@ -98,8 +78,8 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument(
         "--engine", default="echo", metavar="NAME", help=f"of {', '.join(ENGINES)}; default: echo"
     )
-    _add_words(plan, "--engine-options", "options of the engine")
-    _add_words(
+    add_words(plan, "--engine-options", "options of the engine")
+    add_words(
         plan,
         "--filters",
         "which captions are accepted: min_words, max_words, full_stop, english, duplicates, colours",
@@ -118,9 +98,9 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument(
         "--texts", type=typed(Path), metavar="FOLDER", help="instructions.yaml and templates.txt"
     )
-    plan.add_argument("--root", type=typed(Path), help="data root of a dataset; default: TPR_DATA, else data")
+    add_root(plan)
     plan.add_argument("--split", choices=["train", "val", "test", "all"], default="train", help="its split")
-    _add_words(plan, "--options", "options of the dataset")
+    add_words(plan, "--options", "options of the dataset")
     plan.add_argument(
         "--infrared",
         choices=["any", "only", "never"],
@@ -129,9 +109,9 @@ def _add_plan(commands: Any) -> None:
     )
     plan.add_argument(
         "--identity",
-        choices=["none", "folder"],
+        choices=get_args(IdentityPlace),
         default="none",
-        help="of a folder's images: not known, or the nearest folder that is a number",
+        help="of a folder's images: unknown, the nearest folder that is a number, or the file's first digits",
     )
     plan.add_argument(
         "--rephrase",
@@ -141,17 +121,13 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument("--view", metavar="NAME", help="which captions of a plan to rephrase")
 
 
-def _add_words(parser: argparse.ArgumentParser, name: str, summary: str) -> None:
-    parser.add_argument(name, nargs="+", default=[], metavar="key=value", help=summary)
-
-
 def _add_run(commands: Any) -> None:
-    run = _add_command(
-        commands, "run", "caption_run", "work through a plan; stop and start it at will", plans=1
+    run = add_late_command(
+        commands, "run", "caption_run", "work through a plan; stop and start it at will", epilog=RUN_EXAMPLES
     )
-    run.epilog = RUN_EXAMPLES
+    _add_plans(run, 1)
     run.add_argument("--root", type=typed(Path), help="where the images lie on this machine")
-    _add_words(run, "--engine-options", "options for this machine, such as batch=64")
+    add_words(run, "--engine-options", "options for this machine, such as batch=64")
     run.add_argument(
         "--retry-failures", action="store_true", help="ask once more for what failed in finished shards"
     )
@@ -171,7 +147,8 @@ def _add_run(commands: Any) -> None:
 
 
 def _add_merge(commands: Any) -> None:
-    merge = _add_command(commands, "merge", "caption_results", "finished captions as a corpus", plans="+")
+    merge = add_late_command(commands, "merge", "caption_results", "finished captions as a corpus")
+    _add_plans(merge, "+")
     merge.add_argument("--form", required=True, choices=list(FORMS), help="what to write")
     merge.add_argument(
         "--out", required=True, type=typed(Path), metavar="FOLDER", help="folder to write into"
@@ -185,18 +162,21 @@ def _add_merge(commands: Any) -> None:
 
 
 def _add_finetune(commands: Any) -> None:
-    finetune = _add_command(
-        commands, "finetune", "caption_finetune", "train a BLIP captioner on a dataset's captions", plans=0
+    finetune = add_late_command(
+        commands,
+        "finetune",
+        "caption_finetune",
+        "train a BLIP captioner on a dataset's captions",
+        epilog=FINETUNE_EXAMPLES,
     )
-    finetune.epilog = FINETUNE_EXAMPLES
     finetune.add_argument("set", metavar="SET", help=f"of {', '.join(ADAPTERS)}")
     finetune.add_argument("out", metavar="OUT", type=typed(Path), help="folder to write the captioner into")
     finetune.add_argument(
         "--model", required=True, metavar="FOLDER", help="BLIP to begin with; hub:ORG/NAME fetches one"
     )
-    _add_words(
+    add_words(
         finetune, "--settings", "of the training, such as epochs=3 infrared=only; docs/captions_models.md"
     )
-    finetune.add_argument("--root", type=typed(Path), help="data root; default: TPR_DATA, else data")
+    add_root(finetune)
     finetune.add_argument("--split", choices=["train", "val", "test"], default="train")
-    _add_words(finetune, "--options", "options of the dataset")
+    add_words(finetune, "--options", "options of the dataset")

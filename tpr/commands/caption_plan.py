@@ -8,7 +8,7 @@ from tpr.captioning.plan import PLAN, Settings, choose_engine, write_plan
 from tpr.captioning.rephrase import plan_source
 from tpr.captioning.texts import read_texts
 from tpr.commands.arguments import type_word
-from tpr.config.schema import Choice
+from tpr.commands.datasets import choose_dataset, read_root
 from tpr.config.typed import build_options
 from tpr.config.yaml_entries import parse_values
 from tpr.data.adapters import ADAPTERS
@@ -45,25 +45,22 @@ def run_plan(namespace: argparse.Namespace) -> int:
 def choose_source(namespace: argparse.Namespace) -> Source:
     """A dataset by its name, a plan to rephrase by its folder, anything else is a folder of images."""
     if namespace.source in ADAPTERS:
-        adapter = ADAPTERS[namespace.source]
-        options = build_options(adapter.Options, parse_values(namespace.options), {}, namespace.source)
-        choice = Choice(namespace.source, options)
         return adapter_source(
-            choice,
+            choose_dataset(namespace.source, parse_values(namespace.options)),
             namespace.split,
-            namespace.root,
+            read_root(namespace.root),
             rephrases=namespace.rephrase,
             infrared=namespace.infrared,
         )
     folder: Path = type_word(namespace.source, Path)
     if not folder.is_dir():
         raise ConfigError(
-            f"SOURCE: '{namespace.source}' is neither a folder nor a set; sets: {', '.join(ADAPTERS)}"
+            f"SOURCE: '{namespace.source}' is neither a folder nor a dataset; datasets: {', '.join(ADAPTERS)}"
         )
     if not namespace.rephrase:
         return folder_source(folder, namespace.identity)
     if not (folder / PLAN).is_file():
         raise ConfigError(
-            f"--rephrase: {folder} holds no {PLAN}; name a finished plan, or a set that has captions"
+            f"--rephrase: {folder} holds no {PLAN}; name a finished plan, or a dataset that has captions"
         )
     return plan_source(folder, namespace.view)

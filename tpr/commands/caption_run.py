@@ -10,7 +10,7 @@ from types import FrameType
 from tpr.captioning.engines import ENGINES
 from tpr.captioning.plan import CaptionPlan, read_plan
 from tpr.captioning.progress import PlanProgress, measure_progress
-from tpr.captioning.worker import Worker, override_engine
+from tpr.captioning.worker import override_engine, work_through
 from tpr.config.yaml_entries import parse_values
 from tpr.errors import ConfigError, DataError
 from tpr.locks import hold_folder
@@ -54,7 +54,7 @@ def run_here(plan: CaptionPlan, root: Path, namespace: argparse.Namespace) -> No
         raise ConfigError("--workers: goes with --ray; without it one process works through the plan")
     engine = ENGINES[plan.engine.name](plan.engine.options)
     try:
-        Worker(plan, engine, root).run(retry_failures=namespace.retry_failures)
+        work_through(plan, engine, root, retry_failures=namespace.retry_failures)
     finally:
         engine.close()
 

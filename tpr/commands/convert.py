@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tpr.commands.arguments import typed
+from tpr.commands.arguments import add_command, typed
 from tpr.commands.resolve import resolve_checkpoint
 from tpr.config.resolved import to_tree
 from tpr.engine.checkpoint import write_checkpoint, write_safetensors
@@ -19,15 +19,15 @@ EXAMPLES = """examples:
   tpr convert best.pt --out best.safetensors"""
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Any) -> None:
     """Register `tpr convert`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "convert",
-        help="an official checkpoint as one of ours",
+        "an official checkpoint as one of ours",
+        run,
         description="Write a checkpoint of IRRA's layout, OpenAI or open_clip in this framework's format.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("checkpoint", type=typed(Path))
     parser.add_argument("arguments", nargs="*", default=[], metavar="key=value")
@@ -36,7 +36,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=typed(Path),
         help="file to write, .safetensors or any other; default: in the same folder, ending in .tpr.pt",
     )
-    parser.set_defaults(run=run)
 
 
 def run(namespace: argparse.Namespace) -> int:

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 from prettytable import PrettyTable
 
-from tpr.commands.arguments import typed
+from tpr.commands.arguments import add_command, add_root, add_words, typed
+from tpr.commands.datasets import choose_dataset, read_root
 from tpr.commands.resolve import resolve_experiment, split_arguments
 from tpr.config.messages import show_name
 from tpr.config.ranges import Range
 from tpr.config.reader import read_overrides
-from tpr.config.schema import Choice, DataOptions
+from tpr.config.schema import DataOptions
 from tpr.config.typed import build_options
 from tpr.config.yaml_entries import parse_values
 from tpr.data.adapters import ADAPTERS, Counts
@@ -35,34 +36,31 @@ GIGABYTE = 2**30
 
 def add_parser(subparsers: Any) -> None:
     """Register `tpr data check` and `tpr data pack`."""
-    parser = subparsers.add_parser("data", help="check datasets, pack them", allow_abbrev=False)
+    parser = add_command(subparsers, "data", "check datasets, pack them")
     commands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    check = commands.add_parser(
+    check = add_command(
+        commands,
         "check",
-        help="compare datasets with what was published",
+        "compare datasets with what was published",
+        run_check,
         description="Counts, missing and unreadable images, overlap of training and test. Without CONFIG: "
         "every dataset whose folder exists. Exit code 2 if something must be mended.",
         epilog=CHECK_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     check.add_argument("arguments", nargs="*", metavar="[CONFIG] [key=value ...]")
     check.add_argument("--sets", nargs="+", default=[], metavar="SET", help=f"of {', '.join(ADAPTERS)}")
     check.add_argument("--no-decode", action="store_true", help="look for images without decoding them")
-    check.set_defaults(run=run_check)
-    pack = commands.add_parser(
+    pack = add_command(
+        commands,
         "pack",
-        help="write a dataset with its images into a few Arrow files",
+        "write a dataset with its images into a few Arrow files",
+        run_pack,
         description="Write OUT/<dataset folder>/packed/, which data.root=OUT reads in place of loose files.",
         epilog=PACK_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     pack.add_argument("set", metavar="SET", help=f"one of {', '.join(ADAPTERS)}")
-    pack.add_argument("--options", nargs="+", default=[], metavar="key=value", help="options of the dataset")
-    pack.add_argument(
-        "--root", type=typed(Path), help="data root; default: the environment variable TPR_DATA, else data"
-    )
+    add_words(pack, "--options", "options of the dataset")
+    add_root(pack)
     pack.add_argument("--out", type=typed(Path), help="data root to write below; default: the same")
     pack.add_argument(
         "--shard-gigabytes",
@@ -70,11 +68,10 @@ def add_parser(subparsers: Any) -> None:
         default=SHARD_BYTES / GIGABYTE,
         help="default: %(default)s",
     )
-    pack.set_defaults(run=run_pack)
 
 
 def run_check(namespace: argparse.Namespace) -> int:
-    """Check sets, print findings and the closing table; 2 if something is broken."""
+    """Check datasets, print findings and the closing table; 2 if something is broken."""
     # Words after --sets are taken for names by the parser, settings such as data.root=/data as well.
     names = [word for word in namespace.sets if "=" not in word]
     data = read_data_options([*namespace.arguments, *(word for word in namespace.sets if "=" in word)])
@@ -88,15 +85,10 @@ def run_check(namespace: argparse.Namespace) -> int:
 
 
 def run_pack(namespace: argparse.Namespace) -> int:
-    """Pack one set."""
-    if namespace.set not in ADAPTERS:
-        raise ConfigError(f"SET: '{namespace.set}' is not known; known: {', '.join(ADAPTERS)}")
-    options = build_options(
-        ADAPTERS[namespace.set].Options, parse_values(namespace.options), TABLES, namespace.set
-    )
-    data = DataOptions(root=namespace.root) if namespace.root else DataOptions()
+    """Pack one dataset."""
+    choice, data = choose_dataset(namespace.set, parse_values(namespace.options)), read_root(namespace.root)
     shard_bytes = int(namespace.shard_gigabytes * GIGABYTE)
-    packed = pack_set(Choice(namespace.set, options), data, namespace.out or data.root, shard_bytes)
+    packed = pack_set(choice, data, namespace.out or data.root, shard_bytes)
     say(
         f"{packed.folder}: {packed.images:,} images in {packed.files} Arrow files, "
         f"{packed.size / GIGABYTE:.2f} GiB; `data.root={namespace.out or data.root}` reads them"
@@ -143,21 +135,10 @@ def _list_some(what: str, findings: Sequence[str]) -> list[str]:
 
 def make_table(report: CheckReport) -> PrettyTable:
     """The closing table: found and published sizes side by side."""
-    table = PrettyTable(
-        [
-            "set",
-            "split",
-            "identities",
-            "images",
-            "captions",
-            "missing",
-            "unreadable",
-            "shared ids / images",
-            "verdict",
-        ]
-    )
-    for column in table.field_names:
-        table.align[column] = "l" if column in ("set", "split", "verdict") else "r"
+    sizes = ["identities", "images", "captions", "missing", "unreadable", "shared ids / images"]
+    table = PrettyTable(["dataset", "split", *sizes, "verdict"], align="l")
+    for column in sizes:
+        table.align[column] = "r"
     for name in report.failures:
         table.add_row([name, "", "", "", "", "", "", "", "broken"])
     for split in report.splits:

@@ -3,9 +3,9 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from tpr.commands.arguments import typed
+from tpr.commands.arguments import add_command, typed
 from tpr.config.ranges import Range
 from tpr.drawn import draw_world
 from tpr.drawn.layouts import DEFAULT_IDENTITIES, DEFAULT_SETS, PLANNERS
@@ -19,15 +19,15 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Any) -> None:
     """Register `draw`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "draw",
-        help="draw the embedded datasets in their published layouts",
+        "draw the embedded datasets in their published layouts",
+        run,
         description="Draw datasets of people and captions, from a seed, in exactly the published layouts.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "out", metavar="OUT", type=typed(Path), help="folder to draw into; later a run's data.root"
@@ -56,7 +56,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--sheet", metavar="FILE.png", type=typed(Path), default=None, help="also write a contact sheet"
     )
-    parser.set_defaults(run=run)
 
 
 def run(namespace: argparse.Namespace) -> int:

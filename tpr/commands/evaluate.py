@@ -5,9 +5,10 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tpr import distributed
-from tpr.commands.arguments import typed
+from tpr.commands.arguments import add_command, typed
 from tpr.commands.resolve import resolve_checkpoint
 from tpr.data.tables.corpora import load_corpora
 from tpr.engine.precision import choose_device, choose_precision
@@ -26,15 +27,15 @@ EXAMPLES = """examples:
   tpr evaluate irra_cuhk.pth data.root=/data data.test=[cuhk_pedes,rstpreid] --intervals"""
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Any) -> None:
     """Register `tpr evaluate`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "evaluate",
-        help="one checkpoint on all named datasets",
+        "one checkpoint on all named datasets",
+        run,
         description="Retrieval of a checkpoint, ours or an official file, on the test split of each dataset.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("checkpoint", type=typed(Path))
     parser.add_argument("arguments", nargs="*", default=[], metavar="key=value")
@@ -46,7 +47,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FILE.parquet",
         help="keep what each query found, for `tpr report compare` and `tpr report look`",
     )
-    parser.set_defaults(run=run)
 
 
 def run(namespace: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ def run(namespace: argparse.Namespace) -> int:
         raise ConfigError(f"--queries {queries}: expected a file {QUERIES_SUFFIX} in a folder that exists")
     experiment = resolve_checkpoint(namespace.checkpoint, overrides)
     if not experiment.data.test:
-        raise ConfigError("data.test: nothing to evaluate on; add data.test=[cuhk_pedes] or other sets")
+        raise ConfigError("data.test: nothing to evaluate on; add data.test=[cuhk_pedes] or other datasets")
     device = choose_device(experiment.runtime)
     distributed.start(device, experiment.runtime.timeout_seconds)
     configure_logging(None, main=distributed.is_main_rank())

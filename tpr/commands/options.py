@@ -7,6 +7,7 @@ from typing import Any
 
 from prettytable import PrettyTable
 
+from tpr.commands.arguments import add_command
 from tpr.config.messages import guess
 from tpr.config.options import OptionRow, describe_options
 from tpr.config.schema import Experiment
@@ -26,16 +27,15 @@ WIDTH_OF_A_PIPE = 160
 
 def add_parser(subparsers: Any) -> None:
     """Register `tpr options`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "options",
-        help="list every option with its sentence",
+        "list every option with its sentence",
+        run,
         description="List every option; system=NAME, model=NAME or adapter=NAME lists those of one name.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("chosen", nargs="*", metavar="KIND=NAME")
-    parser.set_defaults(run=run)
 
 
 def run(namespace: argparse.Namespace) -> int:
@@ -53,15 +53,12 @@ def show_options(tables: Tables, chosen: Sequence[str], width: int) -> str:
     for text in chosen:
         check_choice(text, tables)
     parts = []
-    for choice in chosen or ["", *_all_choices(tables)]:
+    every = [f"{kind}={name}" for kind in tables for name in sorted(tables[kind])]
+    for choice in chosen or ["", *every]:
         title = choice or "every run"
         rows = sections.get(choice, [])
         parts.append(f"{title}:\n{draw_table(rows, width)}" if rows else f"{title}: no options of its own")
     return "\n\n".join(parts)
-
-
-def _all_choices(tables: Tables) -> list[str]:
-    return [f"{kind}={name}" for kind in tables for name in sorted(tables[kind])]
 
 
 def check_choice(text: str, tables: Tables) -> None:

@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tpr.captioning.colours import WORDS
-from tpr.commands.arguments import type_word, typed
+from tpr.commands.arguments import add_command, type_word, typed
 from tpr.config.ranges import Count
 from tpr.engine.run_folder import CONFIG_FILE
 from tpr.errors import ConfigError
@@ -30,18 +31,18 @@ OWN_OPTIONS = {"--each": "", "--curves": "", "--worst": "look"}
 """Options that one kind of report has, by its first word."""
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Any) -> None:
     """Register `tpr report`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "report",
-        help="one table over runs, two compared, one looked at",
+        "one table over runs, two compared, one looked at",
+        run,
         usage=USAGE,
         description="Runs side by side on all test datasets; runs that differ in their seed alone are one "
         "row, mean ± standard deviation. `compare` says how far two runs are apart on the same queries, with "
         "intervals; `look` which queries of one run are hard.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("arguments", nargs="+", metavar="RUN", help="a run folder, or a file in one")
     parser.add_argument("--markdown", action="store_true", help="print Markdown instead of a text table")
@@ -54,7 +55,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--worst", type=typed(Count), metavar="N", help=f"queries that `look` lists, {WORST} by default"
     )
-    parser.set_defaults(run=run)
 
 
 def run(namespace: argparse.Namespace) -> int:

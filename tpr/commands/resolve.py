@@ -49,9 +49,9 @@ def resolve_experiment(arguments: Sequence[str], finetune: Path | None = None) -
 def resolve_first(experiment: Experiment, arguments: Sequence[str]) -> Experiment | None:
     """The run that `init.config` wants trained before this one; None: this run starts by itself.
 
-    What the command line says of model, data, runtime and report holds for it as well, and so does the
+    What the command line says of model, data, runtime and report applies to it as well, and so does the
     seed. A checkpoint that is named, as by `--finetune`, makes it superfluous.
-    Raises ConfigError where that run in turn wants another one first.
+    Raises ConfigError where that run wants another one first.
     """
     config = experiment.init.config
     if config is None or experiment.init.checkpoint is not None:

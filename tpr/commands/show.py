@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tpr.commands.arguments import typed
+from tpr.commands.arguments import add_command, typed
 from tpr.config.reader import Tree, read_tree
 from tpr.config.resolved import dump_value
 from tpr.config.schema import Experiment
@@ -23,17 +23,16 @@ WIDEST_VALUE = 60
 
 def add_parser(subparsers: Any) -> None:
     """Register `tpr show`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "show",
-        help="print each option of a config with its origin",
+        "print each option of a config with its origin",
+        run,
         description="Print each resolved option with the file and line, or the override, that set it.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("config", type=typed(Path), metavar="CONFIG")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
-    parser.set_defaults(run=run)
 
 
 def run(namespace: argparse.Namespace) -> int:

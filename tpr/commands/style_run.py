@@ -22,10 +22,10 @@ from tpr.captioning.styles.options import ClusterOptions, EncoderOptions, TrainO
 from tpr.captioning.styles.rewriting import ModelRewriting, read_prompt, rewrite_by_words
 from tpr.captioning.styles.run_folder import LAST
 from tpr.captioning.texts import read_texts
-from tpr.config.schema import Choice, DataOptions
+from tpr.commands.datasets import choose_dataset, read_root
+from tpr.config.schema import Choice
 from tpr.config.typed import build_options
 from tpr.config.yaml_entries import parse_values
-from tpr.data.adapters import ADAPTERS
 from tpr.errors import ConfigError, DataError, TrainingError
 from tpr.locks import hold_folder, hold_made_folder
 from tpr.report.console import say
@@ -41,7 +41,7 @@ def run_features(namespace: argparse.Namespace) -> int:
     encoder = build_options(EncoderOptions, parse_values(namespace.encoder), TABLES, "encoder")
     lexicon = read_lexicon(namespace.texts)
     choices = choose_sets(namespace.sets, parse_values(namespace.options))
-    data = DataOptions(root=namespace.root) if namespace.root else DataOptions()
+    data = read_root(namespace.root)
     with hold_made_folder(namespace.out, check_new):
         rewrite, engine = choose_rewriting(namespace, lexicon)
         about: dict[str, Any] = {"sets": namespace.sets, "rewriting": "words"}
@@ -60,13 +60,10 @@ def run_features(namespace: argparse.Namespace) -> int:
 
 
 def choose_sets(names: Sequence[str], options: dict[str, Any]) -> list[Choice]:
-    """The sets by name; options belong to the only one. Raises ConfigError."""
-    unknown = next((name for name in names if name not in ADAPTERS), None)
-    if unknown is not None:
-        raise ConfigError(f"--sets: '{unknown}' is not known; known: {', '.join(ADAPTERS)}")
+    """The datasets by name; options belong to the only one. Raises ConfigError."""
     if options and len(names) > 1:
-        raise ConfigError("--options: takes a single set; make features of each set, or leave them out")
-    return [Choice(name, build_options(ADAPTERS[name].Options, options, TABLES, name)) for name in names]
+        raise ConfigError("--options: takes a single dataset; make features of each, or leave them out")
+    return [choose_dataset(name, options, "--sets") for name in names]
 
 
 def choose_rewriting(namespace: argparse.Namespace, lexicon: Lexicon) -> tuple[Rewrite, Engine | None]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from tpr import distributed
-from tpr.commands.arguments import typed
+from tpr.commands.arguments import add_command, typed
 from tpr.commands.resolve import resolve_experiment, resolve_first, spread_over_seeds
 from tpr.config.schema import Experiment
 from tpr.data.samples.loader import TrainLoader
@@ -43,15 +43,15 @@ EXAMPLES = """examples:
   tpr train configs/irra/cuhk_pedes.yaml data.root=/data --seeds 1,2,3"""
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Any) -> None:
     """Register `tpr train`."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "train",
-        help="train, evaluate and keep the best",
+        "train, evaluate and keep the best",
+        run,
         description="Train what CONFIG says; a run of the same configuration is continued.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("arguments", nargs="*", metavar="CONFIG [key=value ...]")
     parser.add_argument(
@@ -65,7 +65,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="N,N,...",
         help="one run per seed, in turn, and a table of mean ± deviation over them",
     )
-    parser.set_defaults(run=run)
 
 
 def run(namespace: argparse.Namespace) -> int:
@@ -205,7 +204,7 @@ def describe_setting(experiment: Experiment, corpora: Corpora) -> Setting:
     if advice is not None and not corpora.train.has_identities:
         raise ConfigError(
             f"system '{experiment.system.name}' has a loss over identities, but {corpora.train.name} has no "
-            f"person labels; {advice} or train on a set with identities"
+            f"person labels; {advice} or train on a dataset with identities"
         )
     return Setting(
         image_size=experiment.data.image_size,

@@ -9,14 +9,14 @@ from tpr.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class NumberedSplit:
-    """Options of a set with several published splits, which share people: each tests whom another trains."""
+    """Options of a dataset with several published splits: each tests people whom another one trains."""
 
     split: int
     """Which of them, from 1."""
 
 
 def check_splits(train: Sequence[Any], test: Sequence[Any]) -> None:
-    """Refuse to test on another numbered split of a set than it is trained on, which shares people.
+    """Refuse to test on another numbered split of a dataset than it is trained on, which shares people.
 
     train, test: the choices of datasets. Raises ConfigError.
     """

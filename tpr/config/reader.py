@@ -68,7 +68,7 @@ def read_overrides(overrides: Sequence[str]) -> Tree:
 
 def _override(entries: Mappings, overrides: Sequence[str], groups: frozenset[str]) -> Tree:
     parsed = [_parse_override(text) for text in overrides]
-    # Names go first: in `system.tau=0.1 system=rde` the new group must not swallow the option beside it.
+    # Names go first: in `system.tau=0.1 system=rde` the new group must not swallow the other option.
     for key, entry in sorted(parsed, key=lambda item: not _sets_name(item[0], groups)):
         entries = _merge_groups(entries, _nest(key, entry), groups)
     values = {key: plain_value(entry) for key, entry in entries.items()}
@@ -151,7 +151,7 @@ def _base_file(entry: YamlEntry, base: YamlEntry, folder: Path) -> Path:
         raise ConfigError(f"base: {error} (in {entry.origin})") from None
     if not os.path.isfile(file):  # noqa: PTH113 - that of pathlib raises where a folder may not be read
         raise ConfigError(
-            f"base: no file {show_value(entry.value)} beside this one; bases are relative to their file "
+            f"base: no file {show_value(entry.value)} next to this one; bases are relative to their file "
             f"(in {entry.origin})"
         )
     return file

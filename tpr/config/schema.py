@@ -1,6 +1,6 @@
 """The options every run has, one frozen dataclass per group; `tpr options` prints these sentences.
 
-Options of a system, a model or a dataset live beside their class and arrive through tables (see
+Options of a system, a model or a dataset live next to their class and arrive through tables (see
 `typed.py`); here such a field is a `Choice`. Relations between groups are checked in `Experiment.check`.
 """
 
@@ -177,11 +177,6 @@ class ScheduleOptions:
         """Whether the rate falls all the time between warm-up and end."""
         return self.name in ("cosine", "linear", "linear_step")
 
-    @property
-    def has_warmup_epochs(self) -> bool:
-        """Whether `warmup_epochs` counts, and not the steps or the share given in its place."""
-        return self.warmup_steps is None and self.warmup_share is None
-
 
 @dataclass(frozen=True, kw_only=True)
 class InitOptions:
@@ -278,7 +273,8 @@ class Experiment:
     def check(self) -> None:
         """Relations between groups; raises ConfigError naming both options."""
         schedule = self.schedule
-        if schedule.has_decay and schedule.has_warmup_epochs and schedule.warmup_epochs >= schedule.epochs:
+        has_epochs = schedule.warmup_steps is None and schedule.warmup_share is None
+        if schedule.has_decay and has_epochs and schedule.warmup_epochs >= schedule.epochs:
             raise ConfigError(
                 f"schedule.warmup_epochs={schedule.warmup_epochs} leaves no epoch of "
                 f"schedule.epochs={schedule.epochs}; lower the first or raise the second"

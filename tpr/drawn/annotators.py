@@ -38,20 +38,20 @@ class Annotator:
     """False for one who looks at infrared images: no colour is ever named."""
 
 
+PLAIN_MENTIONS: Mentions = {
+    "H": 0.45, "U": 0.98, "L": 0.93, "F": 0.6, "A": 0.6, "B": 0.85, "V": 0.15, "pattern": 0.75, "sleeve": 0.3,
+}  # fmt: skip
+FINE_MENTIONS: Mentions = {
+    "H": 0.85, "U": 1.0, "L": 0.98, "F": 0.88, "A": 0.85, "B": 0.92, "V": 0.45, "pattern": 0.95,
+    "sleeve": 0.85,
+}  # fmt: skip
+CASUAL_MENTIONS: Mentions = {
+    "H": 0.6, "U": 0.97, "L": 0.92, "F": 0.65, "A": 0.7, "B": 0.88, "V": 0.6, "pattern": 0.8, "sleeve": 0.25,
+}  # fmt: skip
 PLAIN = Annotator(
     dialect="plain",
     own_words=0.18,
-    mentions={
-        "H": 0.45,
-        "U": 0.98,
-        "L": 0.93,
-        "F": 0.6,
-        "A": 0.6,
-        "B": 0.85,
-        "V": 0.15,
-        "pattern": 0.75,
-        "sleeve": 0.3,
-    },
+    mentions=PLAIN_MENTIONS,
     sentences=(
         "[S] is wearing [U] and [L].",
         "[S] is wearing [U], [L] and [F].",
@@ -79,17 +79,7 @@ PLAIN = Annotator(
 FINE = Annotator(
     dialect="fine",
     own_words=0.18,
-    mentions={
-        "H": 0.85,
-        "U": 1.0,
-        "L": 0.98,
-        "F": 0.88,
-        "A": 0.85,
-        "B": 0.92,
-        "V": 0.45,
-        "pattern": 0.95,
-        "sleeve": 0.85,
-    },
+    mentions=FINE_MENTIONS,
     determiners=("A", "The"),
     ages=0.5,
     sentences=(
@@ -116,17 +106,7 @@ FINE = Annotator(
 CASUAL = Annotator(
     dialect="casual",
     own_words=0.18,
-    mentions={
-        "H": 0.6,
-        "U": 0.97,
-        "L": 0.92,
-        "F": 0.65,
-        "A": 0.7,
-        "B": 0.88,
-        "V": 0.6,
-        "pattern": 0.8,
-        "sleeve": 0.25,
-    },
+    mentions=CASUAL_MENTIONS,
     determiners=("A", "This"),
     ages=0.3,
     sentences=(

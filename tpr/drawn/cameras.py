@@ -1,4 +1,4 @@
-"""Cameras: sizes, colour cast, light, sharpness and surroundings; a few for every drawn set."""
+"""Cameras: sizes, colour cast, light, sharpness and surroundings; a few for every drawn dataset."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

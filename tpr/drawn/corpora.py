@@ -33,7 +33,7 @@ SYNTH_PARTS = 11
 
 
 def plan_luperson_mllm(identities: int, seed: int) -> Plan:
-    """Images without labels, four captions each, and beside them what is true of them."""
+    """Images without labels, four captions each, and what is true of them."""
     studio = Studio("luperson_mllm", seed)
     total = 27 * identities
     names = [f"{number:07d}.jpg" for number in studio.numbers(total)]

@@ -1,4 +1,4 @@
-"""The visible-infrared sets: SYSU-MM01, RegDB, LLCM, each with captions and their rephrasings.
+"""The visible-infrared datasets: SYSU-MM01, RegDB, LLCM, each with captions and their rephrasings.
 
 Captions are in lower case, as those of the published captioner. A rephrasing is what another annotator says
 of the same image. Those who look at infrared images name no colours.
@@ -40,7 +40,7 @@ class DescribedShot:
 
 
 class Gatherer:
-    """Images of one set, each with a view and captions drawn from its number."""
+    """Images of one dataset, each with a view and captions drawn from its number."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
@@ -127,7 +127,7 @@ def plan_sysu_mm01(identities: int, seed: int) -> Plan:
 
 
 def text_arrays(folder: str, images: Sequence[DescribedShot]) -> dict[str, Any]:
-    """Captions, rephrasings and persons in the order of the images; visible persons with leading zeros."""
+    """Captions, rephrasings and people in the order of the images; visible people with leading zeros."""
     width = 4 if folder.endswith("RGB") else 1
     return {
         f"Text/{folder}/train_{part}_{folder}.npy": np.array(column)
@@ -140,7 +140,7 @@ def text_arrays(folder: str, images: Sequence[DescribedShot]) -> dict[str, Any]:
 
 
 def caption_files(gatherer: Gatherer, prefix: str) -> dict[str, Any]:
-    """Dictionaries with and without rephrasings of both kinds, and the map of persons."""
+    """Dictionaries with and without rephrasings of both kinds, and the map of people."""
     visible, infrared = gatherer.sort()
     files: dict[str, Any] = {"Text/Blip_RGB/id_caption_map_Blip_RGB.json": map_people(visible)}
     for folder, images in (("Blip_RGB", visible), ("Blip_IR", infrared)):

@@ -1,4 +1,4 @@
-"""The table of drawn sets: name -> plan in the published layout."""
+"""The table of drawn datasets: name -> plan in the published layout."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +24,7 @@ PLANNERS: dict[str, Planner] = {
     "llcm": plan_llcm,
     "market1501": plan_market1501,
 }
-"""From the number of test identities per benchmark and the seed to the plan of one set."""
+"""From the number of test identities per benchmark and the seed to the plan of one dataset."""
 FOLDERS = {
     "luperson_mllm": "LUPerson-MLLM",
     "cuhk_pedes": CUHK_PEDES.folder,

@@ -16,29 +16,15 @@ LOWER_COLOURS: Weights = {
 }  # fmt: skip
 JEANS_COLOURS: Weights = {"blue": 8, "navy": 6, "sky": 5, "black": 5, "grey": 3}
 SHOE_COLOURS: Weights = {
-    "black": 9,
-    "white": 9,
-    "grey": 4,
-    "brown": 4,
-    "red": 3,
-    "blue": 2,
-    "yellow": 1,
-    "pink": 1,
-}
+    "black": 9, "white": 9, "grey": 4, "brown": 4, "red": 3, "blue": 2, "yellow": 1, "pink": 1,
+}  # fmt: skip
 BAG_COLOURS: Weights = {
     "black": 9, "brown": 5, "red": 5, "blue": 4, "grey": 3, "pink": 3, "green": 3, "yellow": 3, "white": 4,
     "purple": 2, "orange": 2, "beige": 3,
 }  # fmt: skip
 HAT_COLOURS: Weights = {
-    "black": 6,
-    "white": 5,
-    "red": 4,
-    "blue": 3,
-    "grey": 2,
-    "yellow": 2,
-    "green": 2,
-    "beige": 3,
-}
+    "black": 6, "white": 5, "red": 4, "blue": 3, "grey": 2, "yellow": 2, "green": 2, "beige": 3,
+}  # fmt: skip
 HAIR_COLOURS: Weights = {"black": 10, "brown": 8, "blonde": 4, "grey": 2, "ginger": 2}
 HAIR_STYLES: Mapping[str, Weights] = {
     "man": {"short": 16, "bald": 2, "bob": 2, "long": 1},
@@ -66,13 +52,8 @@ SHOE_KINDS: Mapping[str, Weights] = {
     "woman": {"sneakers": 7, "boots": 4, "sandals": 3, "heels": 4},
 }
 BAG_KINDS: Weights = {
-    "none": 9,
-    "backpack": 7,
-    "shoulder bag": 6,
-    "handbag": 4,
-    "suitcase": 2,
-    "plastic bag": 2,
-}
+    "none": 9, "backpack": 7, "shoulder bag": 6, "handbag": 4, "suitcase": 2, "plastic bag": 2,
+}  # fmt: skip
 HAT_KINDS: Weights = {"none": 15, "cap": 3, "beanie": 2, "sun hat": 2}
 GLASSES_KINDS: Weights = {"none": 14, "glasses": 4, "sunglasses": 2}
 CARRIED_KINDS: Weights = {"none": 14, "phone": 2, "umbrella": 1, "book": 1, "bottle": 1}

@@ -21,7 +21,7 @@ class Shot:
     """One image to draw."""
 
     path: str
-    """Below the set's folder, with forward slashes."""
+    """Below the dataset's folder, with forward slashes."""
     identity: int
     person: Person
     view: View
@@ -30,7 +30,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Plan:
-    """One set, ready to be drawn."""
+    """One dataset, ready to be drawn."""
 
     folder: str
     shots: Sequence[Shot]
@@ -38,7 +38,7 @@ class Plan:
     """Path below the folder -> what its JSON says; an array for .npy, lines for .txt."""
     captions: int
     identities: int | None
-    """People, None where the set has no labels."""
+    """People, None where the dataset has no labels."""
     examples: Mapping[str, str] = field(default_factory=dict)
     """Image path -> a caption, for a sheet; empty where the files tell."""
 
@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Studio:
-    """The randomness of one set: every stream is a function of seed, set, purpose and numbers alone."""
+    """The randomness of one dataset: every stream is a function of seed, name, purpose and numbers alone."""
 
     set_name: str
     seed: int

@@ -10,7 +10,7 @@ JUNK_SHARE, DISTRACTOR_SHARE = 0.5, 0.3
 
 
 def plan_market1501(identities: int, seed: int) -> Plan:
-    """As many training persons as test persons; each is seen by some of six cameras.
+    """As many training people as test people; each is seen by some of six cameras.
 
     One image of each test person and camera is a query, the others are gallery.
     """
@@ -36,6 +36,6 @@ def plan_market1501(identities: int, seed: int) -> Plan:
     strangers = studio.stream("strangers")
     for identity, share in ((-1, JUNK_SHARE), (0, DISTRACTOR_SHARE)):
         for _ in range(max(1, round(share * identities))):
-            # Nobody whom the dataset names; junk is a part of one of its persons as likely as anybody.
+            # Nobody whom the dataset names; junk is a part of one of its people as likely as anybody.
             add("bounding_box_test", identity, 2 * identities + len(shots), strangers.choice(sorted(MARKET)))
     return Plan("Market-1501-v15.09.15", shots, {}, 0, 2 * identities)

@@ -1,4 +1,4 @@
-"""A contact sheet: a row of images per set with a caption under each."""
+"""A contact sheet: a row of images per dataset with a caption under each."""
 
 import io
 import textwrap
@@ -18,7 +18,7 @@ INK, PAPER, SOFT = (40, 42, 48), (250, 249, 246), (110, 112, 118)
 
 
 def write_sheet(path: Path, sets: Sequence[str], *, seed: int = 0, columns: int = COLUMNS) -> None:
-    """Draw a few images of each set anew and write them with their captions as one PNG."""
+    """Draw a few images of each dataset anew and write them with their captions as one PNG."""
     row_height = TITLE_HEIGHT + IMAGE_HEIGHT + TEXT_HEIGHT
     size = (columns * (CELL_WIDTH + MARGIN) + MARGIN, len(sets) * row_height + MARGIN)
     sheet = Image.new("RGB", size, PAPER)
@@ -47,7 +47,7 @@ def _paste(sheet: Image.Image, shot: Shot, left: int, top: int) -> None:
 
 
 def choose_samples(plan: Plan, count: int) -> Iterator[tuple[Shot, str]]:
-    """People spread over the set, two images of each where there are two, each with a caption.
+    """People spread over the dataset, two images of each where there are two, each with a caption.
 
     The second is an infrared one where there are both kinds.
     """
@@ -67,7 +67,7 @@ def choose_samples(plan: Plan, count: int) -> Iterator[tuple[Shot, str]]:
 
 
 def captions_of(plan: Plan) -> dict[str, str]:
-    """Image path -> one of its captions, whatever the set's layout."""
+    """Image path -> one of its captions, whatever the dataset's layout."""
     if plan.examples or not plan.captions:
         return {shot.path: plan.examples.get(shot.path, "") for shot in plan.shots}
     found: dict[str, str] = {}

@@ -1,8 +1,8 @@
-"""Drawing the world to disk: each set in a folder of its own, and a stamp that says what was drawn.
+"""Drawing the world to disk: each dataset in a folder of its own, and a stamp that says what was drawn.
 
-A set is drawn under a hidden name, entered in the stamp and then renamed, so a folder with its published name
-is always whole. A folder that the stamp does not name is somebody else's and is never touched. One process
-draws below a folder at a time.
+A dataset is drawn under a hidden name, entered in the stamp and then renamed: a folder of its published
+name is always whole. A folder that the stamp does not name is somebody else's and is never touched. One
+process draws below a folder at a time.
 """
 
 import difflib
@@ -38,7 +38,7 @@ STAMP = "drawn.json"
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """One set of the world, as the stamp keeps it."""
+    """One dataset of the world, as the stamp keeps it."""
 
     folder: str
     version: int
@@ -46,14 +46,14 @@ class DrawnSet:
     identities: int
     """Test identities per benchmark: the size of the world."""
     people: int | None
-    """Identities in this set, None where it has no labels."""
+    """Identities in this dataset, None where it has no labels."""
     images: int
     captions: int
 
 
 @dataclass(frozen=True)
 class World:
-    """The drawn sets that were asked for."""
+    """The drawn datasets that were asked for."""
 
     out: Path
     sets: dict[str, DrawnSet]
@@ -69,10 +69,10 @@ def draw_world(
     seed: int = 0,
     workers: int = 2,
 ) -> World:
-    """Draw the sets (None: what the drawn recipes need; "all": every one) that are not there yet.
+    """Draw the datasets (None: what the drawn recipes need; "all": every one) that are not there yet.
 
     identities: test identities of each benchmark; all other counts keep their proportion to it.
-    Raises DataError for an unknown set, a folder that is not ours, or one drawn with other arguments, and
+    Raises DataError for an unknown dataset, a folder that is not ours, or one drawn with other arguments, and
     BusyError while another process draws there.
     """
     names = check_names(sets)
@@ -97,7 +97,7 @@ def draw_world(
 def _draw_missing(
     out: Path, missing: Sequence[str], stamp: dict[str, DrawnSet], *, seed: int, identities: int, workers: int
 ) -> None:
-    """Draw these sets and enter them in `stamp`; this process holds the folder."""
+    """Draw these datasets and enter them in `stamp`; this process holds the folder."""
     remove_leftovers(out)
     started = time.monotonic()
     for name in missing:
@@ -108,7 +108,7 @@ def _draw_missing(
 
 
 def check_names(sets: Sequence[str] | None) -> tuple[str, ...]:
-    """The sets that were asked for, once each."""
+    """The datasets that were asked for, once each."""
     if sets is None:
         return DEFAULT_SETS
     if "all" in sets:
@@ -117,7 +117,7 @@ def check_names(sets: Sequence[str] | None) -> tuple[str, ...]:
         if name not in PLANNERS:
             near = difflib.get_close_matches(name, PLANNERS, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(PLANNERS)}, all"
-            raise DataError(f"unknown drawn set '{name}'; {hint}")
+            raise DataError(f"unknown drawn dataset '{name}'; {hint}")
     return tuple(dict.fromkeys(sets))
 
 
@@ -136,7 +136,7 @@ def read_stamp(out: Path) -> dict[str, DrawnSet]:
 
 
 def _read_entry(entry: dict[str, Any]) -> DrawnSet:
-    """One set as the stamp keeps it. Raises TypeError for anything else."""
+    """One dataset as the stamp keeps it. Raises TypeError for anything else."""
     # Before the words were changed, images were counted as pictures.
     found = DrawnSet(**{"images" if key == "pictures" else key: value for key, value in entry.items()})
     numbers = (found.version, found.seed, found.identities, found.people or 0, found.images, found.captions)
@@ -146,7 +146,7 @@ def _read_entry(entry: dict[str, Any]) -> DrawnSet:
 
 
 def _is_drawn(out: Path, name: str, stamp: dict[str, DrawnSet], seed: int, identities: int) -> bool:
-    """True if this very set is there; raises if something else is in its place."""
+    """True if this very dataset is there; raises if something else is in its place."""
     folder = out / FOLDERS[name]
     if not folder.exists():
         return False
@@ -167,7 +167,7 @@ def _is_drawn(out: Path, name: str, stamp: dict[str, DrawnSet], seed: int, ident
 def _draw_set(
     out: Path, name: str, stamp: dict[str, DrawnSet], *, seed: int, identities: int, workers: int
 ) -> DrawnSet:
-    """Draw one set beside its place, enter it in the stamp, put it in its place."""
+    """Draw one dataset next to its place, enter it in the stamp, put it in its place."""
     plan = PLANNERS[name](identities, seed)
     logger.info("drawing %s: %d images, %d captions", plan.folder, len(plan.shots), plan.captions)
     unfinished = find_unfinished(out, plan.folder)
@@ -184,7 +184,7 @@ def _draw_set(
 
 
 def find_unfinished(out: Path, folder: str) -> Path:
-    """Where a set lies until it is whole."""
+    """Where a dataset lies until it is whole."""
     return out / f".drawing-{folder}"
 
 
@@ -243,7 +243,7 @@ def _map_in_pool(
     pool: ProcessPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any]
 ) -> Iterator[Any]:
     with warnings.catch_warnings(), processes.hold_signals():
-        # Newer Pythons warn of forking beside threads: the children only draw, they take no lock of a thread.
+        # Newer Pythons warn of forking with threads: the children only draw, they take no lock of a thread.
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
         return pool.map(function, items, chunksize=32)
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written beside the target, synced, then renamed.
+"""Checkpoints that are whole or not there: written next to the target, synced, then renamed.
 
 A checkpoint is a dictionary of tensors and plain values, and nothing else is read from one. It holds model,
 optimiser, position in the run, best score, the resolved config and versions. No random state is kept:
@@ -18,11 +18,6 @@ from tpr.errors import CheckpointError, TrainingError, first_line
 from tpr.models.safetensor_files import dump_safetensors
 from tpr.models.weights import FORMAT, FORMAT_VERSION, is_ours, read_torch_file
 from tpr.whole_files import open_whole, write_whole
-
-
-def describe_versions() -> dict[str, str]:
-    """Versions that a run depends on."""
-    return {"tpr": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -56,7 +51,7 @@ class _Writer:
 
 
 def write_safetensors(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write weights as safetensors with a checksum; about: plain values beside them. Raises TrainingError.
+    """Write weights as safetensors with a checksum; about: plain values to add. Raises TrainingError.
 
     `tpr.models.read_checkpoint` reads it as a checkpoint of ours.
     """
@@ -67,7 +62,8 @@ def write_safetensors(path: Path, state: Mapping[str, Tensor], about: Mapping[st
 
 
 def _mark() -> dict[str, Any]:
-    return {"format": FORMAT, "format_version": FORMAT_VERSION, "versions": describe_versions()}
+    versions = {"tpr": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "versions": versions}
 
 
 def _unwritten(path: Path, error: Exception) -> TrainingError:

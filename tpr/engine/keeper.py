@@ -1,7 +1,7 @@
 """Which states of a run are kept. A state is on trial until a good step was taken from it.
 
 A checkpoint is written as soon as it is due, so that a run which is killed goes on from it. What it replaced
-stays beside it, under a hidden name, until a good step has shown that the new state is sound; if the run
+stays next to it, under a hidden name, until a good step has shown that the new state is sound; if the run
 diverges instead, it is put back. An empty hidden file says that nothing was there before.
 """
 

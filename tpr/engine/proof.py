@@ -30,7 +30,7 @@ def is_good_step(compute: Callable[[], Tensor], system: System, *, scaled: bool)
 
 @contextmanager
 def _put_back(system: System) -> Iterator[None]:
-    """Undo what a forward pass writes beside the weights: running statistics and tables."""
+    """Undo what a forward pass writes besides the weights: running statistics and tables."""
     buffers = [(buffer, buffer.clone()) for buffer in system.buffers()]
     # What `save` gives may be the table's own memory.
     saved = {name: table.save() for name, table in system.tables.items()}

@@ -61,7 +61,7 @@ def open_folder(folder: Path, experiment: Experiment) -> bool:
 
 
 def forget_unstarted(folder: Path) -> None:
-    """Remove the folder of a run that failed before it began: a second try would be numbered beside it."""
+    """Remove the folder of a run that failed before it began: a second try would get another number."""
     if not distributed.is_main_rank():
         return
     if {path.name for path in folder.glob("*")} <= {CONFIG_FILE, LOG_FILE, LOCK_FILE}:

@@ -21,12 +21,12 @@ MARGIN = 2e-6
 """Products in float32 that differ by more are ordered right: the largest error measured, over widths of 16 to
 4,096 and vectors of equal signs, is 8.2e-7."""
 CROWDED = 16
-"""Where more than one in so many of all scores lies within a window (a collapsed model, coarse features), a
-float64 product of everything settles them faster than one by one."""
+"""If more than 1/CROWDED of all scores lie within a window (a collapsed model, coarse features), one float64
+product of everything settles them faster than one by one."""
 TIE = 1e-12
 """Scores in float64 that differ by less are equal; equal images need not come out equal to the last bit."""
 COMPARED_SLOTS = {"cuda": 32, "cpu": 3}
-"""Up to so many matches per query are compared and summed; beyond, sorting the bare values is quicker."""
+"""Up to this number of matches per query are compared and summed; beyond, sorting bare values is quicker."""
 EXACT_IN_FLOAT32 = 2**24
 """Whole numbers below it are sums of ones without rounding."""
 THREADED_GALLERY = 8192

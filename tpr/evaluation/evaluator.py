@@ -41,9 +41,9 @@ class Evaluator:
             protocol.check(system, corpus)
 
     def evaluate(self, system: Encoder, which: Literal["val", "test"]) -> Results:
-        """Every set of one kind by its protocol. Every rank must call it and gets the same.
+        """Every dataset of one kind by its protocol. Every rank must call it and gets the same.
 
-        Raises DataError where there is no such set, or one that its protocol cannot measure.
+        Raises DataError where there is no such dataset, or one that its protocol cannot measure.
         """
         intervals, rows = self.experiment.evaluation.intervals, []
         for corpus in self.get_sets(which).values():
@@ -54,9 +54,9 @@ class Evaluator:
         return Results(tuple(rows), SELECTED_ON_TEST if is_optimistic else "")
 
     def score(self, results: Results) -> float:
-        """The number that selects the best epoch, higher is better: a mean over sets of the rows that decide.
+        """The number that selects the best epoch, higher is better: a mean over datasets of rows that decide.
 
-        Sets that are trained on decide where there are any, as in the published fine-tuning tables, which
+        Datasets that are trained on decide where there are any, as in the published fine-tuning tables, which
         add others to look at transfer.
         """
         chosen = results.list_deciding()

@@ -14,7 +14,7 @@ TEXT_NOTES = {
 def read_older_row(entry: dict[str, Any]) -> dict[str, Any]:
     """The same row as it is stored today.
 
-    Measures stood beside the other keys; what told searches of visible-infrared datasets apart was a `probe`.
+    Measures stood among the other keys; what told searches of visible-infrared datasets apart was a `probe`.
     """
     probe = entry.get("probe")
     row = {

@@ -1,4 +1,4 @@
-"""The queries behind a row of the table and what each found: kept as Parquet beside the means, and read back.
+"""The queries behind a row of the table and what each found: kept as Parquet with the means, and read back.
 
 A file holds a line per query and trial, with the labels of its row; nothing in it is ever run.
 """

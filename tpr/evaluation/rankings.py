@@ -41,5 +41,5 @@ def make_ranking(
 
 
 def spread_queries(count: int, queries: int) -> IndexArray:
-    """At most so many of 0..count-1, evenly from the first to the last: not the best, not the worst."""
+    """Some of 0..count-1, evenly from the first to the last: not the best, not the worst."""
     return np.unique(np.linspace(0, count - 1, queries).round().astype(np.int64))

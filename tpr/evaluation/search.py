@@ -168,7 +168,7 @@ def cut_blocks(count: IndexArray, row_bytes: int, block_bytes: int) -> Iterator[
     rows = rows[count[rows] > 0]
     position = 0
     while position < len(rows):
-        # Eight arrays of 8 bytes per match stand beside a row of scores; the last row has the most matches.
+        # Eight arrays of 8 bytes per match come with a row of scores; the last row has the most matches.
         size = max(1, block_bytes // row_bytes)
         most = int(count[rows[min(position + size, len(rows)) - 1]])
         size = max(1, block_bytes // (row_bytes + 64 * most))

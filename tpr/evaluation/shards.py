@@ -14,7 +14,7 @@ SHARD_QUERIES = 1024
 
 
 def cut_queries(total: int) -> list[slice]:
-    """The shards of so many queries, at least one."""
+    """The shards of `total` queries, at least one."""
     return [slice(start, start + SHARD_QUERIES) for start in range(0, max(1, total), SHARD_QUERIES)]
 
 

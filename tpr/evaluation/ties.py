@@ -19,7 +19,7 @@ from tpr.data.tables.corpus import Flags, IndexArray
 CUTS = (1, 5, 10, 20)
 """The k of every R@k."""
 MOST_NODES = 200
-"""Points of the integral over the time of a first match; with so many, 4,000 tied images err by 1e-12."""
+"""Points of the integral over the time of a first match; with this number, 4,000 tied images err by 1e-12."""
 
 Numbers = npt.NDArray[np.float64]
 
@@ -148,8 +148,8 @@ def expect_last(above: IndexArray, size: IndexArray, matches: IndexArray) -> Num
 def expect_person_hits(above: IndexArray, tied: IndexArray, matches: IndexArray) -> Numbers:
     """(R, cuts) chance that a person is among the first k, where a person counts once before the first match.
 
-    above: (R,) persons with a better score than the best match. tied: (R, I) images of each other person
-    with the score of the best match, zero for persons above. matches: (R,) matches with that score.
+    above: (R,) people with a better score than the best match. tied: (R, I) images of each other person
+    with the score of the best match, zero for people above. matches: (R,) matches with that score.
     """
     known: dict[bytes, Numbers] = {}
     hits = np.empty((len(above), len(CUTS)))
@@ -157,15 +157,15 @@ def expect_person_hits(above: IndexArray, tied: IndexArray, matches: IndexArray)
         sizes = np.bincount(tied[row])
         key = np.append(sizes[1:], own).tobytes()
         if key not in known:
-            known[key] = np.append(0, np.cumsum(_count_persons(sizes, own)))
+            known[key] = np.append(0, np.cumsum(_count_people(sizes, own)))
         hits[row] = known[key][(np.array(CUTS) - better).clip(0, max(CUTS))]
     return hits.clip(0, 1)
 
 
-def _count_persons(sizes: IndexArray, own: int) -> Numbers:
-    """(highest cut,) chance of so many other persons before the first of `own` matches.
+def _count_people(sizes: IndexArray, own: int) -> Numbers:
+    """(highest cut,) chance of 0, 1, 2... other people before the first of `own` matches.
 
-    sizes: how many persons have 0, 1, 2... tied images. In a random order every image comes at a time of
+    sizes: how many people have 0, 1, 2... tied images. In a random order every image comes at a time of
     its own, even over [0, 1]. With u left when the first match comes (density own x u^(own - 1)), a person of
     c images has not come yet with the chance u^c, each person for itself.
     """

@@ -14,11 +14,6 @@ from tpr.locks import take_turns
 from tpr.models.clip import ClipOptions
 
 
-def find_cache() -> Path:
-    """The folder that open_clip keeps its weights in as well, so that nothing is fetched twice."""
-    return find_cache_home() / "clip"
-
-
 def find_weights(options: ClipOptions, option: str = "model.weights") -> Path:
     """The file behind a CLIP's weights: the path itself, or that of a tag, fetched if it is not here yet.
 
@@ -77,7 +72,7 @@ def _check_activation(architecture: str, tag: str, published: dict[str, Any]) ->
 
 def _fetch(asked: str, source: str, download: Callable[[Path], Path]) -> Path:
     """What `download` puts into the cache; processes take turns, and later ones find it whole."""
-    folder = find_cache()
+    folder = find_cache_home() / "clip"  # open_clip's own, so that nothing is fetched twice
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with take_turns(folder / "tpr.lock"):

@@ -28,7 +28,7 @@ KNOWN_MODEL = re.compile(
 """The first layer of every image tower that is known here, behind what wraps the model."""
 NEXT_STEP = f"save the weights alone in the program that wrote it: {SAVE_WEIGHTS}"
 COUNT_OF_AVERAGED = "n_averaged"
-"""torch's AveragedModel keeps it beside the model."""
+"""torch's AveragedModel keeps it next to the model."""
 ODD_TENSORS = {
     "torch._utils._rebuild_sparse_tensor": "a sparse tensor; save it again with .to_dense()",
     "torch._utils._rebuild_sparse_csr_tensor": "a sparse tensor; save it again with .to_dense()",
@@ -126,7 +126,7 @@ def _choose(path: Path, places: Mapping[tuple[str, ...], Mapping[str, Any]]) -> 
         if (container,) in places:
             return (container,)
     most = max(map(len, places.values()))
-    # A random state or a running loss beside the weights is a tensor as well.
+    # A random state or a running loss next to the weights is a tensor as well.
     largest = [keys for keys, weights in places.items() if len(weights) == most]
     if len(largest) == 1 and (len(places) == 1 or () in places):
         return largest[0]
@@ -142,7 +142,7 @@ def strip_wrappers(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     """The same weights without what DDP, torch.compile, FSDP and Lightning put before or into all names.
 
     Where the whole of a known model has a prefix of its own, such as `student.`, that goes as well, and names
-    beside it stay. path: name in messages. Raises CheckpointError where several known models have one each.
+    that lack it stay. path: name in messages. Raises CheckpointError where several known models have one.
     """
     weights = {name: value for name, value in state.items() if name != COUNT_OF_AVERAGED}
     whole = {INSERTED.sub("", name): value for name, value in weights.items()}
@@ -151,8 +151,8 @@ def strip_wrappers(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     while wrapper := _find_wrapper(whole):
         whole = {name.removeprefix(wrapper): value for name, value in whole.items()}
     prefix = _find_prefix(path, whole)
-    beside = {name: value for name, value in whole.items() if not name.startswith(prefix)}
-    return beside | {name[len(prefix) :]: whole[name] for name in whole if name.startswith(prefix)}
+    others = {name: value for name, value in whole.items() if not name.startswith(prefix)}
+    return others | {name[len(prefix) :]: whole[name] for name in whole if name.startswith(prefix)}
 
 
 def _find_wrapper(names: Mapping[str, Any]) -> str | None:

@@ -19,11 +19,11 @@ from tpr.models.torch_files import telling_damage
 
 CHECKSUM = "tpr_checksum"
 OURS = "tpr"
-"""Key of the metadata that holds everything beside the weights, as JSON."""
+"""Key of the metadata that holds everything but the weights, as JSON."""
 
 
 def dump_safetensors(state: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
-    """A whole file; about: plain values that come back beside the weights."""
+    """A whole file; about: plain values that come back with the weights."""
     # Tensors that share values are refused by the format.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     words = {OURS: json.dumps(about)}
@@ -32,7 +32,7 @@ def dump_safetensors(state: Mapping[str, Tensor], about: Mapping[str, Any]) -> b
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights on the CPU, and what a file of ours holds beside them.
+    """Weights on the CPU, and what else a file of ours holds.
 
     Raises CheckpointError in one line for a damaged file, one whose checksum does not fit included.
     """

@@ -28,7 +28,7 @@ TEXT_SOURCE = "RN50-quickgelu"
 
 @dataclass(frozen=True, kw_only=True)
 class TwoStreamOptions:
-    """A two-stream ResNet and the text tower beside it; the defaults are ResNet-50 and CLIP RN50's tower."""
+    """A two-stream ResNet and its text tower; the defaults are ResNet-50 and CLIP RN50's tower."""
 
     layers: tuple[Layers, Layers, Layers, Layers] = (3, 4, 6, 3)
     """Bottleneck blocks of the four stages."""

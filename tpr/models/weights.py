@@ -1,7 +1,7 @@
 """Checkpoint files of every kind as named weights; nothing that a file holds is ever run.
 
 Kinds are told by content, not by the file's ending. Of files that other programs wrote, the weights are
-found under whatever key they stand; what stands beside them is left alone.
+found under whatever key they stand; what else stands there is left alone.
 """
 
 from collections.abc import Mapping

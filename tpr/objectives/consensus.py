@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 Numbers = npt.NDArray[np.float64]
 Marks = npt.NDArray[np.bool_]
 LEAST_NOISY = 100
-"""Where every pair looks clean, one in so many is called noisy all the same."""
+"""Where every pair looks clean, one in this number is called noisy all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def settle(one: Marks, two: Marks, draws: Marks) -> Marks:
 
 
 def vote(losses: Numbers, options: MixtureOptions) -> Marks:
-    """(N,) True for the pairs that one embedding holds for clean; all, where all losses are the same."""
+    """(N,) True for the pairs that one embedding judges clean; all, where all losses are the same."""
     if losses.min() == losses.max():
         return np.ones(len(losses), dtype=bool)
     return mark_clean(fit_mixture(losses, options).probability)

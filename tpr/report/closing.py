@@ -91,13 +91,9 @@ def suggest_command(folder: Path, experiment: Experiment, closing: Closing | Non
     """Fine-tuning where the recipe names one for it, a closer look at the numbers after any other run."""
     if experiment.report.finetune is not None and experiment.init.checkpoint is None:
         return f"sh finetune.sh --finetune {folder / 'best.pt'}"
-    return f"{find_program()} evaluate {folder / 'best.pt'}{suggest_option(closing)}"
-
-
-def suggest_option(closing: Closing | None) -> str:
-    """What a closer look may add: intervals, where a row is no mean over galleries."""
-    rows = [] if closing is None else closing.results.rows
-    return " --intervals" if any(row.is_averaged for row in rows) else ""
+    # Rows that are means over galleries have no intervals.
+    has_intervals = closing is not None and any(row.is_averaged for row in closing.results.rows)
+    return f"{find_program()} evaluate {folder / 'best.pt'}{' --intervals' if has_intervals else ''}"
 
 
 def find_program() -> str:

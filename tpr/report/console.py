@@ -153,13 +153,13 @@ class ProgressLine:
             )
 
     def advance(self, count: int) -> None:
-        """So many more pairs are done."""
+        """`count` more pairs are done."""
         self.done += count
         if self.bar is not None:
             self.bar.update(count)
 
     def move_to(self, done: int) -> None:
-        """The run continues after so many pairs, which do not count in its speed."""
+        """The run continues after `done` pairs, which do not count in its speed."""
         self.done = done
         if self.bar is not None:
             self.bar.initial = self.bar.n = done

@@ -86,7 +86,7 @@ def build_figure(groups: Sequence[Group]) -> Figure:
         handles.append(Line2D([], [], linewidth=2, **style))
     name_axes(losses, "training loss", "step", "loss")
     splits = " or ".join(list_splits(groups))
-    name_axes(scores, f"retrieval on {splits or 'test sets'}", "epoch", "R@1 in %, mean over sets")
+    name_axes(scores, f"retrieval on {splits or 'test sets'}", "epoch", "R@1 in %, mean over datasets")
     if any(point.split == CLOSING for group in groups for run in group.runs for point in run.history.scores):
         handles.append(Line2D([], [], color="#555555", **STAR))
         labels.append("test sets, selected epoch")

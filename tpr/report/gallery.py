@@ -51,7 +51,7 @@ def draw_rankings(path: Path, sections: Mapping[str, Section], *, max_pixels: in
 def render_rankings(
     sections: Mapping[str, Section], *, max_pixels: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8: under each set's title a row per query, its image or caption or both on the left.
+    """(H, W, 3) uint8: under each dataset's title a row per query, its image or caption or both on the left.
 
     max_pixels: images with more are shown as an empty box, as those that cannot be read.
     """

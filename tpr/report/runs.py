@@ -45,7 +45,7 @@ class ScorePoint(NamedTuple):
     split: str
     """val, test, or `CLOSING`."""
     r1: float
-    """R@1 from text to image, averaged over sets."""
+    """R@1 from text to image, averaged over datasets."""
 
 
 class History(NamedTuple):
@@ -173,7 +173,7 @@ def read_published(values: Mapping[str, Any]) -> tuple[PublishedOptions, ...]:
 
 
 def take_split(data: dict[str, Any]) -> int | None:
-    """Remove the number of the split from every dataset, and return it; None where no set is numbered."""
+    """Remove the number of the split from every dataset, and return it; None where no dataset is numbered."""
     choices = [choice for choice in (*data["train"], *data["test"]) if isinstance(choice, dict)]
     splits = [choice.pop("split") for choice in choices if isinstance(choice.get("split"), int)]
     return min(splits, default=None)

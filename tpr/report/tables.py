@@ -1,4 +1,4 @@
-"""Tables over several results: direct transfer beside fine-tuned, and runs side by side as in the papers."""
+"""Tables over several results: direct transfer next to fine-tuned, and runs side by side as in the papers."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -14,21 +14,21 @@ DIRECT = "direct transfer"
 FINETUNED = "fine-tuned"
 SHOWN = ("r1", "r5", "r10", "map")
 SHOWN_TITLES = tuple(MEASURES[name].title for name in SHOWN)
-"""R@1, R@5, R@10 and mAP: what the papers print per set."""
+"""R@1, R@5, R@10 and mAP: what the papers print per dataset."""
 
 
 def join_before_and_after(before: Results, after: Results) -> Results:
-    """Rows of a model before training on a set beside those after: direct transfer, then fine-tuned."""
+    """Rows of a model before training on a dataset next to those after: direct transfer, then fine-tuned."""
     return before.name_model(DIRECT).merge(after.name_model(FINETUNED))
 
 
 def compare_runs(
     runs: Mapping[str, Sequence[Results]], *, notes: Sequence[str] = (), markdown: bool = False
 ) -> str:
-    """As in the papers: a row per label (and model, and kind of query), a group of columns per set.
+    """As in the papers: a row per label (and model, and kind of query), a group of columns per dataset.
 
     runs: label -> results of the same run under several seeds, shown as mean ± sample deviation; of one
-    run; or of none yet, shown as dashes. Behind the sets stands their mean, for runs that measured all of
+    run; or of none yet, shown as dashes. Behind the datasets stands their mean, for runs that measured all of
     them. A dash is what was not measured. `notes` and the marks of the results stand below.
     """
     rows = [row for found in runs.values() for results in found for row in choose_rows(results)]
@@ -51,7 +51,7 @@ def compare_runs(
 
 
 def name_group(row: Row) -> str:
-    """The group of columns that a row stands in: its set, with its search and a rare direction."""
+    """The group of columns that a row stands in: its dataset, with its search and a rare direction."""
     is_rare = not row.is_averaged and not row.is_main
     return f"{row.title}, {row.direction.replace('_', ' ')}" if is_rare else row.title
 
@@ -64,7 +64,7 @@ def name_line(row: Row) -> tuple[str, str]:
 def format_group(
     found: Sequence[Results], line: tuple[str, str], group: str, averaged: Sequence[str]
 ) -> list[str]:
-    """The cells of a line on one set, or of its mean; dashes unless all of its runs measured it."""
+    """The cells of a line on one dataset, or of its mean; dashes unless all of its runs measured it."""
     measured = [find_measures(results, line, group, averaged) for results in found]
     if not all(measured):
         return [ABSENT] * len(SHOWN)
@@ -79,7 +79,7 @@ def format_group(
 def find_measures(
     results: Results, line: tuple[str, str], group: str, averaged: Sequence[str]
 ) -> Mapping[str, float] | None:
-    """The measures of a line on one set, or their mean if it measured all sets; None where there are none."""
+    """The measures of a line on one dataset, or their mean if it measured all; None where there are none."""
     rows = {name_group(row): row for row in choose_rows(results) if name_line(row) == line}
     if group in rows:
         return rows[group].measures
@@ -95,7 +95,7 @@ def format_seeds(values: Sequence[float]) -> str:
 
 
 def list_marks(runs: Mapping[str, Sequence[Results]]) -> list[str]:
-    """What to beware of, with the labels that it holds for where it does not hold for all."""
+    """What to beware of, with the labels that it concerns unless it concerns all."""
     holders: dict[str, list[str]] = {}
     for label, found in runs.items():
         for text in dict.fromkeys(mark for results in found for mark in list_own_marks(results)):
@@ -118,7 +118,7 @@ def list_own_marks(results: Results) -> list[str]:
 def format_text(names: Sequence[str], groups: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A text table whose groups of columns have a title above theirs.
 
-    A deviation stands below its mean: beside it, three sets and their mean would be 270 letters wide.
+    A deviation stands below its mean: next to it, three datasets and their mean would be 270 letters wide.
     """
     width = max(-(-(len(group) - 3 * (len(SHOWN) - 1)) // len(SHOWN)) for group in groups)
     titles = [title.rjust(width) for title in SHOWN_TITLES]
@@ -147,6 +147,6 @@ def format_markdown(names: Sequence[str], titles: Sequence[str], lines: Sequence
 
 
 def choose_rows(results: Results) -> list[Row]:
-    """The rows of each set in the direction that papers print; all of its rows where there is none."""
+    """The rows of each dataset in the direction that papers print; all of its rows where there is none."""
     usual = {row.name for row in results.rows if row.is_main}
     return [row for row in results.rows if row.is_main or row.name not in usual]

@@ -22,7 +22,7 @@ NOT_WEIGHTS = {"logit_scale", "logit_bias", "input_resolution", "context_length"
 OFFICIAL_SIZE = (384, 128)
 """Input of every published system that shares IRRA's layout."""
 OPENAI_NAMES = {"input_resolution", "context_length", "vocab_size"}
-"""Entries of OpenAI's own files beside the weights."""
+"""Entries of OpenAI's own files that are no weights."""
 
 
 class ClipOfficial(Official):

@@ -230,5 +230,5 @@ class Rde(DualEncoder):
 
 
 def count_selected(tokens: int, ratio: float) -> int:
-    """How many of so many tokens are selected, at least one."""
+    """How many of `tokens` tokens are selected, at least one."""
     return max(int(tokens * ratio), 1)

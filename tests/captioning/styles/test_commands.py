@@ -114,7 +114,7 @@ BAD_INPUT = [
     (["features", "{tmp}/f", "--sets", "cuhk_pedes", "--engine-options", "batch=3"], "needs --engine"),
     (["features", "{tmp}/f", "--sets", "cuhk_pedes", "--root", "{place}/data", "--encoder", "weights=no"],
      "no such file"),
-    (["features", "{tmp}/f", "--sets", "cuhk_pedes", "icfg_pedes", "--options", "a=1"], "takes a single set"),
+    (["features", "{tmp}/f", "--sets", "cuhk_pedes", "icfg_pedes", "--options", "a=1"], "a single dataset"),
     (["features", "{tmp}/f", "--sets", "cuhk_pedes", "--texts", "{tmp}"], "words.yaml: cannot be read"),
     (["train", "{place}/bank", "{tmp}/bad.json/r", "model=x", "root={place}"], "unlock the folder"),
     (["cluster", "{tmp}", "{tmp}/b"], "`tpr style features` makes it"),

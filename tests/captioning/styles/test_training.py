@@ -28,8 +28,7 @@ from tpr.captioning.styles.export import export_styles
 from tpr.captioning.styles.model import PROJECTOR, ROWS
 from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rows import add_styles
-from tpr.captioning.styles.run_folder import LAST, LOG, cut_log
-from tpr.captioning.styles.stored import read_styles
+from tpr.captioning.styles.run_folder import LAST, LOG, cut_log, read_styles
 from tpr.captioning.styles.training import StyleTrainer, rate_factor, read_data
 from tpr.config.typed import build_options
 from tpr.errors import CheckpointError, ConfigError, DataError, UserError
@@ -194,7 +193,7 @@ def test_a_run_that_goes_on_ends_as_the_uninterrupted_one(folders, world, tmp_pa
         first.step(parts)
         if first.step_number == 3:
             break
-    first.save()
+    first.save(first.step_number)
     second = make_trainer(tmp_path / "cut", folders("llava"), world, epochs=3, micro_batch=2)
     assert second.step_number == 3
     second.run()

@@ -297,7 +297,7 @@ def test_published_ranges_cut_the_whole_rstpreid_alone(tmp_path: Path) -> None:
 def test_missing_folder_file_and_images_are_named_with_what_was_expected(tmp_path: Path) -> None:
     expected = (
         f"Expected: CUHK-PEDES/{{imgs/, reid_raw.json or caption_all.json}} under data.root='{tmp_path}'. "
-        "Run `tpr data check` to check all sets."
+        "Run `tpr data check` to check all datasets."
     )
 
     def message() -> str:

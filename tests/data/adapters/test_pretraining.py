@@ -137,7 +137,7 @@ def test_ham_pedes_drops_captions_by_its_rule_and_images_left_without(
     with caplog.at_level("INFO"):
         corpus = load(tmp_path, "ham_pedes")
     assert list_rows(corpus) == [("SYNTH-PEDES/Part1/1/0.jpg", 0, [LONG, most])]
-    assert "12 captions failed the set's own rule, 1 images were left without" in caplog.text
+    assert "12 captions failed the dataset's own rule, 1 images were left without" in caplog.text
 
 
 def test_ham_pedes_with_several_annotations_asks_for_one(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def test_sysu_lists_and_arrays_that_are_wrong_are_refused(tmp_path: Path) -> Non
     labels = base / "train_ir_resized_label.npy"
     np.save(labels, np.load(labels) + 1)
     assert refuse(tmp_path, "sysu_mm01", training="arrays") == (
-        f"'sysu_mm01': {labels}: labels go from 1 to 3, but exp/ names 3 training persons; expected 0 to 2"
+        f"'sysu_mm01': {labels}: labels go from 1 to 3, but exp/ names 3 training people; expected 0 to 2"
     )
     np.save(labels, np.load(labels)[:-1] - 1)
     assert refuse(tmp_path, "sysu_mm01", training="arrays") == (
@@ -294,7 +294,7 @@ def test_a_person_without_infrared_images_ends_training_in_one_line(tmp_path: Pa
         path = base / f"Text/Blip_IR/train_{part}_Blip_IR.npy"
         np.save(path, np.delete(np.load(path), range(4, 8)))
     corpus = load(tmp_path, "sysu_mm01")
-    with pytest.raises(DataError, match="1 of 3 persons have no infrared image .* is identity 5; add some"):
+    with pytest.raises(DataError, match="1 of 3 people have no infrared image .* is identity 5; add some"):
         CrossModalitySamples(corpus, make_options(tmp_path), Views(kind="slot"), seed=1)
 
 
@@ -364,7 +364,7 @@ def test_labels_and_persons_must_belong_one_to_one(tmp_path: Path) -> None:
     )
     write_text(base / "idx/train_thermal_1.txt", "\n".join(regdb_lines("Thermal", {193: 5, 7: 0})))
     assert refuse(tmp_path, "regdb") == (
-        f"'regdb': {path}: 2 persons have labels from 0 to 5; expected each of 0..1 once"
+        f"'regdb': {path}: 2 people have labels from 0 to 5; expected each of 0..1 once"
     )
 
 
@@ -383,7 +383,7 @@ def test_captions_of_other_images_are_refused_and_missing_ones_are_told(
     assert corpus.captions(0) == []
     write_json(path, {"Visible/999/x.bmp": {"description": "a man"}})
     assert refuse(tmp_path, "regdb") == (
-        f"'regdb': {path}: no key names an image of the set; the first ends in 'Visible/999/x.bmp', "
+        f"'regdb': {path}: no key names an image of the dataset; the first ends in 'Visible/999/x.bmp', "
         f"expected paths that end in such as '{first[15:]}'"
     )
     write_json(path, {"Visible/7/x.bmp": {"caption": "a man"}})

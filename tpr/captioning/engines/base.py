@@ -73,7 +73,7 @@ class Engine(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Model, versions and precision as plain values; kept beside every shard. Has the key 'model'."""
+        """Model, versions and precision as plain values; kept with every shard. Has the key 'model'."""
 
     @abstractmethod
     def generate(self, requests: Sequence[CaptionRequest]) -> list[CaptionReply]:

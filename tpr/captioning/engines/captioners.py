@@ -19,6 +19,12 @@ STYLES_KEY = "annotator_styles"
 BETWEEN_BLANKS = re.compile(r"(?<=\w) ([-'/]) (?=\w)")
 AFTER_BLANK = re.compile(r" ([.,;:!?])")
 
+Images = list[Image.Image]
+Instructions = list[str | None]
+Styles = Sequence[int | None] | None
+"""Numbers of annotators' styles; absent: none."""
+Inputs = dict[str, Tensor]
+
 
 class Answer(NamedTuple):
     """A model's text, and whether it was cut at the limit."""
@@ -41,16 +47,11 @@ class Captioner(ABC):
         self.is_padded = is_padded
 
     @abstractmethod
-    def group(self, instructions: list[str | None]) -> list[list[int]]:
+    def group(self, instructions: Instructions) -> list[list[int]]:
         """Indices of instructions that may be answered in one batch."""
 
     @abstractmethod
-    def prepare(
-        self,
-        images: list[Image.Image],
-        instructions: list[str | None],
-        styles: Sequence[int | None] | None = None,
-    ) -> dict[str, Tensor]:
+    def prepare(self, images: Images, instructions: Instructions, styles: Styles = None) -> Inputs:
         """The model's input, on the CPU; styles: numbers of annotators' styles, absent: none."""
 
     @property
@@ -88,11 +89,11 @@ class Captioner(ABC):
     @torch.inference_mode()
     def answer(
         self,
-        images: list[Image.Image],
-        instructions: list[str | None],
+        images: Images,
+        instructions: Instructions,
         sampling: Any,
         *,
-        styles: Sequence[int | None] | None = None,
+        styles: Styles = None,
         max_new_tokens: int,
         repetition_penalty: float,
     ) -> list[Answer]:
@@ -148,7 +149,7 @@ class BlipCaptioner(Captioner):
 
     has_chat = False
 
-    def group(self, instructions: list[str | None]) -> list[list[int]]:
+    def group(self, instructions: Instructions) -> list[list[int]]:
         """Beginnings of one length: BLIP counts positions from the left, padding included."""
         groups: dict[int, list[int]] = {}
         for index, instruction in enumerate(instructions):
@@ -159,12 +160,7 @@ class BlipCaptioner(Captioner):
         """Start token, words, and the end token that BLIP's generate takes off again."""
         return list(self.processor.tokenizer(instruction or "").input_ids)
 
-    def prepare(
-        self,
-        images: list[Image.Image],
-        instructions: list[str | None],
-        styles: Sequence[int | None] | None = None,
-    ) -> dict[str, Tensor]:
+    def prepare(self, images: Images, instructions: Instructions, styles: Styles = None) -> Inputs:
         """Squares of the whole images, and prompts of one length; there is no place for styles."""
         squares = self.processor.image_processor(images, return_tensors="pt")
         prompts = torch.tensor([self.beginning(instruction) for instruction in instructions])
@@ -213,10 +209,10 @@ class ChatCaptioner(Captioner):
         if processor.chat_template is None and tokenizer.chat_template is None:
             raise UserError(
                 f"transformers: the folder of {type(model).__name__} has no chat template; "
-                "put the model's chat_template.jinja beside its config.json"
+                "put the model's chat_template.jinja next to its config.json"
             )
 
-    def group(self, instructions: list[str | None]) -> list[list[int]]:
+    def group(self, instructions: Instructions) -> list[list[int]]:
         """All together, padded on the left."""
         return [list(range(len(instructions)))] if instructions else []
 
@@ -234,12 +230,7 @@ class ChatCaptioner(Captioner):
             )
         return words
 
-    def prepare(
-        self,
-        images: list[Image.Image],
-        instructions: list[str | None],
-        styles: Sequence[int | None] | None = None,
-    ) -> dict[str, Tensor]:
+    def prepare(self, images: Images, instructions: Instructions, styles: Styles = None) -> Inputs:
         """Prompts with each image's tokens and style, padded on the left, and the images' pixels."""
         numbers = [None] * len(instructions) if styles is None else styles
         prompts = [

@@ -77,7 +77,7 @@ def tell_of_thoughts() -> None:
 
 
 def local_messages(instruction: str) -> list[dict[str, Any]]:
-    """One user turn for the chat templates of transformers; the image travels beside it."""
+    """One user turn for the chat templates of transformers; the image travels apart from it."""
     content = [{"type": "image"}, {"type": "text", "text": instruction}]
     return [{"role": "user", "content": content}]
 

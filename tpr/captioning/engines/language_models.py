@@ -1,13 +1,9 @@
 """Language models that rephrase captions: no image, one user turn."""
 
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from PIL import Image
-from torch import Tensor
-
-from tpr.captioning.engines.captioners import ChatCaptioner
+from tpr.captioning.engines.captioners import ChatCaptioner, Images, Inputs, Instructions, Styles
 
 VICUNA = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
@@ -37,12 +33,7 @@ class LanguageModel(ChatCaptioner):
             self.processor.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
         )
 
-    def prepare(
-        self,
-        images: list[Image.Image],
-        instructions: list[str | None],
-        styles: Sequence[int | None] | None = None,
-    ) -> dict[str, Tensor]:
+    def prepare(self, images: Images, instructions: Instructions, styles: Styles = None) -> Inputs:
         """Prompts, padded on the left."""
         prompts = [self.prompt(instruction or "") for instruction in instructions]
         inputs = self.processor.tokenizer(

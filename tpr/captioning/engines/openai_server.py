@@ -1,6 +1,6 @@
 """Captions from an OpenAI-style server: vLLM, SGLang, llama.cpp, or a hosted model.
 
-The server owns batching, so many calls are open at once, each in a thread that mostly waits.
+The server owns batching: many calls are open at once, each in a thread that mostly waits.
 """
 
 import os
@@ -15,7 +15,6 @@ from tpr.captioning.engines.server_calls import CallFailed, Patience, ServerCall
 from tpr.config.ranges import Count, NotNegative, PositiveShare, Range
 from tpr.errors import UserError
 
-Seconds = Annotated[float, Range(0, 10_000_000, "low")]
 CALLS_AHEAD = 8
 """Requests per call of `generate` for each open call, so that the end of a batch leaves few threads idle."""
 
@@ -24,7 +23,7 @@ class OpenAIServer(Engine):
     """Chat completions with the image inside the message."""
 
     @dataclass(frozen=True, kw_only=True)
-    class Options:
+    class Options(Patience):
         """Options of an OpenAI-style server."""
 
         model: str
@@ -35,14 +34,6 @@ class OpenAIServer(Engine):
         """Environment variable that holds the key; a server of one's own often needs none."""
         concurrency: Annotated[int, Range(1, 1024)] = 32
         """Calls that are open at the same time."""
-        timeout_seconds: Seconds = 120.0
-        """Longest duration of one call; a longer one is cut and repeated."""
-        retries: Annotated[int, Range(0, 1000)] = 6
-        """How often a call is repeated after 429, 5xx, a cut connection, a time-out or broken JSON."""
-        first_wait_seconds: Seconds = 1.0
-        """Longest pause before the first repetition; it doubles from one to the next."""
-        longest_wait_seconds: Seconds = 60.0
-        """Bound of that pause; a server's Retry-After may exceed it."""
         temperature: NotNegative = 0.7
         """Sampling temperature; 0 is greedy."""
         top_p: PositiveShare = 0.9
@@ -60,14 +51,8 @@ class OpenAIServer(Engine):
     def __init__(self, options: Options) -> None:
         self.options = options
         self.batch = options.concurrency * CALLS_AHEAD
-        patience = Patience(
-            timeout_seconds=options.timeout_seconds,
-            retries=options.retries,
-            first_wait_seconds=options.first_wait_seconds,
-            longest_wait_seconds=options.longest_wait_seconds,
-        )
         key = read_key(options.key_variable)
-        self.calls = ServerCalls(options.url, key=key, key_variable=options.key_variable, patience=patience)
+        self.calls = ServerCalls(options.url, key=key, key_variable=options.key_variable, patience=options)
         self.calls.check_alive()
         self.pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="caption")
 

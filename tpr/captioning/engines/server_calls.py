@@ -15,13 +15,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from tpr.config.ranges import Range
 from tpr.errors import ConfigError, UserError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+Seconds = Annotated[float, Range(0, 10_000_000, "low")]
 
 LONGEST_REPLY = 8 << 20
 """Bytes; a caption is not longer, and memory must not depend on a server."""
@@ -35,10 +37,14 @@ LONGEST_QUOTE = 160
 class Patience:
     """How long one call may take and how often it is repeated."""
 
-    timeout_seconds: float
-    retries: int
-    first_wait_seconds: float
-    longest_wait_seconds: float
+    timeout_seconds: Seconds = 120.0
+    """Longest duration of one call; a longer one is cut and repeated."""
+    retries: Annotated[int, Range(0, 1000)] = 6
+    """How often a call is repeated after 429, 5xx, a cut connection, a time-out or broken JSON."""
+    first_wait_seconds: Seconds = 1.0
+    """Longest pause before the first repetition; it doubles from one to the next."""
+    longest_wait_seconds: Seconds = 60.0
+    """Bound of that pause; a server's Retry-After may exceed it."""
 
 
 class CallFailed(Exception):

@@ -5,12 +5,13 @@ In float32 a text depends on its request alone, not on the batch that it was wri
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tpr.captioning.engines.base import CaptionReply, CaptionRequest, Engine
 from tpr.captioning.engines.chat import make_reply, open_image, unreadable
+from tpr.captioning.engines.model_options import ModelOptions
 from tpr.config.ranges import Count, NotNegative, Positive, PositiveShare
-from tpr.errors import ConfigError, UserError
+from tpr.errors import UserError
 
 MOST_STRETCHED = 100
 """Ratio of sides from which on nothing can be seen and Qwen's resizing gives up."""
@@ -22,17 +23,9 @@ class TransformersModel(Engine):
     uses_gpu = True
 
     @dataclass(frozen=True, kw_only=True)
-    class Options:
+    class Options(ModelOptions):
         """Options of a model that transformers runs."""
 
-        model: str
-        """Folder of the model; hub:ORG/NAME fetches one from the Hugging Face hub."""
-        revision: str | None = None
-        """Commit, branch or tag of a hub model; absent: its main branch."""
-        device: Literal["auto", "cpu", "cuda"] = "auto"
-        """Where to compute; auto takes a GPU that torch can see."""
-        precision: Literal["auto", "float32", "bf16"] = "auto"
-        """Precision of weights and arithmetic; auto is bf16 on a GPU that has it, else float32."""
         batch: Count = 16
         """Requests that are answered together."""
         temperature: NotNegative = 0.0
@@ -43,18 +36,8 @@ class TransformersModel(Engine):
         """Above 1, tokens that occurred become less likely."""
         max_new_tokens: Count = 192
         """Longest answer; a longer one fails as truncated."""
-        min_visual_tokens: Count = 256
-        """Qwen: small images are enlarged in proportion until they fill so many tokens."""
-        max_visual_tokens: Count = 1280
-        """Qwen: large images are shrunk in proportion until they fill no more tokens."""
         begin_with_instruction: bool = False
         """BLIP: the instruction is the beginning of the caption; without it BLIP gets the image alone."""
-
-        def __post_init__(self) -> None:
-            if self.max_visual_tokens < self.min_visual_tokens:
-                raise ConfigError("max_visual_tokens must not be below min_visual_tokens")
-            if self.revision is not None and not self.model.startswith("hub:"):
-                raise ConfigError("revision is for hub:ORG/NAME; a folder has none")
 
     def __init__(self, options: Options) -> None:
         from tpr.captioning.engines.transformers_loading import load_captioner
@@ -90,7 +73,8 @@ class TransformersModel(Engine):
         self._check_styles(requests)
         images, readable = self._look(requests)
         replies = [unreadable()] * len(requests)
-        instructions = [request.instruction if self._is_told else None for request in requests]
+        is_told = self.captioner.has_chat or self.options.begin_with_instruction
+        instructions = [request.instruction if is_told else None for request in requests]
         for group in self.captioner.group([instructions[index] for index in readable]):
             rows = [readable[place] for place in group]
             for start in range(0, len(rows), self.batch):
@@ -122,10 +106,6 @@ class TransformersModel(Engine):
             if image is not None and max(image.size) < MOST_STRETCHED * min(image.size)
         ]
         return images, readable
-
-    @property
-    def _is_told(self) -> bool:
-        return self.captioner.has_chat or self.options.begin_with_instruction
 
     def _check_styles(self, requests: Sequence[CaptionRequest]) -> None:
         highest = max((request.style for request in requests if request.style is not None), default=-1)

@@ -24,7 +24,7 @@ class StyledBatch(NamedTuple):
     """Inputs of the model, and what it should answer."""
 
     inputs: dict[str, Tensor]
-    """input_ids and attention_mask (B, L), and what the family needs beside them."""
+    """input_ids and attention_mask (B, L), and what else the family needs."""
     labels: Tensor
     """(B, T) tokens of the last T columns; -100 behind a caption's end."""
 

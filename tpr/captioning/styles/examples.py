@@ -1,7 +1,7 @@
 """Instruction data: images, what the model is told, what a human wrote, and in which style.
 
 The form is HAM's: a JSON list of {image, conversations: [human, gpt], class_id}. `style_id`, which HAM's
-trainer needs beside it and never reads, may be there or not.
+trainer needs next to it and never reads, may be there or not.
 """
 
 import json

@@ -10,7 +10,7 @@ from tpr.captioning.engines.transformers_loading import quiet
 from tpr.captioning.styles.model import ROWS
 from tpr.captioning.styles.options import TrainOptions
 from tpr.captioning.styles.rows import StyleRows, set_rows
-from tpr.captioning.styles.stored import read_styles
+from tpr.captioning.styles.run_folder import read_styles
 from tpr.captioning.styles.training import load_styled
 from tpr.config.typed import build_options
 from tpr.data.tables.walks import is_leftover

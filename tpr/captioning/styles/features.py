@@ -70,11 +70,11 @@ class StyleFeatures:
 
 
 def collect_captions(choices: Sequence[Choice], data: DataOptions) -> pa.Table:
-    """Training captions of some sets in their order, columns set, image, identity, caption."""
+    """Training captions of some datasets in their order, columns set, image, identity, caption."""
     tables = [_list_captions(load_split(choice, "train", data)) for choice in choices]
     table = pa.concat_tables(tables)
     if not table.num_rows:
-        raise DataError(f"{data.root}: no image of these sets has a caption")
+        raise DataError(f"{data.root}: no image of these datasets has a caption")
     return table
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from tpr.captioning.engines.model_options import ModelOptions
 from tpr.config.ranges import Count, Positive, Range, Seed, Share, ShortSeed, Whole
 from tpr.errors import ConfigError
 
@@ -63,13 +64,9 @@ class ClusterOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What is trained, on what, and how."""
+class TrainOptions(ModelOptions):
+    """What is trained (LLaVA, LLaVA-Next, Qwen2.5-VL or Qwen3-VL), on what, and how."""
 
-    model: str
-    """Folder of LLaVA, LLaVA-Next, Qwen2.5-VL or Qwen3-VL; hub:ORG/NAME fetches one."""
-    revision: str | None = None
-    """Commit, branch or tag of a hub model; absent: its main branch."""
     root: Path = Path("data")
     """Folder that the images' paths in the instruction data are below."""
     styles: Annotated[int, Range(1, 1_000_000)] | None = None
@@ -100,14 +97,6 @@ class TrainOptions:
     """Share of images that are not learned from: after each epoch they tell whether styles say anything."""
     longest_caption: Count = 256
     """Tokens that are learned of a caption."""
-    min_visual_tokens: Count = 256
-    """Qwen: small images are enlarged in proportion until they fill this number of tokens."""
-    max_visual_tokens: Count = 1280
-    """Qwen: large images are shrunk in proportion until they fill no more tokens."""
-    precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Precision of what is frozen and of the arithmetic; what is trained stays in float32."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU that torch can see."""
     checkpointing: bool = True
     """Compute parts of the forward pass twice to save memory."""
     save_every_steps: Count = 500
@@ -116,10 +105,6 @@ class TrainOptions:
     """Steps between two lines of progress."""
     timeout_seconds: Annotated[int, Range(1, 10_000_000)] = 1800
     """Longest that processes wait for one another."""
-
-    def __post_init__(self) -> None:
-        if self.max_visual_tokens < self.min_visual_tokens:
-            raise ConfigError("max_visual_tokens must not be below min_visual_tokens")
 
 
 OF_THE_MACHINE = {

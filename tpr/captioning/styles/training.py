@@ -31,12 +31,11 @@ from tpr.captioning.styles.gap import hold_out, measure_gap
 from tpr.captioning.styles.model import ROWS, StyledModel, check_extra, recompute_layers
 from tpr.captioning.styles.options import OF_THE_MACHINE, TrainOptions
 from tpr.captioning.styles.rows import StyleRows, add_styles, draw_rows
-from tpr.captioning.styles.run_folder import LAST, append_log, cut_log
-from tpr.captioning.styles.stored import KIND, read_styles
+from tpr.captioning.styles.run_folder import KIND, LAST, append_log, cut_log, read_styles
 from tpr.config.resolved import plain_value
 from tpr.engine.checkpoint import write_checkpoint
-from tpr.engine.resuming import compare_tensors, describe_optimizer, load_optimizer, refuse
-from tpr.engine.stopping import Stopping
+from tpr.engine.resuming import describe_optimizer
+from tpr.engine.small_loop import take_over, take_steps
 from tpr.errors import ConfigError, DataError, TrainingError
 from tpr.report.console import format_duration
 
@@ -112,15 +111,11 @@ class StyleTrainer:
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Stand where a state stood that `save` wrote. Raises CheckpointError where it does not fit."""
-        path = self.folder / LAST
-        problem = compare_tensors(state["trained"], self.model.trained, "weights")
-        if not 0 < state["step"] <= self.total_steps:
-            problem = f"it stands at step {state['step']:,} of {self.total_steps:,}"
-        if problem:
-            raise refuse(path, problem)
-        load_optimizer(self.optimizer, state["optimizer"], path)
-        self.model.load_trained(state["trained"])
-        self.step_number = state["step"]
+        stored, own = state["trained"], self.model.trained
+        self.step_number = take_over(
+            self.folder / LAST, state, stored, self.optimizer, own=own, total=self.total_steps
+        )
+        self.model.load_trained(stored)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -168,21 +163,26 @@ class StyleTrainer:
     def run(self) -> None:
         """Train what is left, write last.pt on the way and at the end."""
         self.started, self.steps_since = time.monotonic(), 0
-        losses: list[Tensor] = []
+        self.losses: list[Tensor] = []
         self.model.train()
-        with Stopping() as stopping:
-            for parts in self.prepare_ahead():
-                losses.append(self.step(parts))
-                is_last = self.step_number == self.total_steps
-                if is_last or self.step_number % self.options.log_every_steps == 0:
-                    self.log(losses)
-                    losses = []
-                if self.step_number % self.steps_per_epoch == 0:
-                    self.measure()
-                if is_last or stopping.is_asked() or self.step_number % self.options.save_every_steps == 0:
-                    self.save()
-                if stopping.is_asked():
-                    stopping.leave(self.folder / LAST, self.step_number)
+        take_steps(
+            self.prepare_ahead(),
+            self.take,
+            self.save,
+            first=self.step_number,
+            total=self.total_steps,
+            every=self.options.save_every_steps,
+            state=self.folder / LAST,
+        )
+
+    def take(self, parts: list[StyledBatch]) -> None:
+        """One step, and what is said after some of them."""
+        self.losses.append(self.step(parts))
+        if self.step_number == self.total_steps or self.step_number % self.options.log_every_steps == 0:
+            self.log(self.losses)
+            self.losses = []
+        if self.step_number % self.steps_per_epoch == 0:
+            self.measure()
 
     def step(self, parts: list[StyledBatch]) -> Tensor:
         """One optimiser step; returns this process's share of the mean loss per token."""
@@ -244,12 +244,12 @@ class StyleTrainer:
                 f"{gap.captions:,}", gap.own, gap.other,
             )  # fmt: skip
 
-    def save(self) -> None:
-        """Write last.pt on the main process."""
+    def save(self, step: int) -> None:
+        """Write last.pt on the main process, after this many steps."""
         if distributed.is_main_rank():
             state = {
                 "kind": KIND,
-                "step": self.step_number,
+                "step": step,
                 "total_steps": self.total_steps,
                 "trained": self.model.copy_trained(),
                 "rows": asdict(self.rows),

@@ -2,6 +2,7 @@
 
 from tpr.data.adapters.base import Adapter, Counts
 from tpr.data.adapters.cuhk_pedes import CuhkPedes
+from tpr.data.adapters.folder import Folder
 from tpr.data.adapters.ham_pedes import HamPedes
 from tpr.data.adapters.icfg_pedes import IcfgPedes
 from tpr.data.adapters.jsonl import Jsonl
@@ -27,6 +28,7 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "llcm": Llcm,
     "market1501": Market1501,
     "jsonl": Jsonl,
+    "folder": Folder,
 }
 
 __all__ = ["ADAPTERS", "Adapter", "Counts"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tpr.data.samples.sample import SPLITS, Split
-from tpr.errors import DataError
+from tpr.errors import ConfigError, DataError
 
 DRIVE = re.compile(r"^[A-Za-z]:")
 INTEGER_LIMIT = 2**63
@@ -194,6 +194,14 @@ def check_path(path: str, where: str, folder: Path | None = None) -> str:
     if not clean.isascii() or len(clean) > MOST_BYTES:
         _check_bytes(clean, where)
     return clean
+
+
+def check_option_path(path: Path) -> None:
+    """Raises ConfigError for an option `path` that leaves the data root."""
+    try:
+        check_path(str(path), "path")
+    except DataError:
+        raise ConfigError(f"path must lie below the data root, got '{path}'") from None
 
 
 def _check_bytes(path: str, where: str) -> None:

@@ -33,7 +33,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class NoOptions:
-    """A set without options."""
+    """A dataset without options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Adapter(ABC):
     """One dataset in its published layout."""
 
     Options: ClassVar[type[Any]] = NoOptions
-    """Frozen dataclass of the set's options."""
+    """Frozen dataclass of the dataset's options."""
     name: ClassVar[str]
     """Name in the table of adapters and in configs."""
     folders: ClassVar[tuple[str, ...]]
@@ -60,9 +60,9 @@ class Adapter(ABC):
     layout: ClassVar[str]
     """Expected files in a few words, for messages."""
     counts: ClassVar[Mapping[Split, Counts]]
-    """Published size of each split that the set has."""
+    """Published size of each split that the dataset has."""
     task: DatasetTask = DatasetTask()
-    """How the set is measured, and what its attributes are; options may decide."""
+    """How the dataset is measured, and what its attributes are; options may decide."""
     version: ClassVar[int] = 3
     """Raise it whenever parsing changes: cached tables of older versions are then parsed again."""
 
@@ -83,38 +83,46 @@ class Adapter(ABC):
         return self.name
 
     def find_folder(self, root: Path) -> Path | None:
-        """The set's folder, None if there is none."""
+        """The dataset's folder, None if there is none."""
         return next((root / name for name in self.folders if (root / name).is_dir()), None)
 
     def folder(self, root: Path) -> Path:
-        """The set's folder; DataError if there is none."""
+        """The dataset's folder; DataError if there is none."""
         if not root.is_dir():
             raise DataError(
                 f"data.root='{root}' is no folder; set data.root or the environment variable TPR_DATA"
             )
         found = self.find_folder(root)
         if found is None:
-            raise self.not_found(root / self.folders[0], root)
+            raise self.not_found(root / self.place, root)
         return found
+
+    @property
+    def place(self) -> Path:
+        """Where the dataset is expected below the data root, as messages tell it."""
+        return Path(self.folders[0])
 
     def not_found(self, path: Path, root: Path) -> DataError:
         """The message for anything missing."""
         return DataError(
             f"{path} not found. Expected: {self.layout} under data.root='{root}'. "
-            "Run `tpr data check` to check all sets."
+            "Run `tpr data check` to check all datasets."
         )
 
     def find_file(self, root: Path, *names: str) -> Path:
-        """The first of these files in the set's folder; DataError naming the first if there is none."""
+        """The first of these files in the dataset's folder; DataError naming the first if there is none."""
         folder = self.folder(root)
         for name in names:
             if (folder / name).is_file():
                 return folder / name
         raise self.not_found(folder / names[0], root)
 
-    @abstractmethod
     def sources(self, root: Path) -> list[Path]:
-        """The annotation files; their names, sizes and times key the cache. DataError if one is missing."""
+        """The annotation files; their names, sizes and times key the cache. DataError if one is missing.
+
+        None where the names of images tell everything: `describe_state` then has to notice a new one.
+        """
+        return []
 
     @abstractmethod
     def parse(self, root: Path) -> Iterator[tuple[Split, Sample]]:
@@ -124,7 +132,7 @@ class Adapter(ABC):
         """
 
     def describe_state(self, root: Path) -> list[str]:
-        """Anything beside the annotation files that parsing depends on, such as a folder that was found."""
+        """Anything besides the annotation files that parsing depends on, such as a folder that was found."""
         return []
 
     def review(self, found: Mapping[Split, Counts]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The form that CUHK-PEDES, ICFG-PEDES and RSTPReid share: one JSON list beside a folder `imgs/`."""
+"""The form that CUHK-PEDES, ICFG-PEDES and RSTPReid share: one JSON list next to a folder `imgs/`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""CUHK-PEDES: 13,003 persons from five older collections, two captions per image.
+"""CUHK-PEDES: 13,003 people from five older collections, two captions per image.
 
 Source: Li et al., Person Search with Natural Language Description, CVPR 2017.
 Files: CUHK-PEDES/reid_raw.json (records with split, captions, file_path, id) or caption_all.json (the same

@@ -36,7 +36,7 @@ from tpr.errors import DataError, first_line
 WORDS = (8, 130)
 BAD_MARKS = ("<", ">", "\n", "/n")
 PLAN = "plan.json"
-"""The captioner's own file beside its shards; it holds no captions."""
+"""The captioner's own file next to its shards; it holds no captions."""
 
 
 class HamPedes(Adapter):
@@ -98,7 +98,7 @@ class HamPedes(Adapter):
                 number += 1
         if dropped:
             self.notes.append(
-                f"{dropped:,} captions failed the set's own rule, {empty:,} images were left without"
+                f"{dropped:,} captions failed the dataset's own rule, {empty:,} images were left without"
             )
 
     def image_base(self, root: Path, part: str) -> str:
@@ -112,7 +112,7 @@ class HamPedes(Adapter):
 
 
 def is_good(caption: str) -> bool:
-    """The rule that the set's captions were made with."""
+    """The rule that the dataset's captions were made with."""
     caption = caption.strip()
     return WORDS[0] <= len(caption.split()) <= WORDS[1] and not any(mark in caption for mark in BAD_MARKS)
 

@@ -1,4 +1,4 @@
-"""ICFG-PEDES: 4,102 persons of MSMT17, one long fine-grained caption per image.
+"""ICFG-PEDES: 4,102 people of MSMT17, one long fine-grained caption per image.
 
 Source: Ding et al., Semantically Self-Aligned Network for Text-to-Image Part-aware Person
 Re-identification, 2021.

@@ -17,7 +17,7 @@ from typing import Any
 from tpr.data.adapters.annotations import (
     FirstRecords,
     Record,
-    check_path,
+    check_option_path,
     describe,
     read_lines,
     read_split,
@@ -26,7 +26,7 @@ from tpr.data.adapters.annotations import (
 from tpr.data.adapters.base import Adapter, SubsetOptions
 from tpr.data.samples.sample import Attribute, DatasetTask, Sample, Split
 from tpr.data.tables.walks import list_files
-from tpr.errors import ConfigError, DataError
+from tpr.errors import DataError
 
 MOST_CAMERAS = 2**15
 KINDS = {int: "a number", str: "a string", type(None): "none"}
@@ -48,10 +48,7 @@ class Jsonl(Adapter):
         """Names of attributes with the values that each may have, such as {gender: [woman, man]}."""
 
         def __post_init__(self) -> None:
-            try:
-                check_path(str(self.path), "path")
-            except DataError:
-                raise ConfigError(f"path must lie below the data root, got '{self.path}'") from None
+            check_option_path(self.path)
 
     name = "jsonl"
     layout = "one *.jsonl file"
@@ -77,12 +74,11 @@ class Jsonl(Adapter):
             path = path.parent
         return path if path.is_dir() else None
 
-    def folder(self, root: Path) -> Path:
-        """The folder of the file; DataError if there is none."""
-        found = self.find_folder(root)
-        if found is None:
-            raise self.not_found(root / self.options.path, root)
-        return found
+    @property
+    def place(self) -> Path:
+        """What the option `path` names."""
+        path: Path = self.options.path
+        return path
 
     def sources(self, root: Path) -> list[Path]:
         """The one file."""

@@ -1,11 +1,12 @@
-"""LLCM: 1,064 persons before nine cameras in low light, visible and near-infrared.
+"""LLCM: 1,064 people before nine cameras in low light, visible and near-infrared.
 
 Source: Zhang and Wang, Diverse Embedding Expansion Network and Low-Light Cross-Modality Benchmark for
 Visible-Infrared Person Re-identification, CVPR 2023; captions of TVI-LFM, NeurIPS 2024.
 Files: LLCM/idx/{train_vis,train_nir}.txt (lines of a path below vis/ or nir/ and a label),
-LLCM/idx/test_id.txt (persons apart by commas), LLCM/{test_vis,test_nir}/cam<1..9>/<person>/*.jpg and, with
-text, LLCM/Text/Blip_{RGB,IR}/caption_llm_dict_Blip_{RGB,IR}.json or caption_dict_*.json. A test image's
-caption is kept under its name below vis/ or nir/, without the camera's folder.
+LLCM/idx/test_id.txt (numbers of people, separated by commas),
+LLCM/{test_vis,test_nir}/cam<1..9>/<person>/*.jpg and, with text,
+LLCM/Text/Blip_{RGB,IR}/caption_llm_dict_Blip_{RGB,IR}.json or caption_dict_*.json. A test image's caption
+is kept under its name below vis/ or nir/, without the camera's folder.
 """
 
 import re
@@ -75,7 +76,7 @@ class Llcm(VisibleInfraredAdapter):
         self.note_texts(root, *tables)
 
     def list_test(self, root: Path, kind: str, people: list[int]) -> Iterator[tuple[str, int, int]]:
-        """Path below the set's folder, person and camera of each test image of one kind."""
+        """Path below the dataset's folder, person and camera of each test image of one kind."""
         for person in people:
             for camera in CAMERAS:
                 place = f"test_{kind}/cam{camera}/{person:04d}"

@@ -4,7 +4,7 @@ Source: Tan et al., Harnessing the Power of MLLMs for Transferable Text-to-Image
 Files: images flat in LUPerson-MLLM/ or LUPerson-MLLM/images/, and four objects {image name: caption},
 read in the order Ts-qwen, Td-qwen, Ts-shikra, Td-shikra (s static, d dynamic instruction). They are looked
 for in the folder that the option `captions` names, in `captions/` where the run starts, in
-LUPerson-MLLM/captions/ and beside the images.
+LUPerson-MLLM/captions/ and next to the images.
 
 Repair, as published: a caption with an unfilled slot ('description]') or mark-up ('<') is replaced by a
 random static caption of the same image that has neither, and kept where there is none.

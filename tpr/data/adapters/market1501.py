@@ -1,4 +1,4 @@
-"""Market-1501: 1,501 persons before six cameras on a campus, without captions.
+"""Market-1501: 1,501 people before six cameras on a campus, without captions.
 
 Source: Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015.
 Files: Market-1501-v15.09.15/{bounding_box_train, query, bounding_box_test}/*.jpg and, if asked for, the
@@ -45,10 +45,6 @@ class Market1501(Adapter):
     layout = "Market-1501-v15.09.15/{bounding_box_train, query, bounding_box_test}/*.jpg"
     counts = {"train": Counts(751, 12_936, None), "test": Counts(751, 19_281, None)}
     task = DatasetTask("image", needs_captions=False)
-
-    def sources(self, root: Path) -> list[Path]:
-        """There is no annotation beside the names of the images."""
-        return []
 
     def describe_state(self, root: Path) -> list[str]:
         """Times of the folders: an image that comes or goes changes its folder's."""

@@ -1,4 +1,4 @@
-"""RegDB: 412 persons with ten visible and ten thermal images each, in ten splits of 206 and 206.
+"""RegDB: 412 people with ten visible and ten thermal images each, in ten splits of 206 and 206.
 
 Source: Nguyen et al., Person Recognition System Based on a Combination of Body Images from Visible Light and
 Thermal Cameras, Sensors 2017; splits as published with AGW; captions of TVI-LFM, NeurIPS 2024.
@@ -6,7 +6,7 @@ Files: RegDB/{Visible, Thermal}/<person>/*.bmp, RegDB/idx/{train,test}_{visible,
 a path and a label) and, with text, RegDB/Text/Blip_{RGB,IR}/caption_llm_dict_Blip_{RGB,IR}.json or
 caption_dict_*.json.
 
-Training persons are numbered by the labels of the file, as in the official checkpoints; elsewhere a person is
+Training people are numbered by the labels of the file, as in the official checkpoints; elsewhere a person is
 the number of the folder. Visible images have camera 1, thermal ones 2.
 """
 

@@ -1,4 +1,4 @@
-"""RSTPReid: 4,101 persons of MSMT17, five images each from different cameras, two captions per image.
+"""RSTPReid: 4,101 people of MSMT17, five images each from different cameras, two captions per image.
 
 Source: Zhu et al., DSSL: Deep Surroundings-person Separation Learning for Text-based Person Retrieval,
 ACM Multimedia 2021.

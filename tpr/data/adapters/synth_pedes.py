@@ -1,4 +1,4 @@
-"""SYNTH-PEDES: 312,321 persons cut from LUPerson-NL and LPW, 4.8 M images, 2.5 machine captions each.
+"""SYNTH-PEDES: 312,321 people cut from LUPerson-NL and LPW, 4.8 M images, 2.5 machine captions each.
 
 Source: Zuo et al., PLIP: Language-Image Pre-training for Person Representation Learning, NeurIPS 2024.
 Files: SYNTH-PEDES/synthpedes-dataset.json or synthpedes_dataset.json (records with id, file_path,
@@ -71,7 +71,7 @@ class SynthPedes(Adapter):
             return []
         return [
             f"{self.strange:,} records have another id than the folder of their image, which is "
-            "Part1/<id>/<n>.jpg as published; make sure that these ids are persons"
+            "Part1/<id>/<n>.jpg as published; make sure that these ids are people"
         ]
 
     def choose_captions(self, record: Record) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
-"""SYSU-MM01: 491 persons before four visible and two near-infrared cameras, indoors and outdoors.
+"""SYSU-MM01: 491 people before four visible and two near-infrared cameras, indoors and outdoors.
 
 Source: Wu et al., RGB-Infrared Cross-Modality Person Re-identification, ICCV 2017; captions of TVI-LFM,
 NeurIPS 2024.
 Files: SYSU-MM01/cam<1..6>/<person>/*.jpg (3 and 6 are infrared), SYSU-MM01/exp/{train,val,test}_id.txt
-(persons apart by commas); or, for training, the arrays that AGW's script makes of them,
+(numbers of people, separated by commas); or, for training, the arrays that AGW's script makes of them,
 train_{rgb,ir}_resized_{img,label}.npy. With text SYSU-MM01/Text/: captions of the training images in
 <C>_<M>/train_text_<C>_<M>.npy and train_llm_text_<C>_<M>.npy in the order of the arrays (person, camera,
 name), or in <C>_<M>/caption_llm_dict_<C>_<M>.json; of the test images in caption_dict_<C>_<M>.json, and for
@@ -50,7 +50,7 @@ class Image:
     """An image before its captions are known."""
 
     image: str
-    """Path below the set's folder."""
+    """Path below the dataset's folder."""
     person: int
     camera: int
 
@@ -82,7 +82,7 @@ class SysuMm01(VisibleInfraredAdapter):
         return visible, CameraKind("infrared", (3, 6), "ir", "Blip_IR")
 
     def sources(self, root: Path) -> list[Path]:
-        """Lists of persons, labels of the arrays, caption files."""
+        """Lists of people, labels of the arrays, caption files."""
         files = [self.find_file(root, f"exp/{name}_id.txt") for name in LISTS]
         if self.options.training == "arrays":
             for kind in self.kinds:
@@ -98,7 +98,7 @@ class SysuMm01(VisibleInfraredAdapter):
         return list_times((self.folder(root) / f"cam{camera}" for camera in range(1, 7)), self.leftovers)
 
     def training_texts(self, root: Path, kind: CameraKind) -> list[Path]:
-        """The array of captions, then those of rephrasings and persons, if any; or the dictionary."""
+        """The array of captions, then those of rephrasings and people, if any; or the dictionary."""
         names = [f"train_{part}_{kind.texts}.npy" for part in ("text", "llm_text", "text_label")]
         first = self.find_text(root, kind.texts, names[0], f"caption_llm_dict_{kind.texts}.json")
         if first.name != names[0]:
@@ -171,7 +171,7 @@ class SysuMm01(VisibleInfraredAdapter):
         if len(labels) and not 0 <= labels.min() <= labels.max() == len(people) - 1:
             raise DataError(
                 f"{path}: labels go from {labels.min()} to {labels.max()}, but exp/ names {len(people)} "
-                f"training persons; expected 0 to {len(people) - 1}"
+                f"training people; expected 0 to {len(people) - 1}"
             )
         array = f"train_{kind.array}_resized_img.npy"
         if len(map_array_file(base / array)) != len(labels):
@@ -204,7 +204,7 @@ class SysuMm01(VisibleInfraredAdapter):
 def find_images(
     base: Path, cameras: Sequence[int], people: Sequence[int], leftovers: Leftovers
 ) -> list[Image]:
-    """Images of these persons by person, camera and name."""
+    """Images of these people by person, camera and name."""
     return [
         Image(f"cam{camera}/{person:04d}/{name}", person, camera)
         for person in people
@@ -214,7 +214,7 @@ def find_images(
 
 
 def check_people(path: Path, column: Sequence[str], images: Sequence[Image]) -> None:
-    """Raise DataError if captions were listed for other persons than the images show."""
+    """Raise DataError if captions were listed for other people than the images show."""
     for row, (word, image) in enumerate(zip(column, images, strict=True)):
         if read_number(word) != image.person:
             raise refuse(

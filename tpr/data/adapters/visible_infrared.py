@@ -33,10 +33,10 @@ NO_TEXT = "there is no folder Text: the images have no captions"
 
 
 class VisibleInfraredAdapter(Adapter):
-    """A set of visible and infrared images, with or without captions."""
+    """A dataset of visible and infrared images, with or without captions."""
 
     def text_folder(self, root: Path) -> Path | None:
-        """The set's folder `Text`, None if there is none."""
+        """The dataset's folder `Text`, None if there is none."""
         folder = self.folder(root) / "Text"
         return folder if folder.is_dir() else None
 
@@ -106,7 +106,7 @@ class CaptionTable:
             return []
         if not self.found:
             raise DataError(
-                f"{self.path}: no key names an image of the set; the first ends in "
+                f"{self.path}: no key names an image of the dataset; the first ends in "
                 f"'{next(iter(self.captions))}', expected paths that end in such as '{self.missing[0]}'"
             )
         return [f"{self.path}: {len(self.missing):,} images have no caption, the first is {self.missing[0]}"]
@@ -179,7 +179,7 @@ class IndexLine:
     """One line of an index file."""
 
     image: str
-    """Path below the set's folder."""
+    """Path below the dataset's folder."""
     person: int
     """Number of the person's folder."""
     label: int
@@ -187,7 +187,7 @@ class IndexLine:
 
 
 def read_index(path: Path) -> Iterator[IndexLine]:
-    """Lines such as `Visible/193/a.bmp 17`: a path below the set's folder and a label."""
+    """Lines such as `Visible/193/a.bmp 17`: a path below the dataset's folder and a label."""
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -206,7 +206,7 @@ def read_index(path: Path) -> Iterator[IndexLine]:
 
 
 def collect_labels(path: Path, lines: Iterable[IndexLine]) -> dict[int, int]:
-    """{person: label} of the training lists; DataError unless persons and labels 0..C-1 belong one to one."""
+    """{person: label} of the training lists; DataError unless people and labels 0..C-1 belong one to one."""
     labels: dict[int, int] = {}
     for line in lines:
         if labels.setdefault(line.person, line.label) != line.label:
@@ -216,7 +216,7 @@ def collect_labels(path: Path, lines: Iterable[IndexLine]) -> dict[int, int]:
             )
     if sorted(labels.values()) != list(range(len(labels))):
         raise DataError(
-            f"{path}: {len(labels)} persons have labels from {min(labels.values())} to "
+            f"{path}: {len(labels)} people have labels from {min(labels.values())} to "
             f"{max(labels.values())}; expected each of 0..{len(labels) - 1} once"
         )
     return labels

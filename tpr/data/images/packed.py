@@ -23,7 +23,7 @@ def read_packed(corpus: Corpus, row: int) -> bytes | None:
         return content
     expected = corpus.table.column(CHECKSUM.name)[row].as_py()
     if expected is not None and hash_bytes(content) != expected:
-        raise DataError(f"is damaged{_describe_place(corpus, row)}; pack the set again")
+        raise DataError(f"is damaged{_describe_place(corpus, row)}; pack the dataset again")
     return content
 
 

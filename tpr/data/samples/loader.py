@@ -74,7 +74,7 @@ class TrainLoader:
         return self._run(number, first_step, augment=True)
 
     def survey(self, number: int, *, augment: bool = True) -> Iterator[Batch]:
-        """A pass over the training set beside the training of epoch `number`: its own order and draws.
+        """A pass over the training set next to the training of epoch `number`: its own order and draws.
 
         augment: as in training; otherwise images are resized only.
         """

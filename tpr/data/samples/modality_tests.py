@@ -80,7 +80,7 @@ def choose_texts(
 ) -> InfraredTexts:
     """The texts of infrared images, own or drawn. infrared: (N,) rows in the order of the protocol.
 
-    needs_own: whether images must have captions of their own beside oracle texts.
+    needs_own: whether images must have captions of their own in addition to oracle texts.
     Raises DataError where a text is missing.
     """
     if text == "own":
@@ -90,7 +90,7 @@ def choose_texts(
     if missing:
         raise DataError(
             f"{corpus.name}: no visible image of person {missing[0]} has a caption to draw an oracle text "
-            f"from ({len(set(missing)):,} such people); add the set's texts, or set "
+            f"from ({len(set(missing)):,} such people); add the dataset's texts, or set "
             "evaluation.visible_infrared.queries=[infrared]"
         )
     generator = np.random.RandomState(seed)
@@ -107,7 +107,7 @@ def find_own_captions(corpus: Corpus, infrared: IndexArray) -> IndexArray:
     if len(missing):
         raise DataError(
             f"{corpus.name}: {len(missing):,} of {len(infrared):,} infrared images have no caption to "
-            f"search with, the first is {corpus.image_path(int(missing[0]))}; add the set's texts, or set "
+            f"search with, the first is {corpus.image_path(int(missing[0]))}; add its texts, or set "
             "evaluation.visible_infrared.queries=[infrared]"
         )
     return first

@@ -42,7 +42,7 @@ class Sample:
     image: str
     """Path below the data root, with forward slashes."""
     identity: int
-    """Identity as published; the running image number where a set has none."""
+    """Identity as published; the running image number where a dataset has none."""
     captions: tuple[str, ...] = ()
     """Every caption of the image, in published order."""
     camera: int = -1
@@ -50,6 +50,6 @@ class Sample:
     modality: Modality = "visible"
     """Kind of camera."""
     attributes: tuple[int, ...] = ()
-    """Attribute labels in the order of the task's attributes, -1 unknown; empty where a set has none."""
+    """Attribute labels in the order of the task's attributes, -1 unknown; empty where a dataset has none."""
     role: Role = ""
     """What the image is in a test split whose queries and gallery are other images; empty elsewhere."""

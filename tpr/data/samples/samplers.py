@@ -213,7 +213,7 @@ class Groups:
 
 
 def divide_batch(batch: int, per_identity: int, known: int, *, name: str, kind: str, unit: str) -> int:
-    """Identities of a step. Raises ConfigError where the batch cannot be made of so many known ones.
+    """Identities of a step. Raises ConfigError where the batch cannot be made of `known` ones.
 
     name: the corpus; kind: the sampler; unit: what an identity has `per_identity` of.
     """

@@ -11,7 +11,7 @@ from tpr.data.samples.views import Arrays
 
 
 class Sender:
-    """Host arrays -> tensors on the device; on a GPU by a stream of its own, beside the running step."""
+    """Host arrays -> tensors on the device; on a GPU by a stream of its own, while a step runs."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -73,7 +73,7 @@ class ImageReader:
         self.on_bad_image = data.on_bad_image
 
     def read(self, row: int) -> Tensor:
-        """(3, H, W) uint8. A failing image is tried once more; then DataError names set and file."""
+        """(3, H, W) uint8. A failing image is tried once more; then DataError names dataset and file."""
         try:
             return self._read(row)
         except DataError:
@@ -300,7 +300,7 @@ class LabelledSamples(TrainingSamples):
 
 
 def count_attributes(corpus: Corpus) -> int:
-    """Attribute labels per image; DataError where the set has none."""
+    """Attribute labels per image; DataError where the dataset has none."""
     most = pc.max(pc.list_value_length(corpus.table.column("attributes"))).as_py()
     if not most:
         raise DataError(f"{corpus.name} has no attributes, which the system needs")

@@ -147,6 +147,6 @@ def check_kinds(corpus: Corpus, visible: IndexArray, infrared: IndexArray) -> No
         if len(lacking):
             person = published[np.flatnonzero(corpus.identity == lacking[0])[0]]
             raise DataError(
-                f"{corpus.name}: {len(lacking):,} of {corpus.identity_count:,} persons have no {kind} "
+                f"{corpus.name}: {len(lacking):,} of {corpus.identity_count:,} people have no {kind} "
                 f"image to train on, the first is identity {person}; add some or leave the person out"
             )

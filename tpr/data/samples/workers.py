@@ -247,7 +247,7 @@ def return_unchanged(work: Work) -> Work:
 
 @contextmanager
 def _ignored_warnings() -> Iterator[None]:
-    """Silences two warnings about workers: more of them than cores, and forking beside threads."""
+    """Silences two warnings about workers: more of them than cores, and forking where there are threads."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)

@@ -4,7 +4,7 @@ An entry's name is a hash of everything that parsing depends on: adapter and its
 root, and names, sizes and times of the annotation files. It is built in a temporary folder and renamed
 into place; one process builds while the others wait, so nobody ever sees half an entry. Its files are
 verified by checksums before they are mapped; an entry that does not fit is built anew.
-A packed set (`tpr data pack`) in `<root>/<folder>/packed/` is read in place of annotation and images.
+A packed dataset (`tpr data pack`) in `<root>/<folder>/packed/` is read in place of annotation and images.
 """
 
 import hashlib
@@ -54,29 +54,24 @@ class CacheEntry:
         return self.folder.name == PACKED
 
     def open(self, split: Split) -> Corpus:
-        """One split as a corpus; DataError if the set has none, or if its files are damaged."""
+        """One split as a corpus; DataError if the dataset has none, or if its files are damaged."""
         if split not in self.manifest.splits:
             raise DataError(f"has no {split} split; it has: {', '.join(self.splits)}")
         try:
             corpus = open_split(self.folder, self.manifest, split, root=self.root, name=self.label)
         except DataError as error:
-            remedy = "pack the set again" if self.is_packed else "start again"
+            remedy = "pack the dataset again" if self.is_packed else "start again"
             raise DataError(f"{error}; {remedy}") from None
         return replace(corpus, task=self.task)
 
 
-def default_cache() -> Path:
-    """`tpr` in the user's cache folder."""
-    return find_cache_home() / "tpr"
-
-
 def cache_folder(data: DataOptions) -> Path:
-    """The folder that `data.cache` names, else the default."""
-    return data.cache or default_cache()
+    """The folder that `data.cache` names, else `tpr` in the user's cache folder."""
+    return data.cache or find_cache_home() / "tpr"
 
 
 def open_entry(adapter: Adapter, data: DataOptions) -> CacheEntry:
-    """The set's tables: packed, cached, or parsed now. Raises DataError in one line."""
+    """The dataset's tables: packed, cached, or parsed now. Raises DataError in one line."""
     root = data.root
     packed = find_packed(adapter, root)
     if packed is not None:
@@ -101,7 +96,7 @@ def open_entry(adapter: Adapter, data: DataOptions) -> CacheEntry:
 
 
 def find_packed(adapter: Adapter, root: Path) -> Path | None:
-    """The set's packed folder below this root, None if there is none.
+    """The dataset's packed folder below this root, None if there is none.
 
     Raises DataError where it is there without its manifest: loose images may be others, or fewer.
     """
@@ -110,18 +105,18 @@ def find_packed(adapter: Adapter, root: Path) -> Path | None:
         return None if folder is None else folder / PACKED
     if any((folder / PACKED).glob("*.arrow")):
         raise DataError(
-            f"{folder / PACKED}: holds Arrow files without their {MANIFEST}; put it back, pack the set "
+            f"{folder / PACKED}: holds Arrow files without their {MANIFEST}; put it back, pack the dataset "
             "again, or move this folder away to read loose images"
         )
     return None
 
 
 def load_packed(adapter: Adapter, folder: Path) -> Manifest:
-    """The manifest of a packed set; DataError if it is damaged or the set was packed with other options."""
+    """The manifest of a packed dataset; DataError if it is damaged or was packed with other options."""
     try:
         manifest = load_manifest(folder)
     except DataError as error:
-        raise DataError(f"{error}; pack the set again") from None
+        raise DataError(f"{error}; pack the dataset again") from None
     wanted = plain_options(adapter.options)
     # Which loose files are there means nothing here: every image lies inside.
     wanted.pop("on_missing_image", None)

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -49,19 +49,15 @@ class SplitReport:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Images that cannot be decoded, with the reason."""
     shared_identities: list[int] = field(default_factory=list)
-    """Identities that the set's training split holds too."""
+    """Identities that the dataset's training split holds too."""
     shared_images: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    """Training set -> pairs (its image, the same image here)."""
-
-    @property
-    def leaked(self) -> int:
-        """Images that the same set's training split holds too."""
-        return len(self.shared_images.get(self.name, []))
+    """Training dataset -> pairs (its image, the same image here)."""
 
     @property
     def is_broken(self) -> bool:
         """Whether training or evaluation on this split would fail or mislead."""
-        return bool(self.missing or self.unreadable or self.shared_identities or self.leaked)
+        leaked = self.shared_images.get(self.name)
+        return bool(self.missing or self.unreadable or self.shared_identities or leaked)
 
     @property
     def differs(self) -> bool:
@@ -106,9 +102,9 @@ def counts_agree(found: Counts, published: Counts) -> bool:
 
 
 def choose_sets(root: Path, names: Sequence[str] = ()) -> list[Choice]:
-    """The named sets, or all whose folder exists below the root, with their default options.
+    """The named datasets, or all whose folder exists below the root, with their default options.
 
-    Raises DataError for an unknown name and where no set is found.
+    Raises DataError for an unknown name and where no dataset is found.
     """
     for name in names:
         if name not in ADAPTERS:
@@ -132,7 +128,7 @@ def _needs_nothing(name: str) -> bool:
 
 
 def check_sets(choices: Iterable[Choice], data: DataOptions, *, decodes: bool = True) -> CheckReport:
-    """Parse and check sets together.
+    """Parse and check datasets together.
 
     decodes: False only looks for loose images; packed ones are compared with their checksums all the same.
     """
@@ -147,13 +143,13 @@ def check_sets(choices: Iterable[Choice], data: DataOptions, *, decodes: bool = 
             report.failures[adapter.label] = str(error)
             continue
         for corpus in opened:
-            corpora.append(
-                (corpus, SplitReport(adapter.label, corpus.split, *_count(corpus, adapter.counts)))
-            )
+            identities = corpus.identity_count if corpus.has_identities else None
+            found = Counts(identities, len(corpus), corpus.caption_count)
+            published = adapter.counts.get(corpus.split)
+            corpora.append((corpus, SplitReport(adapter.label, corpus.split, found, published)))
         report.notes += _tell_repeats(entry)
-        report.notes += [
-            f"{adapter.label}: no {split} split found" for split in _absent(opened, adapter.counts)
-        ]
+        absent = [split for split in SPLITS if split in adapter.counts and split not in entry.splits]
+        report.notes += [f"{adapter.label}: no {split} split found" for split in absent]
     sizes = [measure_images(corpus) for corpus, _ in corpora]
     for (corpus, split), size in zip(corpora, sizes, strict=True):
         split.missing = [corpus.image_path(int(row)) for row in np.flatnonzero(size == MISSING_SIZE)]
@@ -165,11 +161,6 @@ def check_sets(choices: Iterable[Choice], data: DataOptions, *, decodes: bool = 
     return report
 
 
-def _count(corpus: Corpus, published: Mapping[Split, Counts]) -> tuple[Counts, Counts | None]:
-    identities = corpus.identity_count if corpus.has_identities else None
-    return Counts(identities, len(corpus), corpus.caption_count), published.get(corpus.split)
-
-
 def _tell_repeats(entry: CacheEntry) -> list[str]:
     known = {split: entry.manifest.splits[split] for split in entry.splits}
     return [
@@ -178,11 +169,6 @@ def _tell_repeats(entry: CacheEntry) -> list[str]:
         for split, files in known.items()
         if files.repeats
     ]
-
-
-def _absent(opened: Sequence[Corpus], published: Mapping[Split, Counts]) -> list[Split]:
-    found = {corpus.split for corpus in opened}
-    return [split for split in SPLITS if split in published and split not in found]
 
 
 def is_packed(corpus: Corpus) -> bool:

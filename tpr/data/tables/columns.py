@@ -1,4 +1,4 @@
-"""Samples written as Arrow files, and the entry folder that a cache and a packed set have in common.
+"""Samples written as Arrow files, and the entry folder that a cache and a packed dataset have in common.
 
 An entry is a folder with `manifest.json` and, per split, Arrow files and two index arrays:
 `train-00000.arrow`, `train.identity.npy`, `train.offsets.npy`. The manifest is written last; a folder
@@ -235,9 +235,9 @@ def _belong_together(
 
 
 def check_columns(folder: Path, table: pa.Table, *, has_checksums: bool) -> None:
-    """Raise DataError unless a table has an entry's columns; those of a packed set are looked through.
+    """Raise DataError unless a table has an entry's columns; those of a packed dataset are looked through.
 
-    A packed set may come from elsewhere, and an old one has no checksums: no text or offset is trusted.
+    A packed dataset may come from elsewhere, and an old one has no checksums: no text or offset is trusted.
     """
     roles = ROLE.name in table.column_names
     packed = choose_schema(roles=roles, packed=True, has_checksums=has_checksums)

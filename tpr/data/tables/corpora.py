@@ -28,12 +28,12 @@ MOST_HELD_OUT = 1_000
 
 @dataclass
 class Corpora:
-    """Everything a run reads; dictionaries go by set name."""
+    """Everything a run reads; dictionaries go by the name of the dataset."""
 
     train: Corpus | None
     """All training sets as one; None where nothing is trained."""
     val: dict[str, Corpus] = field(default_factory=dict)
-    """Validation splits, from the sets or held out of training."""
+    """Validation splits, from the datasets or held out of training."""
     test: dict[str, Corpus] = field(default_factory=dict)
     """Test splits in the order of `data.test`."""
 
@@ -118,14 +118,14 @@ def load_corpora(data: DataOptions, evaluation: EvaluationOptions, seed: int) ->
 
 
 def check_names(where: str, choices: Iterable[Choice]) -> None:
-    """Every set of a list needs its own name, since results go by it."""
+    """Every dataset of a list needs its own name, since results go by it."""
     taken: dict[str, int] = {}
     for number, choice in enumerate(choices):
         label = build_adapter(choice).label
         if label in taken:
             raise DataError(
                 f"{where}[{number}] '{label}': the name is taken by {where}[{taken[label]}]; "
-                "name each set once (a jsonl set is named by its option `label`)"
+                "name each dataset once (a jsonl dataset is named by its option `label`)"
             )
         taken[label] = number
 
@@ -145,7 +145,7 @@ def drop_uncaptioned(corpus: Corpus) -> Corpus:
 def split_validation(
     entry: CacheEntry, corpus: Corpus, adapter: Adapter, share: float, seed: int
 ) -> tuple[Corpus, Corpus]:
-    """Training and validation corpus: the set's own validation split, else identities held out."""
+    """Training and validation corpus: the dataset's own validation split, else identities held out."""
     if "val" in entry.splits:
         own = open_corpus(entry, "val", adapter)
         if own.caption_count or not own.task.needs_captions:

@@ -2,8 +2,8 @@
 
 Columns: image (string, path below the root), identity (int64, as published), camera (int16),
 infrared (bool), captions (list of string), attributes (list of int8) and, in a packed corpus, image
-(binary, the file's original bytes) and checksum (uint64, of these bytes), both null where a joined set is
-not packed. Workers share the mapped pages; beside them a corpus holds two index arrays of 8 bytes per
+(binary, the file's original bytes) and checksum (uint64, of these bytes), both null where a joined dataset is
+not packed. Workers share the mapped pages; besides them a corpus holds two index arrays of 8 bytes per
 image each, mapped as well until rows are selected.
 """
 
@@ -25,7 +25,7 @@ IndexArray = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 MAPPED_RUNS = 4096
-"""A selection of at most so many runs of neighbouring rows stays mapped; others are copied."""
+"""A selection of at most this number of runs of neighbouring rows stays mapped; others are copied."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Corpus:
     """One split of one dataset, or of several joined."""
 
     name: str
-    """Dataset name; joined sets are joined by '+'."""
+    """Dataset name; joined datasets are joined by '+'."""
     split: Split
     root: Path
     """The data root that image paths are relative to."""
@@ -44,7 +44,7 @@ class Corpus:
     caption_offsets: IndexArray
     """(N + 1,) running caption number at which each image's captions start."""
     has_identities: bool
-    """False where the set has no person labels (each image is its own class)."""
+    """False where the dataset has no person labels (each image is its own class)."""
     fingerprint: str
     """Changes whenever the annotation files, the adapter or its options do; keys the token cache."""
     files: tuple[Path, ...] = ()
@@ -52,7 +52,7 @@ class Corpus:
     rows: IndexArray | None = None
     """(N,) rows of these files that the table shows; absent: all of them in order."""
     task: DatasetTask = DatasetTask()
-    """How the set is measured; of joined sets, that of the first."""
+    """How the dataset is measured; of joined datasets, that of the first."""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

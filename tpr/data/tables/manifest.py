@@ -15,7 +15,7 @@ MANIFEST = "manifest.json"
 FORMAT = 2
 """Raise it whenever columns or files of an entry change."""
 WITHOUT_CHECKSUMS = 1
-"""Format of packed sets that are still read, though nothing in them can be verified."""
+"""Format of packed datasets that are still read, though nothing in them can be verified."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _check_names(path: Path, names: list[str], known: SplitFiles, *, has_checksu
 def verify_split(folder: Path, manifest: Manifest, split: Split) -> None:
     """Raise DataError that begins with a file's path unless all files of a split are as they were written.
 
-    The images of a packed set are left out: `read_packed` verifies each as it is read.
+    The images of a packed dataset are left out: `read_packed` verifies each as it is read.
     """
     for name, checksum in manifest.splits[split].checksums.items():
         verify_file(folder / name, checksum)

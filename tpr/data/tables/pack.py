@@ -1,9 +1,9 @@
 """One packed folder per dataset: the corpus with its images' original bytes, in Arrow files.
 
-The folder is `<out>/<set folder>/packed/`, so that `data.root=<out>` reads it, with or without the loose
-files beside it. Bytes are kept exactly, rows in order; a file holds at most 4 GiB unless one image is
-larger. The options of the set at packing are part of it. Each image lies beside a checksum of its bytes;
-all else is verified when a set is opened.
+The folder is `<out>/<dataset folder>/packed/`, so that `data.root=<out>` reads it, with or without the loose
+files next to it. Bytes are kept exactly, rows in order; a file holds at most 4 GiB unless one image is
+larger. The options of the dataset at packing are part of it. Each image has a checksum of its bytes;
+all else is verified when a dataset is opened.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class Packed:
 
 
 def pack_set(choice: Choice, data: DataOptions, out: Path, shard_bytes: int = SHARD_BYTES) -> Packed:
-    """Write a set and its images below `out`.
+    """Write a dataset and its images below `out`.
 
     Raises DataError if an image is missing or space runs out, BusyError if another process packs there.
     """

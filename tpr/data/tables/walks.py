@@ -13,7 +13,7 @@ from pathlib import Path
 from tpr.errors import DataError
 
 OTHERS = frozenset({"@eadir", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "#recycle"})
-"""Names in small letters that are another program's, beside all that begin with a dot."""
+"""Names in small letters that are another program's, like all that begin with a dot."""
 
 
 def is_leftover(name: str) -> bool:

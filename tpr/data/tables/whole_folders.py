@@ -1,4 +1,4 @@
-"""Folders that are whole or not there: made beside their place, then renamed."""
+"""Folders that are whole or not there: made next to their place, then renamed."""
 
 import shutil
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def find_lock(folder: Path) -> Path:
-    """The lock file that whoever makes this folder holds; it lies beside it and is hidden."""
+    """The lock file that whoever makes this folder holds; it lies next to it and is hidden."""
     return folder.with_name(f".{folder.name}.lock")
 
 
