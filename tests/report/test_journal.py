@@ -1,4 +1,6 @@
+import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,13 @@ from tpr.evaluation.rows import Results
 from tpr.report.journal import Journal, read_journal
 
 RESULTS = Results(tuple(make_row(name, 10.0, direction="text_to_image") for name in ("a", "b")))
+
+
+@pytest.fixture(autouse=True)
+def starts_a_second_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard reads files by the second in their names, which no two starts of a run share."""
+    seconds = itertools.count(int(time.time()))
+    monkeypatch.setattr(time, "time", lambda: float(next(seconds)))
 
 
 def write_steps(journal: Journal, steps: range) -> None:
