@@ -154,10 +154,13 @@ def round_length(longest: int, positions: int) -> int:
 
     Compiled code sees three at most, each a number that it was made for.
     """
-    if torch.compiler.is_compiling():
-        lengths = (min(positions, _round_up(math.ceil(share * positions))) for share in COMPILED_LENGTHS)
-        return next((length for length in lengths if longest <= length), positions)
-    return min(positions, _round_up(longest))
+    if not torch.compiler.is_compiling():
+        return min(positions, _round_up(longest))
+    for share in COMPILED_LENGTHS:
+        length = min(positions, _round_up(math.ceil(share * positions)))
+        if longest <= length:
+            return length
+    return positions
 
 
 def _round_up(length: int) -> int:
