@@ -18,8 +18,6 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from benchmarks import runner  # noqa: E402
-from benchmarks.gpu import scoring  # noqa: E402
-from benchmarks.gpu.command import SECTIONS  # noqa: E402
 from benchmarks.reference.captions import build_tokenizer, mask_in_place, tokenize_caption  # noqa: E402
 from benchmarks.reference.identity_sampler import IdentitySampler  # noqa: E402
 from benchmarks.reference.model import Irra, train_step  # noqa: E402
@@ -172,38 +170,6 @@ def test_a_benchmark_of_memory_that_comes_and_goes_finds_both_sides_equal(name):
     words = [sys.executable, str(SCRIPTS / "benchmark.py"), name, "--quick", "--check"]
     outcome = subprocess.run(words, check=False, capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-
-
-def test_the_gpu_benchmark_wants_a_gpu_or_quick(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert runner.main(["gpu", "--out", str(tmp_path / "out")]) == 2
-    assert "--quick" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_section_that_breaks_keeps_what_it_had_and_the_next_one_runs(monkeypatch, tmp_path, capsys):
-    def break_off(bench, section):
-        section.add_table("half", "what").add("the first row")
-        raise RuntimeError("the device is gone")
-
-    monkeypatch.setattr(scoring, "run", break_off)
-    words = ["gpu", "--quick", "--section", "scoring", "--section", "ceiling", "--out", str(tmp_path)]
-    assert runner.main(words) == 1
-    broken, whole = json.loads((tmp_path / "gpu.json").read_text())
-    assert broken["tables"][0]["rows"] == [["the first row"]]
-    assert broken["error"] == "RuntimeError: the device is gone"
-    assert whole["error"] is None and whole["tables"]
-    assert "STOPPED by RuntimeError" in (tmp_path / "gpu.md").read_text()
-
-
-@pytest.mark.slow
-def test_the_gpu_benchmark_runs_on_a_cpu(tmp_path, capsys):
-    assert runner.main(["gpu", "--quick", "--out", str(tmp_path)]) == 0, capsys.readouterr().out
-    found = {section["name"]: section for section in json.loads((tmp_path / "gpu.json").read_text())}
-    assert tuple(found) == SECTIONS
-    assert all(
-        section["tables"] and all(table["rows"] for table in section["tables"]) for section in found.values()
-    )
 
 
 @pytest.fixture
