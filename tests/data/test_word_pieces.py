@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 from transformers import BertTokenizerFast
 
 from tpr.config.schema import DataOptions
@@ -174,7 +174,9 @@ def test_a_vocabulary_is_named_by_file_folder_or_tag(tmp_path: Path, monkeypatch
     (commit / "vocab.txt").write_text(PLAIN)
     (commit.parents[1] / "refs").mkdir()
     (commit.parents[1] / "refs" / "main").write_text("0" * 40)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    # Older versions of the library keep the folder where they read it, too.
+    for module in (constants, file_download):
+        monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert BertTokenizer(find_vocabulary("group/bert")) == BertTokenizer(text)
     for missing in ("group/other", "no such/file/at all.txt", "x" * 5000):

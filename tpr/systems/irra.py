@@ -183,7 +183,7 @@ class Irra(DualEncoder):
         metrics: dict[str, Tensor] = {}
         if self.options.losses.id > 0:
             losses["id"], accuracies = self.classify(features, batch, gathered)
-            metrics |= accuracies
+            metrics.update(accuracies)
         if self.options.losses.mlm > 0:
             losses["mlm"], metrics["mlm_accuracy"] = self.guess_words(features, batch)
         weights = asdict(self.options.losses)
