@@ -124,9 +124,9 @@ def count_by_sorting(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
 
 def sort_rows(scores: Tensor) -> Tensor:
     """(R, G) rows in ascending order, on a CPU: numpy sorts many numbers at once where torch sorts pairs."""
-    values = scores.numpy()
-    parts = share_among_threads(lambda rows: np.sort(values[rows], axis=1), *values.shape)
-    return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
+    ordered = scores.numpy().copy()
+    share_among_threads(lambda rows: ordered[rows].sort(axis=1), *ordered.shape)
+    return torch.from_numpy(ordered)
 
 
 def find_within(scores: Tensor, low: Tensor, high: Tensor, unclear: Tensor) -> tuple[Tensor, Tensor]:

@@ -159,6 +159,7 @@ def rank(
             if columns is not None:
                 first[rows] = np.where(first[rows] > 0, place_identities(ranked, own, columns), 0)
             ties += [(rows[tied], expected) for tied, expected in expect_tied(ranked, own, columns)]
+            del ranked  # or its scores would be kept while the next block's are made
     return QueryResults(first, average_precision, inverse_penalty, queries.identity).put_ties(ties)
 
 
