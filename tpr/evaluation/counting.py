@@ -25,7 +25,7 @@ CROWDED = 16
 product of everything settles them faster than one by one."""
 TIE = 1e-12
 """Scores in float64 that differ by less are equal; equal images need not come out equal to the last bit."""
-COMPARED_SLOTS = {"cuda": 32, "cpu": 3}
+COMPARED_SLOTS, COMPARED_SLOTS_ON_CPU = 32, 3
 """Up to this number of matches per query are compared and summed; beyond, sorting bare values is quicker."""
 EXACT_IN_FLOAT32 = 2**24
 """Whole numbers below it are sums of ones without rounding."""
@@ -98,8 +98,8 @@ def count_between(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
 
     scores: (R, G). low, high: (R, P).
     """
-    few = low.shape[1] <= COMPARED_SLOTS[scores.device.type]
-    return (count_by_comparing if few else count_by_sorting)(scores, low, high)
+    most = COMPARED_SLOTS_ON_CPU if scores.is_cpu else COMPARED_SLOTS
+    return (count_by_comparing if low.shape[1] <= most else count_by_sorting)(scores, low, high)
 
 
 def count_by_comparing(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
@@ -117,7 +117,7 @@ def count_by_comparing(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
 
 def count_by_sorting(scores: Tensor, low: Tensor, high: Tensor) -> Counted:
     """`count_between` by a sort of the bare values, for many matches."""
-    ordered = scores.sort(dim=1).values if scores.is_cuda else sort_rows(scores)
+    ordered = sort_rows(scores) if scores.is_cpu else scores.sort(dim=1).values
     above = scores.shape[1] - torch.searchsorted(ordered, high.contiguous(), right=True)
     return Counted(above, scores.shape[1] - torch.searchsorted(ordered, low.contiguous()) - above)
 

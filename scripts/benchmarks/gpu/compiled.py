@@ -44,6 +44,5 @@ def _measure(bench: Bench, section: Section, recipe: Recipe, count: int) -> list
     section.check(f"{label}: compiles", True, f"{first:.0f} s")
     seconds = bench.time(lambda: step(batch))
     memory = bench.read_memory()
-    share = step.count_flops(batch) / seconds / bench.peak
-    rate, cost = f"{count / seconds:,.0f}", f"{1e3 * seconds:.1f}"
-    return [recipe.name, str(count), rate, cost, f"{100 * share:.1f} %", memory, f"{first:.0f}"]
+    costs = bench.describe(count, seconds, step.count_flops(batch))
+    return [recipe.name, str(count), *costs, memory, f"{first:.0f}"]

@@ -1,13 +1,10 @@
 """The quick start's pre-training on the device: it must end where it ends on a CPU."""
 
-import json
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
+from benchmarks.drawn_runs import read_r1
 from benchmarks.gpu.section import Bench, Section
 from benchmarks.gpu.stepper import CONFIGS
 from benchmarks.machine import count_cores
@@ -20,24 +17,22 @@ LIMIT_SECONDS = 150
 def run(bench: Bench, section: Section) -> None:
     """Draws the world, trains and tests; `quick` draws a small one and takes a few steps."""
     table = section.add_table("configs/drawn/pretrain.yaml", "what", "measured")
-    with tempfile.TemporaryDirectory() as folder:
-        data, cores = Path(folder) / "data", count_cores()
-        words = ["--identities", "4"] if bench.quick else []
-        drawing = _start("draw", str(data), "--workers", str(cores), *words)
-        training = _start(
-            "train",
-            str(CONFIGS / "drawn" / "pretrain.yaml"),
-            f"data.root={data}",
-            f"data.cache={folder}/cache",
-            f"runtime.output={folder}/runs",
-            f"runtime.workers={min(8, cores)}",
-            *(["runtime.max_steps=2", "data.batch=8"] if bench.quick else []),
-        )
-        table.add("drawing", f"{drawing:.0f} s")
-        table.add("training and tests", f"{training:.0f} s")
-        (results,) = Path(folder).glob("runs/*/results.json")
-        rows = json.loads(results.read_text())["results"]["rows"]
-    r1 = statistics.mean(row["measures"]["r1"] for row in rows)
+    folder, cores = bench.folder / "drawn", count_cores()
+    words = ["--identities", "4"] if bench.quick else []
+    drawing = _start("draw", str(folder / "data"), "--workers", str(cores), *words)
+    table.add("drawing", f"{drawing:.0f} s")
+    training = _start(
+        "train",
+        str(CONFIGS / "drawn" / "pretrain.yaml"),
+        f"data.root={folder / 'data'}",
+        f"data.cache={folder / 'cache'}",
+        f"runtime.output={folder / 'runs'}",
+        f"runtime.workers={min(8, cores)}",
+        *(["runtime.max_steps=2", "data.batch=8"] if bench.quick else []),
+    )
+    table.add("training and tests", f"{training:.0f} s")
+    (results,) = folder.glob("runs/*/results.json")
+    r1 = read_r1(results.parent)
     table.add("mean R@1 of direct transfer", f"{r1:.2f}")
     if not bench.quick:
         low, high = EXPECTED

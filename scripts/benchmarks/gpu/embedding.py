@@ -1,9 +1,8 @@
 """Images and captions to vectors on the device, as evaluation and an index of a collection need them."""
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.gpu.section import Bench, Section
+from benchmarks.gpu.section import Bench, Section, count_flops
 from benchmarks.gpu.stepper import describe_setting, draw_pairs, open_recipe, with_runtime
 from tpr.data.images.chains import CLIP_CHAIN
 from tpr.data.images.transforms import normalise_pixels
@@ -40,7 +39,5 @@ def run(bench: Bench, section: Section) -> None:
 
     for name, call, rounds in (("images", encode_image, ROUNDS), ("captions", encode_text, ROUNDS // 4)):
         seconds = bench.time(call, rounds=rounds)
-        with FlopCounterMode(display=False) as counter:
-            call()
-        share = counter.get_total_flops() / seconds / bench.peak
-        table.add(name, f"{size / seconds:,.0f}", f"{100 * share:.1f} %")
+        rate, _, share = bench.describe(size, seconds, count_flops(call))
+        table.add(name, rate, share)

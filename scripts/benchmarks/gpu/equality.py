@@ -5,17 +5,16 @@ steps in which the host must not wait for the device.
 """
 
 import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.gpu.section import Bench, Section
-from benchmarks.gpu.stepper import Stepper, send, with_runtime
+from benchmarks.gpu.stepper import NoLoader, Stepper, send, with_runtime
 from tpr.config.schema import RuntimeOptions
 from tpr.data.images.patches import draw_patches
-from tpr.data.samples.batch import Batch
 from tpr.data.samples.randomness import hash_bits
 from tpr.data.text.masking import draw_masks
 from tpr.data.text.tokens import CLIP_TOKENIZER
@@ -91,7 +90,8 @@ def _differentiate(
     """Losses and gradients of the first step, brought to the CPU."""
     arithmetic = choose_precision(RuntimeOptions(precision=precision), device)
     system = row.make().to(device)
-    system.before_epoch(EpochContext(progress=PROGRESS, survey=_read_nothing, autocast=arithmetic.autocast))
+    nothing = partial(NoLoader().survey, PROGRESS.epoch)
+    system.before_epoch(EpochContext(progress=PROGRESS, survey=nothing, autocast=arithmetic.autocast))
     with arithmetic.autocast():
         losses = system(send(row.make_batch(), device), PROGRESS).losses
     torch.stack([value.float() for value in losses.values()]).sum().backward()
@@ -101,11 +101,6 @@ def _differentiate(
         if parameter.grad is not None
     }
     return {name: float(value.detach()) for name, value in losses.items()}, gradients
-
-
-def _read_nothing(*, augment: bool = True) -> Iterator[Batch]:
-    """A training set without a batch."""
-    return iter(())
 
 
 def _differ(found: dict[str, float], expected: dict[str, float]) -> float:

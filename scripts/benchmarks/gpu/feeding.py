@@ -1,10 +1,8 @@
 """The training loader, from files to batches on the device, against the step that it feeds."""
 
 import itertools
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from benchmarks.gpu.section import Bench, Section
 from benchmarks.gpu.stepper import Stepper, describe_setting, open_recipe, with_runtime
@@ -26,28 +24,28 @@ def run(bench: Bench, section: Section) -> None:
     batch = 8 if bench.quick else BATCH
     title = f"Loose JPEG files to batches of {batch} on the device, {workers} workers"
     table = section.add_table(title, "what", "pairs/s")
-    with tempfile.TemporaryDirectory() as folder:
-        write_cuhk_pedes(Path(folder), SMALL_IMAGES if bench.quick else IMAGES, DISTINCT)
-        experiment = with_runtime(open_recipe(bench, "irra/cuhk_pedes.yaml"), precision="bf16")
-        size = experiment.data.image_size
-        corpus, data = open_training(Path(folder), "cuhk_pedes", batch=batch, image_size=size)
-        step = Stepper(experiment, describe_setting(experiment), bench)
-        loader = TrainLoader(
-            corpus,
-            data,
-            step.system.views(),
-            seed=1,
-            workers=workers,
-            sampler="shuffled",
-            device=bench.device,
-        )
-        steps = (2, 4) if bench.quick else (WARM, STEPS)
-        table.add("the loader alone", f"{_read(bench, _repeat(loader), batch, *steps):,.0f}")
-        still = next(loader.epoch(1))
-        alone = batch / bench.time(lambda: step(still))
-        table.add("the step alone", f"{alone:,.0f}")
-        both = _read(bench, _repeat(loader), batch, *steps, step=step)
-        table.add("the step on the loader's batches", f"{both:,.0f}")
+    folder = bench.folder / "loader"
+    write_cuhk_pedes(folder, SMALL_IMAGES if bench.quick else IMAGES, DISTINCT)
+    experiment = with_runtime(open_recipe(bench, "irra/cuhk_pedes.yaml"), precision="bf16")
+    size = experiment.data.image_size
+    corpus, data = open_training(folder, "cuhk_pedes", batch=batch, image_size=size)
+    step = Stepper(experiment, describe_setting(experiment), bench)
+    loader = TrainLoader(
+        corpus,
+        data,
+        step.system.views(),
+        seed=1,
+        workers=workers,
+        sampler="shuffled",
+        device=bench.device,
+    )
+    steps = (2, 4) if bench.quick else (WARM, STEPS)
+    table.add("the loader alone", f"{_read(bench, _repeat(loader), batch, *steps):,.0f}")
+    still = next(loader.epoch(1))
+    alone = batch / bench.time(lambda: step(still))
+    table.add("the step alone", f"{alone:,.0f}")
+    both = _read(bench, _repeat(loader), batch, *steps, step=step)
+    table.add("the step on the loader's batches", f"{both:,.0f}")
 
 
 def _repeat(loader: TrainLoader) -> Iterator[Batch]:

@@ -47,9 +47,7 @@ def run(bench: Bench, section: Section) -> None:
         bench.forget_memory()
         seconds = bench.time(lambda step=step, batch=batch: step(batch))
         memory = bench.read_memory()
-        share = step.count_flops(batch) / seconds / bench.peak
-        rate, cost = f"{count / seconds:,.0f}", f"{1e3 * seconds:.1f}"
-        table.add(recipe.name, str(count), rate, cost, f"{100 * share:.1f} %", memory)
+        table.add(recipe.name, str(count), *bench.describe(count, seconds, step.count_flops(batch)), memory)
 
 
 def open_step(bench: Bench, recipe: Recipe, count: int, *, compile: bool = False) -> tuple[Stepper, Batch]:

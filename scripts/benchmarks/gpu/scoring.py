@@ -43,9 +43,10 @@ def _measure(
     """The side's five numbers, and a row of what they cost."""
     bench.forget_memory()
     before = torch.cuda.memory_allocated(bench.device) / 2**30 if bench.device.type == "cuda" else 0.0
-    seconds = bench.time(lambda: side(*problem), warm=1, rounds=3)
+    found: list[list[float]] = []
+    seconds = bench.time(lambda: found.append(side(*problem)), warm=1, rounds=3)
     memory = bench.read_memory()
     if bench.device.type == "cuda":
         memory = f"{float(memory) - before:.2f}"
     table.add(name, f"{seconds:.3f}", memory)
-    return side(*problem)
+    return found[-1]

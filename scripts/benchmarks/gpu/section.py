@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import Check
 
@@ -133,6 +134,11 @@ class Bench:
         self.wait()
         return (time.perf_counter() - start) / rounds
 
+    def describe(self, count: int, seconds: float, flops: int) -> tuple[str, str, str]:
+        """Things per second, milliseconds and share of the peak of a call over `count` things, as text."""
+        share = flops / seconds / self.peak
+        return f"{count / seconds:,.0f}", f"{1e3 * seconds:.1f}", f"{100 * share:.1f} %"
+
     def forget_memory(self) -> None:
         """Gives unused memory back and starts to measure the peak anew."""
         if self.device.type == "cuda":
@@ -144,6 +150,13 @@ class Bench:
         if self.device.type != "cuda":
             return "-"
         return f"{torch.cuda.max_memory_allocated(self.device) / 2**30:.1f}"
+
+
+def count_flops(call: Callable[[], object]) -> int:
+    """Floating-point operations of one call, by torch's counter."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
 
 
 def measure_peak(bench: Bench) -> float:

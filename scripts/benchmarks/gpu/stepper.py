@@ -7,10 +7,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cost import IDENTITIES, draw_batch
-from benchmarks.gpu.section import Bench
+from benchmarks.gpu.section import Bench, count_flops
 from benchmarks.reference.towers import Architecture
 from tpr.commands.resolve import resolve_experiment
 from tpr.config.schema import Experiment
@@ -74,13 +73,15 @@ class Stepper:
 
     def count_flops(self, batch: Batch) -> int:
         """Floating-point operations of one eager step, forward and backward, by torch's counter."""
-        progress = self.trainer.seed_step(1, 0)
-        with FlopCounterMode(display=False) as counter:
+
+        def step() -> None:
             with self.trainer.precision.autocast():
-                losses = self.system(batch, progress).losses
+                losses = self.system(batch, self.trainer.seed_step(1, 0)).losses
             torch.stack(list(losses.values())).sum().backward()
+
+        flops = count_flops(step)
         self.trainer.optimizer.zero_grad(set_to_none=True)
-        return int(counter.get_total_flops())
+        return flops
 
 
 def open_recipe(bench: Bench, recipe: str, *words: str) -> Experiment:

@@ -6,16 +6,17 @@ train. Ours is the trainer's own step. Rates are of steps on a batch that lies o
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.gpu.section import Bench, Section, Table
+from benchmarks.gpu.section import Bench, Section, Table, count_flops
 from benchmarks.gpu.stepper import Stepper, describe_setting, draw_pairs, open_recipe, with_runtime
 from benchmarks.reference.model import Irra, to_half, train_step
 from benchmarks.reference.optimizer import build_adam
 from benchmarks.reference.towers import Architecture
+from benchmarks.step import SMALL
 from tpr.data.samples.batch import Batch
 from tpr.data.text.masking import mask_words
 from tpr.data.text.tokens import CLIP_TOKENIZER
@@ -61,16 +62,7 @@ def _measure_published(bench: Bench, measured: "_Rates") -> None:
     experiment = open_recipe(bench, RECIPE)
     setting = describe_setting(experiment)
     size = 8 if bench.quick else BATCH
-    sizes = Architecture(image_size=setting.image_size)
-    if bench.quick:
-        sizes = Architecture(
-            image_size=setting.image_size,
-            image_width=64,
-            image_layers=2,
-            text_width=64,
-            text_layers=2,
-            embedding=64,
-        )
+    sizes = replace(SMALL if bench.quick else Architecture(), image_size=setting.image_size)
     torch.manual_seed(1)
     model = to_half(Irra(sizes, setting.identities or 0)).to(bench.device)
     optimizer = build_adam(model)
@@ -82,9 +74,9 @@ def _measure_published(bench: Bench, measured: "_Rates") -> None:
 
     bench.forget_memory()
     seconds = bench.time(step)
-    with FlopCounterMode(display=False) as counter:
-        train_step(model, batch)
-    measured.record("published recipe, half weights", size, seconds, counter.get_total_flops())
+    memory = bench.read_memory()
+    flops = count_flops(lambda: train_step(model, batch))
+    measured.record("published recipe, half weights", size, seconds, flops, memory)
 
 
 def _publish(batch: Batch) -> dict[str, torch.Tensor]:
@@ -129,16 +121,9 @@ class _Rates:
         except torch.OutOfMemoryError:
             self.table.add(name, str(size), "out of memory", *["-"] * 4)
 
-    def record(self, name: str, size: int, seconds: float, flops: float, memory: str | None = None) -> None:
-        """Writes the row of `size` pairs in so many seconds."""
-        rate = size / seconds
-        self.published = self.published or rate
-        self.table.add(
-            name,
-            str(size),
-            f"{rate:,.0f}",
-            f"{1e3 * seconds:.1f}",
-            f"{rate / self.published:.2f}",
-            f"{100 * flops / seconds / self.bench.peak:.1f} %",
-            memory or self.bench.read_memory(),
-        )
+    def record(self, name: str, size: int, seconds: float, flops: int, memory: str) -> None:
+        """Writes the row of a step over `size` pairs."""
+        self.published = self.published or size / seconds
+        times = size / seconds / self.published
+        rate, cost, share = self.bench.describe(size, seconds, flops)
+        self.table.add(name, str(size), rate, cost, f"{times:.2f}", share, memory)
